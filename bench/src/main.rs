@@ -1,0 +1,58 @@
+//! Measures a cluster of one that it starts itself, with the `baton` binary
+//! beside this program. Every figure is printed with what it is compared to.
+//!
+//! ```text
+//! cargo build --release && cargo run --release -p baton-bench -- start
+//! ```
+
+// A measurement that cannot go on says so and ends; it reads the clock and prints.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::disallowed_methods, clippy::print_stdout)]
+
+mod baseline;
+mod jobs;
+mod memory;
+mod start;
+
+use clap::{Parser, Subcommand};
+
+/// Measures Baton on this machine.
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// From submission to the start of the job's process, on an idle cluster
+    Start {
+        /// How many jobs, one after the other
+        #[arg(long, default_value_t = 500)]
+        jobs: usize,
+    },
+    /// Memory of an idle coordinator and runner, and after many finished jobs
+    Memory {
+        /// How many jobs
+        #[arg(long, default_value_t = 100_000)]
+        jobs: usize,
+    },
+    /// Jobs a second, from the first submission to the last end
+    Jobs {
+        /// How many jobs
+        #[arg(long, default_value_t = 10_000)]
+        jobs: usize,
+        /// Slots of the one runner
+        #[arg(long, default_value_t = 8)]
+        slots: u32,
+    },
+}
+
+#[tokio::main]
+async fn main() {
+    match Arguments::parse().what {
+        What::Start { jobs } => start::measure(jobs).await,
+        What::Memory { jobs } => memory::measure(jobs).await,
+        What::Jobs { jobs, slots } => jobs::measure(jobs, slots).await,
+    }
+}

@@ -1,0 +1,225 @@
+//! `baton coordinator`: serve as a coordinator until told to stop.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use anyhow::Context as _;
+use baton_coordinator::{Config, Coordinator};
+use clap::Args;
+use serde::Deserialize;
+
+use super::Context;
+use crate::{
+    exit::UsageError,
+    interrupts::Interrupts,
+    quantities::{Size, Span},
+    server_log::LogArgs,
+    toml_file,
+};
+
+const EXAMPLE: &str = r#"Example:
+  baton coordinator --config /etc/baton/coordinator.toml
+
+  # coordinator.toml; each key is also an option, which has the last word
+  listen = "127.0.0.1:7700"
+  data = "/var/lib/baton/coordinator"
+  token_file = "/etc/baton/token"
+  node_id = 1
+  retention_age = "7d"
+  retention_size = "50GiB"
+  archive_limit = "500MiB"
+  min_free = "128MiB"
+  heartbeat_interval = "5s"
+  lease_ttl = "60s"
+  unreachable_after = "15s"
+  snapshot_every = 20000
+  allow_insecure_listen = false"#;
+
+/// The arguments of `coordinator`.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLE)]
+pub(crate) struct CoordinatorArgs {
+    /// TOML file with these settings
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    settings: Settings,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+/// What can be set, on the command line or in the file.
+#[derive(Args, Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    /// Where to serve, ADDRESS:PORT
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    /// Folder for everything it keeps
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// The token that callers must bring; prefer the file or the variable
+    #[arg(long, env = "BATON_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    token: Option<String>,
+    /// File with the token
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Number of this node in the cluster [default: 1]
+    #[arg(long, value_name = "N")]
+    node_id: Option<u64>,
+    /// Serve other hosts although the connection is not encrypted
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    allow_insecure_listen: Option<bool>,
+    /// How often runners report [default: 5s]
+    #[arg(long, value_name = "TIME")]
+    heartbeat_interval: Option<Span>,
+    /// A lease not renewed for this long is given away [default: 60s]
+    #[arg(long, value_name = "TIME")]
+    lease_ttl: Option<Span>,
+    /// A runner without a session for this long counts as unreachable [default: 15s]
+    #[arg(long, value_name = "TIME")]
+    unreachable_after: Option<Span>,
+    /// Finished jobs are kept for this long [default: 7d]
+    #[arg(long, value_name = "TIME")]
+    retention_age: Option<Span>,
+    /// Output of finished jobs is kept up to this size [default: no limit]
+    #[arg(long, value_name = "BYTES")]
+    retention_size: Option<Size>,
+    /// The largest source archive [default: 500MiB]
+    #[arg(long, value_name = "BYTES")]
+    archive_limit: Option<Size>,
+    /// Refuse new work when the disk has less than this free [default: 128MiB]
+    #[arg(long, value_name = "BYTES")]
+    min_free: Option<Size>,
+    /// Entries of the Raft log between two snapshots [default: 20000]
+    #[arg(long, value_name = "N")]
+    snapshot_every: Option<u64>,
+}
+
+pub(super) async fn run(args: CoordinatorArgs, context: &Context) -> anyhow::Result<u8> {
+    args.log.start("info", &context.environment)?;
+    let file = match &args.config {
+        Some(path) => toml_file::read(path)?,
+        None => Settings::default(),
+    };
+    let config = args.settings.over(file).config()?;
+    let mut interrupts = Interrupts::catch()?;
+    let mut coordinator = Coordinator::start(config).await?;
+    let failure = tokio::select! {
+        _ = interrupts.next() => None,
+        failure = coordinator.failed() => Some(failure),
+    };
+    coordinator.stop().await;
+    failure.map_or(Ok(0), |failure| Err(failure.into()))
+}
+
+impl Settings {
+    /// These settings, and `file`'s where there is none here.
+    fn over(self, file: Self) -> Self {
+        // A token given here must not lose against a file named there.
+        let has_token = self.token.is_some() || self.token_file.is_some();
+        Self {
+            listen: self.listen.or(file.listen),
+            data: self.data.or(file.data),
+            token: self.token.or(file.token.filter(|_| !has_token)),
+            token_file: self.token_file.or(file.token_file.filter(|_| !has_token)),
+            node_id: self.node_id.or(file.node_id),
+            allow_insecure_listen: self.allow_insecure_listen.or(file.allow_insecure_listen),
+            heartbeat_interval: self.heartbeat_interval.or(file.heartbeat_interval),
+            lease_ttl: self.lease_ttl.or(file.lease_ttl),
+            unreachable_after: self.unreachable_after.or(file.unreachable_after),
+            retention_age: self.retention_age.or(file.retention_age),
+            retention_size: self.retention_size.or(file.retention_size),
+            archive_limit: self.archive_limit.or(file.archive_limit),
+            min_free: self.min_free.or(file.min_free),
+            snapshot_every: self.snapshot_every.or(file.snapshot_every),
+        }
+    }
+
+    fn config(self) -> anyhow::Result<Config> {
+        let missing = |what| UsageError(format!("no {what}; give --{what}, or set it in --config"));
+        let data = self.data.ok_or_else(|| missing("data"))?;
+        let listen = self.listen.ok_or_else(|| missing("listen"))?;
+        let token = token(self.token, self.token_file)?;
+        let mut config = Config::new(data, listen, token);
+        set(&mut config.node_id, self.node_id);
+        set(&mut config.allow_insecure_listen, self.allow_insecure_listen);
+        set(&mut config.timing.heartbeat_interval, self.heartbeat_interval.map(|span| span.0));
+        set(&mut config.timing.lease_ttl, self.lease_ttl.map(|span| span.0));
+        set(&mut config.timing.unreachable_after, self.unreachable_after.map(|span| span.0));
+        set(&mut config.retention.max_age, self.retention_age.map(|span| Some(span.0)));
+        set(&mut config.retention.max_bytes, self.retention_size.map(|size| Some(size.0)));
+        set(&mut config.archive_limit, self.archive_limit.map(|size| size.0));
+        set(&mut config.min_free_bytes, self.min_free.map(|size| size.0));
+        set(&mut config.snapshot_every, self.snapshot_every);
+        Ok(config)
+    }
+}
+
+fn set<T>(setting: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *setting = value;
+    }
+}
+
+/// The token itself, or out of its file.
+///
+/// # Errors
+/// [`UsageError`] when there is neither, or both.
+pub(super) fn token(token: Option<String>, file: Option<PathBuf>) -> anyhow::Result<String> {
+    match (token.filter(|token| !token.is_empty()), file) {
+        (Some(_), Some(_)) => {
+            let text = "both `token` (or BATON_TOKEN) and `token_file` are given; give one";
+            Err(UsageError(text.to_owned()).into())
+        }
+        (Some(token), None) => Ok(token),
+        (None, Some(path)) => {
+            let text = std::fs::read_to_string(&path)
+                .with_context(|| format!("cannot read {}", path.display()))?;
+            Ok(text.trim().to_owned())
+        }
+        (None, None) => {
+            let text = "no token; set BATON_TOKEN, or `token_file` in --config";
+            Err(UsageError(text.to_owned()).into())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_is_a_valid_file() {
+        let (_, toml) = EXAMPLE.split_once("# coordinator.toml").unwrap();
+        let (_, toml) = toml.split_once('\n').unwrap();
+        let settings: Settings = toml::from_str(toml).unwrap();
+        assert_eq!(settings.retention_size, Some(Size(50 << 30)));
+        assert_eq!(settings.snapshot_every, Some(20_000));
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
+        let file: Settings = toml::from_str(
+            "listen = \"127.0.0.1:1\"\ndata = \"/d\"\ntoken = \"t\"\nlease_ttl = \"9s\"",
+        )
+        .unwrap();
+        let flags = Settings { listen: "127.0.0.1:2".parse().ok(), ..Settings::default() };
+        let config = flags.over(file).config().unwrap();
+        assert_eq!(config.listen.port(), 2);
+        assert_eq!(config.timing.lease_ttl.as_secs(), 9);
+        assert_eq!(config.node_id, 1);
+    }
+
+    #[test]
+    fn a_token_and_a_file_with_a_token_contradict_each_other() {
+        let error = token(Some("t".to_owned()), Some("/f".into())).unwrap_err();
+        assert!(error.downcast_ref::<UsageError>().is_some());
+        assert!(error.to_string().contains("`token_file`"), "{error}");
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let error = Settings::default().config().err().unwrap();
+        assert!(error.to_string().contains("--data"), "{error}");
+    }
+}

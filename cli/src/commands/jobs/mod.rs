@@ -1,0 +1,46 @@
+//! `baton jobs`: what can be done with jobs that are there.
+
+mod cancel;
+mod list;
+mod retry;
+mod show;
+mod wait;
+mod why;
+
+use clap::{Args, Subcommand};
+
+use super::Context;
+
+/// The arguments of `jobs`.
+#[derive(Args, Debug)]
+pub(crate) struct JobsArgs {
+    #[command(subcommand)]
+    command: JobsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum JobsCommand {
+    /// Jobs by filter, newest first
+    List(Box<list::ListArgs>),
+    /// Everything about one job
+    Show(show::ShowArgs),
+    /// Come back to a job: show its output and exit as `run` would
+    Wait(Box<wait::WaitArgs>),
+    /// Ask to stop a job
+    Cancel(cancel::CancelArgs),
+    /// Submit a finished job again; also replays a dead letter
+    Retry(retry::RetryArgs),
+    /// Why is this job waiting?
+    Why(why::WhyArgs),
+}
+
+pub(super) async fn run(args: JobsArgs, context: &Context) -> anyhow::Result<u8> {
+    match args.command {
+        JobsCommand::List(args) => list::run(*args, context).await.map(|()| 0),
+        JobsCommand::Show(args) => show::run(args, context).await.map(|()| 0),
+        JobsCommand::Wait(args) => wait::run(*args, context).await,
+        JobsCommand::Cancel(args) => cancel::run(args, context).await.map(|()| 0),
+        JobsCommand::Retry(args) => retry::run(args, context).await.map(|()| 0),
+        JobsCommand::Why(args) => why::run(args, context).await.map(|()| 0),
+    }
+}

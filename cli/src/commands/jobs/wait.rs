@@ -1,0 +1,60 @@
+//! `baton jobs wait`: come back to a job that goes on, or that has ended.
+
+use clap::Args;
+
+use super::Context;
+use crate::{
+    commands::run::WaitOptions,
+    connect::{ClientArgs, Cluster},
+    ending::{Conclusion, conclude, no_job},
+    exit,
+    interrupts::Interrupts,
+};
+
+const EXAMPLE: &str = "\
+Examples:
+  baton jobs wait JOB                    its output from the start, then its exit code
+  baton jobs wait JOB --offset 1048576   what is left after the first MiB
+  baton jobs wait JOB --no-logs          only its exit code";
+
+/// The arguments of `jobs wait`.
+#[derive(Args, Debug)]
+#[command(after_help = format!("{EXAMPLE}\n\n{}", exit::HELP))]
+pub(super) struct WaitArgs {
+    /// Id of the job
+    #[arg(value_name = "JOB")]
+    job: String,
+    /// Leave out so many bytes of the current attempt's output
+    #[arg(long, value_name = "BYTES", default_value_t = 0)]
+    offset: u64,
+    /// Show no output
+    #[arg(long, conflicts_with = "offset")]
+    no_logs: bool,
+    #[command(flatten)]
+    wait: WaitOptions,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+pub(super) async fn run(args: WaitArgs, context: &Context) -> anyhow::Result<u8> {
+    args.wait.check_result_file()?;
+    let cluster = args.client.resolve(&context.environment)?;
+    let end = match follow(&args, &cluster, context).await {
+        Ok(end) => end,
+        Err(error) => no_job(&error),
+    };
+    Ok(context.tell(&end, args.wait.result_file.as_deref()))
+}
+
+async fn follow(
+    args: &WaitArgs,
+    cluster: &Cluster,
+    context: &Context,
+) -> anyhow::Result<Conclusion> {
+    let connection = cluster.connect(context.messages).await?;
+    let mut interrupts = Interrupts::catch()?;
+    let offset = (!args.no_logs).then_some(args.offset);
+    let follow = args.wait.follow(args.job.clone(), offset, cluster, context)?;
+    let followed = follow.run(&connection, &mut interrupts).await?;
+    Ok(conclude(followed, &args.job, args.wait.allow_unfinished))
+}

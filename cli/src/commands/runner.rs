@@ -1,0 +1,222 @@
+//! `baton runner`: serve as a runner until told to stop. Its jobs outlive it.
+
+use std::{collections::BTreeMap, ops::RangeInclusive, path::PathBuf};
+
+use baton_client::{ClientError, Endpoint};
+use baton_runner::{Config, Runner};
+use clap::Args;
+use serde::Deserialize;
+
+use super::{Context, coordinator::token};
+use crate::{
+    environment::Environment,
+    exit::UsageError,
+    interrupts::Interrupts,
+    local::{base_env, host_name, shim_command},
+    quantities::{Size, Span},
+    server_log::LogArgs,
+    toml_file,
+};
+
+const EXAMPLE: &str = r#"Example:
+  baton runner --config /etc/baton/runner.toml
+
+  # runner.toml; each key is also an option, which has the last word
+  addr = "127.0.0.1:7700"
+  data = "/var/lib/baton/runner"
+  token_file = "/etc/baton/token"
+  name = "build-1"
+  labels = ["os=linux", "gpu"]
+  slots = 4
+  stop_grace = "10s"
+  unpack_limit = "4GiB"
+  env = { LANG = "C.UTF-8" }
+
+Every job's environment starts from PATH, HOME, USER, LOGNAME, SHELL, LANG, LC_ALL and
+TZ as they are here and from `env`; nothing else of the runner's own environment reaches a job."#;
+
+const SLOTS: RangeInclusive<u32> = 1..=1000;
+
+/// The arguments of `runner`.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLE)]
+pub(crate) struct RunnerArgs {
+    /// TOML file with these settings
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    settings: Settings,
+    /// Variable for every job, K=V; may be repeated
+    #[arg(short = 'e', long = "env", value_name = "K=V", value_parser = parse_variable)]
+    variables: Vec<(String, String)>,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+/// What can be set, on the command line or in the file.
+#[derive(Args, Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Settings {
+    /// Address of a coordinator, host:port
+    #[arg(long, env = "BATON_ADDR", value_name = "HOST:PORT")]
+    addr: Option<String>,
+    /// The token to show; prefer the file or the variable
+    #[arg(long, env = "BATON_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    token: Option<String>,
+    /// File with the token
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Folder for everything it keeps
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Name for people [default: the host's]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// What it offers, such as gpu or os=linux; may be repeated
+    #[arg(short, long = "label", value_name = "LABEL")]
+    labels: Vec<String>,
+    /// How many jobs to run at once [default: 2]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    slots: Option<u32>,
+    /// Time between SIGTERM and SIGKILL for a cancelled job [default: 10s]
+    #[arg(long, value_name = "TIME")]
+    stop_grace: Option<Span>,
+    /// The most that an unpacked source may have [default: 4GiB]
+    #[arg(long, value_name = "BYTES")]
+    unpack_limit: Option<Size>,
+    #[arg(skip)]
+    env: BTreeMap<String, String>,
+}
+
+pub(super) async fn run(args: RunnerArgs, context: &Context) -> anyhow::Result<u8> {
+    args.log.start("info", &context.environment)?;
+    let file = match &args.config {
+        Some(path) => toml_file::read(path)?,
+        None => Settings::default(),
+    };
+    let mut settings = args.settings.over(file);
+    settings.env.extend(args.variables);
+    let mut interrupts = Interrupts::catch()?;
+    let runner = Runner::start(settings.config(&context.environment)?).await?;
+    interrupts.next().await;
+    runner.stop().await;
+    Ok(0)
+}
+
+impl Settings {
+    /// These settings, and `file`'s where there is none here.
+    fn over(self, file: Self) -> Self {
+        // A token given here must not lose against a file named there.
+        let has_token = self.token.is_some() || self.token_file.is_some();
+        Self {
+            addr: self.addr.or(file.addr),
+            token: self.token.or(file.token.filter(|_| !has_token)),
+            token_file: self.token_file.or(file.token_file.filter(|_| !has_token)),
+            data: self.data.or(file.data),
+            name: self.name.or(file.name),
+            labels: if self.labels.is_empty() { file.labels } else { self.labels },
+            slots: self.slots.or(file.slots),
+            stop_grace: self.stop_grace.or(file.stop_grace),
+            unpack_limit: self.unpack_limit.or(file.unpack_limit),
+            env: file.env.into_iter().chain(self.env).collect(),
+        }
+    }
+
+    fn config(self, environment: &Environment) -> anyhow::Result<Config> {
+        let missing = |what| UsageError(format!("no {what}; give --{what}, or set it in --config"));
+        let data = self.data.ok_or_else(|| missing("data"))?;
+        let addr = self.addr.ok_or_else(|| missing("addr"))?;
+        let token = token(self.token, self.token_file)?;
+        let endpoint = Endpoint::new(&addr, &token).map_err(ClientError::from)?;
+        let mut config = Config::new(data, endpoint, self.name.unwrap_or_else(host_name));
+        check_labels(&self.labels)?;
+        config.labels = self.labels.into_iter().collect();
+        config.slots = self.slots.unwrap_or(config.slots);
+        if !SLOTS.contains(&config.slots) {
+            let text = format!("slots: {} is not from 1 to 1000", config.slots);
+            return Err(UsageError(text).into());
+        }
+        config.stop_grace = self.stop_grace.map_or(config.stop_grace, |span| span.0);
+        config.unpack_limit = self.unpack_limit.map_or(config.unpack_limit, |size| size.0);
+        config.shim_command = shim_command()?;
+        config.base_env = base_env(environment);
+        config.base_env.extend(self.env);
+        Ok(config)
+    }
+}
+
+/// Labels are letters, digits and some signs, so that they need no quotes anywhere.
+///
+/// # Errors
+/// [`UsageError`] with the first that is not.
+pub(super) fn check_labels(labels: &[String]) -> Result<(), UsageError> {
+    let is_right = |label: &&String| {
+        (1..=128).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_./:+=".contains(&byte))
+    };
+    match labels.iter().find(|label| !is_right(label)) {
+        Some(wrong) => Err(UsageError(format!(
+            "labels: {wrong:?} is not 1 to 128 letters, digits and any of -_./:+="
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn parse_variable(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("not of the form K=V")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_is_a_valid_file() {
+        let (_, toml) = EXAMPLE.split_once("# runner.toml").unwrap();
+        let (_, toml) = toml.split_once('\n').unwrap();
+        let (toml, _) = toml.split_once("\n\n").unwrap();
+        let settings: Settings = toml::from_str(toml).unwrap();
+        assert_eq!(settings.labels, ["os=linux", "gpu"]);
+        assert_eq!(settings.slots, Some(4));
+    }
+
+    #[test]
+    fn a_job_starts_from_path_and_what_the_operator_chose() {
+        let settings: Settings = toml::from_str(
+            "addr = \"h:1\"\ndata = \"/d\"\ntoken = \"t\"\nname = \"n\"\nenv = { A = \"1\" }",
+        )
+        .unwrap();
+        let environment = Environment::of([("PATH", "/bin"), ("SECRET", "x")]);
+        let config = settings.config(&environment).unwrap();
+        let names: Vec<_> = config.base_env.keys().map(String::as_str).collect();
+        assert_eq!(names, ["A", "PATH"]);
+        assert_eq!(config.name, "n");
+    }
+
+    #[test]
+    fn what_the_file_gets_wrong_is_named_by_its_key() {
+        let good = "addr = \"h:1\"\ndata = \"/d\"\ntoken = \"t\"\n";
+        let wrong = [
+            ("slots = 0", "slots: "),
+            ("slots = 1001", "slots: "),
+            ("labels = [\"a b\"]", "labels: "),
+            ("labels = [\"\"]", "labels: "),
+            ("labels = [\"gpu\", \"größe\"]", "labels: "),
+            ("token_file = \"/f\"", "`token_file`"),
+        ];
+        for (line, key) in wrong {
+            let settings: Settings = toml::from_str(&format!("{good}{line}")).unwrap();
+            let error = settings.config(&Environment::default()).err().unwrap();
+            assert!(error.downcast_ref::<UsageError>().is_some(), "{line}");
+            assert!(error.to_string().contains(key), "{error}");
+        }
+        assert!(check_labels(&["os=linux".to_owned(), "a-b_c./:+1".to_owned()]).is_ok());
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let error = Settings::default().config(&Environment::default()).err().unwrap();
+        assert!(error.to_string().contains("--data"), "{error}");
+    }
+}

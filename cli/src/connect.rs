@@ -1,0 +1,200 @@
+//! Which cluster a command talks to, out of flags, variables and the config
+//! file in this order, and the connection to it.
+
+use std::{path::PathBuf, time::Duration};
+
+use baton_client::{ClientError, Connection, Endpoint, Patience};
+use clap::Args;
+use serde::Deserialize;
+use tokio::time::Instant;
+
+use crate::{
+    environment::Environment, exit::UsageError, messages::Messages, quantities::duration, toml_file,
+};
+
+const DEFAULT_ADDRESS: &str = "127.0.0.1:7700";
+
+/// The options of every command that talks to a cluster.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Connection")]
+pub(crate) struct ClientArgs {
+    /// Address of a coordinator, host:port [default: 127.0.0.1:7700]
+    #[arg(long, env = "BATON_ADDR", value_name = "HOST:PORT")]
+    addr: Option<String>,
+    /// Token to show; prefer the variable, since others can see a command line
+    #[arg(long, env = "BATON_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    token: Option<String>,
+    /// File with `addr` and `token` [default: ~/.config/baton/config.toml]
+    #[arg(long, env = "BATON_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// How long to try to reach the cluster
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    connect_timeout: Duration,
+    /// How long to try to get it back when it goes away meanwhile
+    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = duration)]
+    reconnect_timeout: Duration,
+}
+
+/// The config file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ConfigFile {
+    addr: Option<String>,
+    token: Option<String>,
+}
+
+/// A cluster and how patient to be with it.
+#[derive(Clone, Debug)]
+pub(crate) struct Cluster {
+    endpoint: Endpoint,
+    connect_timeout: Duration,
+    reconnect: Patience,
+    own: bool,
+}
+
+impl ClientArgs {
+    /// Puts flags, variables and file together.
+    ///
+    /// # Errors
+    /// [`UsageError`] when the token is missing or something is malformed.
+    pub(crate) fn resolve(&self, environment: &Environment) -> anyhow::Result<Cluster> {
+        let given = |value: &Option<String>| value.clone().filter(|value| !value.is_empty());
+        let file = match &self.config {
+            Some(path) if !path.as_os_str().is_empty() => toml_file::read(path)?,
+            _ => match environment.config_file() {
+                Some(path) => toml_file::read_if_there(&path)?.unwrap_or_default(),
+                None => ConfigFile::default(),
+            },
+        };
+        let address = given(&self.addr).or(file.addr).unwrap_or_else(|| DEFAULT_ADDRESS.to_owned());
+        let token = given(&self.token).or(file.token).ok_or_else(|| {
+            UsageError(
+                "no token; set BATON_TOKEN, or write `token` into ~/.config/baton/config.toml \
+                 (`baton dev` makes one and says where it is)"
+                    .to_owned(),
+            )
+        })?;
+        let endpoint = Endpoint::new(&address, &token).map_err(ClientError::from)?;
+        Ok(Cluster {
+            endpoint,
+            connect_timeout: self.connect_timeout,
+            reconnect: Patience(self.reconnect_timeout),
+            own: false,
+        })
+    }
+}
+
+impl Cluster {
+    /// A cluster that this program started itself.
+    pub(crate) fn own(endpoint: Endpoint) -> Self {
+        Self {
+            endpoint,
+            connect_timeout: Duration::from_secs(10),
+            reconnect: Patience(Duration::from_secs(30)),
+            own: true,
+        }
+    }
+
+    /// It goes away with this program, so nobody can come back to it.
+    pub(crate) fn is_own(&self) -> bool {
+        self.own
+    }
+
+    /// How long an outage may last.
+    pub(crate) fn patience(&self) -> Patience {
+        self.reconnect
+    }
+
+    /// `host:port`.
+    pub(crate) fn address(&self) -> &str {
+        self.endpoint.address()
+    }
+
+    /// Connects, trying again until the connect timeout is over.
+    ///
+    /// # Errors
+    /// [`ClientError::Unreachable`], with the address in its context.
+    pub(crate) async fn connect(&self, messages: Messages) -> anyhow::Result<Connection> {
+        let end = Instant::now() + self.connect_timeout;
+        let mut told = false;
+        baton_client::retry(
+            Patience(self.connect_timeout),
+            |cause| {
+                if !std::mem::replace(&mut told, true) {
+                    messages.note(&format!(
+                        "cannot reach {} ({cause}); trying for {}",
+                        self.address(),
+                        humantime::format_duration(self.connect_timeout)
+                    ));
+                }
+            },
+            || {
+                let left = end.saturating_duration_since(Instant::now());
+                Connection::connect(self.endpoint.clone(), left)
+            },
+        )
+        .await
+        .map_err(|error| {
+            anyhow::Error::new(error)
+                .context(format!("cannot reach the cluster at {}", self.address()))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit;
+
+    fn args(addr: Option<&str>, token: Option<&str>, config: Option<PathBuf>) -> ClientArgs {
+        ClientArgs {
+            addr: addr.map(str::to_owned),
+            token: token.map(str::to_owned),
+            config,
+            connect_timeout: Duration::from_secs(1),
+            reconnect_timeout: Duration::from_secs(1),
+        }
+    }
+
+    #[test]
+    fn a_flag_has_the_last_word_over_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("c.toml");
+        std::fs::write(&file, "addr = \"a:1\"\ntoken = \"t\"\n").unwrap();
+        let of =
+            |addr| args(addr, None, Some(file.clone())).resolve(&Environment::default()).unwrap();
+        assert_eq!(of(None).address(), "a:1");
+        assert_eq!(of(Some("b:2")).address(), "b:2");
+        assert_eq!(of(Some("")).address(), "a:1");
+    }
+
+    #[test]
+    fn the_file_of_the_home_folder_is_used_when_it_is_there() {
+        let home = tempfile::tempdir().unwrap();
+        let environment = Environment::of([("HOME", home.path().to_str().unwrap())]);
+        let error = args(None, None, None).resolve(&environment).unwrap_err();
+        assert_eq!(exit::of_error(&error), exit::USAGE);
+        std::fs::create_dir_all(home.path().join(".config/baton")).unwrap();
+        std::fs::write(home.path().join(".config/baton/config.toml"), "token = \"t\"").unwrap();
+        let cluster = args(None, None, None).resolve(&environment).unwrap();
+        assert_eq!(cluster.address(), DEFAULT_ADDRESS);
+    }
+
+    #[test]
+    fn a_broken_or_unknown_setting_is_a_usage_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("c.toml");
+        std::fs::write(&file, "token = \"t\"\nhost = \"a\"\n").unwrap();
+        let error = args(None, None, Some(file)).resolve(&Environment::default()).unwrap_err();
+        assert_eq!(exit::of_error(&error), exit::USAGE);
+        assert!(error.to_string().contains("c.toml:2:1"), "{error}");
+    }
+
+    #[test]
+    fn tls_is_refused_as_usage() {
+        let error = args(Some("https://a:1"), Some("t"), None)
+            .resolve(&Environment::default())
+            .unwrap_err();
+        assert_eq!(exit::of_error(&error), exit::USAGE);
+    }
+}

@@ -1,0 +1,250 @@
+//! What the end of `run` and `jobs wait` means: the exit code, the one line for
+//! the person and the result for programs. Pure; writing them is the commands'.
+
+use baton_proto::v1::{Job, JobState, Outcome};
+
+use crate::{
+    exit,
+    follow::{Ending, Followed},
+    messages::describe,
+    output::{
+        result::RunResult,
+        views::{JobView, job_state},
+    },
+};
+
+/// The end of a command that followed a job.
+#[derive(Debug)]
+pub(crate) struct Conclusion {
+    pub(crate) code: u8,
+    /// One line for the person; worth it also when quiet, if `code` is not 0.
+    pub(crate) line: String,
+    pub(crate) result: RunResult,
+}
+
+/// Concludes following `job_id`. With `allow_unfinished`, leaving a job that goes
+/// on is a success.
+pub(crate) fn conclude(followed: Followed, job_id: &str, allow_unfinished: bool) -> Conclusion {
+    let job = followed.job.as_ref();
+    let come_back = format!("the job goes on; come back with: baton jobs wait {job_id}");
+    let unfinished = if allow_unfinished { 0 } else { exit::STOPPED_WAITING };
+    let (code, reason, line) = match followed.ending {
+        Ending::Ended => match job.and_then(|job| job.outcome.as_ref().map(|end| (job, end))) {
+            Some((job, outcome)) => return concluded(job, outcome),
+            None => {
+                (exit::INFRASTRUCTURE, "NO_OUTCOME", format!("job {job_id} ended without a record"))
+            }
+        },
+        Ending::WaitedEnough => {
+            let state = job.map(|job| format!(", job is {}", job_state(job.state())));
+            let state = state.unwrap_or_default();
+            (unfinished, "WAIT_TIMEOUT", format!("waited long enough{state}; {come_back}"))
+        }
+        Ending::Left => (unfinished, "DETACHED", come_back),
+        Ending::OutputClosed => {
+            (unfinished, "OUTPUT_CLOSED", format!("standard output was closed; {come_back}"))
+        }
+        Ending::LeftCancelling => (
+            exit::CANCELLED,
+            "INTERRUPTED",
+            format!("left while job {job_id} is being cancelled; see: baton jobs show {job_id}"),
+        ),
+        Ending::Failed(error) => {
+            let code = exit::of_client_error(&error);
+            let reason = error.refusal().map_or("UNREACHABLE", |refusal| refusal.reason.as_str());
+            let cause = describe(&error.into());
+            let line = if code == exit::UNREACHABLE {
+                format!("cannot reach the cluster ({cause}); {come_back}")
+            } else {
+                cause
+            };
+            (code, reason, line)
+        }
+    };
+    let mut result = job.map_or_else(RunResult::default, |job| RunResult::of(&JobView::from(job)));
+    result.job_id = Some(job_id.to_owned());
+    result.exit_code = code;
+    result.reason = reason.to_owned();
+    result.message.clone_from(&line);
+    Conclusion { code, line, result }
+}
+
+/// Concludes a command that had no job, because of `error`.
+pub(crate) fn no_job(error: &anyhow::Error) -> Conclusion {
+    let code = exit::of_error(error);
+    let line = describe(error);
+    let client = error.downcast_ref::<baton_client::ClientError>();
+    let reason = match (client.and_then(baton_client::ClientError::refusal), code) {
+        (Some(refusal), _) => refusal.reason.as_str(),
+        (None, exit::UNREACHABLE) => "UNREACHABLE",
+        (None, exit::CANCELLED) => "INTERRUPTED",
+        (None, exit::REFUSED) => "UNEXPECTED_ANSWER",
+        (None, _) => "LOCAL",
+    };
+    let result = RunResult {
+        exit_code: code,
+        reason: reason.to_owned(),
+        message: line.clone(),
+        ..RunResult::default()
+    };
+    Conclusion { code, line, result }
+}
+
+fn concluded(job: &Job, outcome: &Outcome) -> Conclusion {
+    let code = exit::of_outcome(outcome);
+    let mut result = RunResult::of(&JobView::from(job));
+    result.exit_code = code;
+    Conclusion { code, line: sentence(job, outcome), result }
+}
+
+/// How `job` ended, in one line.
+fn sentence(job: &Job, outcome: &Outcome) -> String {
+    let id = &job.id;
+    let why = match (outcome.message.as_str(), outcome.reason.as_str()) {
+        ("", "") => String::new(),
+        ("", reason) => format!(": {reason}"),
+        (message, "") => format!(": {message}"),
+        (message, reason) => format!(": {message} [{reason}]"),
+    };
+    match outcome.state() {
+        JobState::Succeeded => format!("job {id} succeeded"),
+        JobState::Failed => match (outcome.signal, outcome.exit_code) {
+            (Some(signal), _) => format!(
+                "job {id} failed: signal {signal} ended it (exit code {})",
+                outcome.exit_code.unwrap_or(128 + signal)
+            ),
+            (None, Some(code)) => format!("job {id} failed with exit code {code}"),
+            (None, None) => format!("job {id} failed{why}"),
+        },
+        JobState::TimedOut => format!("job {id} reached its timeout{why}"),
+        JobState::Cancelled if job.attempts.is_empty() => {
+            format!("job {id} was cancelled before it started")
+        }
+        JobState::Cancelled => format!("job {id} was cancelled; {}", proof(job, outcome)),
+        JobState::Lost => format!("job {id} lost its runner{why}"),
+        JobState::Error if outcome.reason == "QUEUE_TIMEOUT" => {
+            format!("job {id} found no runner in time{why}")
+        }
+        _ => format!("job {id} could not be run to its end{why}"),
+    }
+}
+
+/// What is known about the processes of a cancelled job.
+fn proof(job: &Job, outcome: &Outcome) -> String {
+    let started = job.attempts.iter().any(|attempt| attempt.started_at.is_some());
+    match (outcome.tree_gone, outcome.killed) {
+        (true, 0) => "its runner saw that none of its processes is left".to_owned(),
+        (true, killed) => {
+            format!("its runner saw that none of its processes is left ({killed} had to be killed)")
+        }
+        (false, _) if !started => "it had not started".to_owned(),
+        (false, _) => "no runner could see whether its processes are gone".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use baton_client::ClientError;
+    use baton_proto::{
+        error::{ApiError, Reason},
+        v1::Attempt,
+    };
+
+    use super::*;
+
+    fn ended(outcome: Outcome) -> Followed {
+        let job = Job {
+            id: "J".to_owned(),
+            state: outcome.state,
+            attempts: vec![Attempt {
+                number: 1,
+                started_at: Some(prost_types::Timestamp::default()),
+                ..Attempt::default()
+            }],
+            outcome: Some(outcome),
+            ..Job::default()
+        };
+        Followed { ending: Ending::Ended, job: Some(job) }
+    }
+
+    fn outcome(state: JobState) -> Outcome {
+        Outcome { state: state.into(), ..Outcome::default() }
+    }
+
+    fn unfinished(ending: Ending) -> Followed {
+        let job = Job { id: "J".to_owned(), state: JobState::Running.into(), ..Job::default() };
+        Followed { ending, job: Some(job) }
+    }
+
+    #[test]
+    fn the_code_of_the_job_is_the_code_of_the_command() {
+        let failed = Outcome { exit_code: Some(7), ..outcome(JobState::Failed) };
+        let end = conclude(ended(failed), "J", false);
+        assert_eq!(end.code, 7);
+        assert_eq!((end.result.exit_code, end.result.job_exit_code), (7, Some(7)));
+        assert_eq!(end.line, "job J failed with exit code 7");
+    }
+
+    #[test]
+    fn a_signal_is_named() {
+        let killed = Outcome { exit_code: Some(137), signal: Some(9), ..outcome(JobState::Failed) };
+        let end = conclude(ended(killed), "J", false);
+        assert_eq!(end.code, 137);
+        assert_eq!(end.line, "job J failed: signal 9 ended it (exit code 137)");
+    }
+
+    #[test]
+    fn a_cancelled_job_says_what_was_proven() {
+        let gone = Outcome { tree_gone: true, killed: 2, ..outcome(JobState::Cancelled) };
+        let end = conclude(ended(gone), "J", false);
+        assert_eq!(end.code, exit::CANCELLED);
+        assert!(end.line.contains("none of its processes is left (2 had to be killed)"));
+        let unknown = conclude(ended(outcome(JobState::Cancelled)), "J", false);
+        assert!(unknown.line.contains("no runner could see"), "{}", unknown.line);
+    }
+
+    #[test]
+    fn a_job_cancelled_in_the_queue_has_no_processes_to_speak_of() {
+        let gone = Outcome { tree_gone: true, ..outcome(JobState::Cancelled) };
+        let mut followed = ended(gone);
+        followed.job.as_mut().unwrap().attempts.clear();
+        assert_eq!(conclude(followed, "J", false).line, "job J was cancelled before it started");
+    }
+
+    #[test]
+    fn a_state_that_was_never_seen_is_not_made_up() {
+        let unseen = Followed { ending: Ending::WaitedEnough, job: None };
+        let end = conclude(unseen, "J", false);
+        assert!(end.line.starts_with("waited long enough; the job goes on"), "{}", end.line);
+        assert_eq!(end.result.state, None);
+    }
+
+    #[test]
+    fn a_job_that_goes_on_says_how_to_come_back() {
+        let unreachable = || Ending::Failed(ClientError::Unreachable("refused".to_owned()));
+        let table = [
+            (Ending::WaitedEnough, false, exit::STOPPED_WAITING, "WAIT_TIMEOUT"),
+            (Ending::WaitedEnough, true, 0, "WAIT_TIMEOUT"),
+            (Ending::Left, false, exit::STOPPED_WAITING, "DETACHED"),
+            (Ending::OutputClosed, false, exit::STOPPED_WAITING, "OUTPUT_CLOSED"),
+            (unreachable(), false, exit::UNREACHABLE, "UNREACHABLE"),
+            (unreachable(), true, exit::UNREACHABLE, "UNREACHABLE"),
+        ];
+        for (ending, allow, code, reason) in table {
+            let end = conclude(unfinished(ending), "J", allow);
+            assert_eq!((end.code, end.result.reason.as_str()), (code, reason));
+            assert!(end.line.contains("baton jobs wait J"), "{}", end.line);
+            assert_eq!(end.result.state, Some("running"));
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_told_with_its_reason() {
+        let refused = ApiError::new(Reason::InvalidArgument, "no command", "give one");
+        let end = no_job(&ClientError::from(refused).into());
+        assert_eq!(end.code, exit::REFUSED);
+        assert_eq!(end.result.reason, "INVALID_ARGUMENT");
+        assert_eq!(end.result.job_id, None);
+        assert_eq!(end.line, "no command [INVALID_ARGUMENT]; give one");
+    }
+}

@@ -1,0 +1,216 @@
+//! The options of `run` and `submit` that say what the job is, and the
+//! specification they become. What the values may be is the coordinator's to judge.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use baton_client::source::{SourceArg, parse as parse_source};
+use baton_proto::{time::duration_to_proto, v1};
+use clap::{Args, ValueEnum};
+
+use crate::{
+    environment::Environment,
+    exit::UsageError,
+    quantities::{Size, duration},
+};
+
+/// The soft timeout that the coordinator takes when none is given.
+const DEFAULT_SOFT_TIMEOUT: Duration = Duration::from_secs(59 * 60);
+/// Time between soft and hard timeout when only one is given.
+const GRACE: Duration = Duration::from_secs(60);
+
+/// What to do when the job's runner is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum OnLost {
+    /// Start the job again elsewhere, while attempts are left
+    Requeue,
+    /// End it as lost; never start it a second time
+    Fail,
+    /// Wait until the runner is back or somebody cancels the job
+    Wait,
+}
+
+/// What the job is.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Job")]
+pub(crate) struct JobOptions {
+    /// The program to run and its arguments; no shell is put between
+    #[arg(last = true, required = true, num_args = 1.., value_name = "COMMAND")]
+    command: Vec<String>,
+    /// Folder to bring along as the job's work folder; .gitignore and .batonignore are respected
+    #[arg(long, value_name = "DIR", value_parser = parse_source)]
+    source: Option<SourceArg>,
+    /// Label that the runner must have, such as gpu or os=linux; may be repeated
+    #[arg(short, long = "label", value_name = "LABEL")]
+    labels: Vec<String>,
+    /// Variable for the job: K=V, or K for the value it has here; may be repeated
+    #[arg(short, long = "env", value_name = "K[=V]")]
+    env: Vec<String>,
+    /// Project that the job belongs to [default: default]
+    #[arg(long, env = "BATON_PROJECT", value_name = "NAME")]
+    project: Option<String>,
+    /// Text for people [default: the command]
+    #[arg(long, value_name = "TEXT")]
+    name: Option<String>,
+    /// Higher starts first, from -100 to 100
+    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
+    priority: i32,
+    /// SIGTERM after this [default: 59m; with --timeout alone, 1m or a tenth before it,
+    /// whichever is less]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    soft_timeout: Option<Duration>,
+    /// SIGKILL after this [default: 60m, or 1m after a longer --soft-timeout]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    timeout: Option<Duration>,
+    /// Give up when no runner has taken the job after this [default: no limit]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    queue_timeout: Option<Duration>,
+    /// How many times the job may be given to a runner; a command that ran and failed is
+    /// not started again [default: 3]
+    #[arg(long, value_name = "N")]
+    attempts: Option<u32>,
+    /// What to do when the job's runner is lost
+    #[arg(long, value_enum, value_name = "POLICY", default_value = "requeue")]
+    on_lost: OnLost,
+    /// Output kept per attempt, such as 10MiB [default: 64MiB]
+    #[arg(long, value_name = "BYTES")]
+    output_limit: Option<Size>,
+    /// The same key never makes a second job [default: random]
+    #[arg(long, value_name = "KEY")]
+    pub(crate) idempotency_key: Option<String>,
+}
+
+impl JobOptions {
+    /// The folder to bring along.
+    pub(crate) fn source(&self) -> Option<PathBuf> {
+        self.source.as_ref().map(|SourceArg::Dir(folder)| folder.clone())
+    }
+
+    /// The specification, without its source. `environment` is where `--env K`
+    /// takes its value from.
+    ///
+    /// # Errors
+    /// [`UsageError`] when such a variable is missing.
+    pub(crate) fn spec(&self, environment: &Environment) -> anyhow::Result<v1::JobSpec> {
+        let (soft_timeout, timeout) = timeouts(self.soft_timeout, self.timeout);
+        let on_lost = match self.on_lost {
+            OnLost::Requeue => v1::OnLost::Requeue,
+            OnLost::Fail => v1::OnLost::Fail,
+            OnLost::Wait => v1::OnLost::Wait,
+        };
+        Ok(v1::JobSpec {
+            command: self.command.clone(),
+            name: self.name.clone().unwrap_or_default(),
+            project: self.project.clone().unwrap_or_default(),
+            env: variables(&self.env, environment)?,
+            labels: self.labels.clone(),
+            priority: self.priority,
+            soft_timeout: soft_timeout.map(duration_to_proto),
+            timeout: timeout.map(duration_to_proto),
+            queue_timeout: self.queue_timeout.map(duration_to_proto),
+            attempts: self.attempts.unwrap_or_default(),
+            on_lost: on_lost.into(),
+            source: None,
+            output_limit: self.output_limit.map_or(0, |limit| limit.0),
+        })
+    }
+}
+
+/// Soft and hard timeout, when only one of them is given.
+fn timeouts(
+    soft: Option<Duration>,
+    hard: Option<Duration>,
+) -> (Option<Duration>, Option<Duration>) {
+    match (soft, hard) {
+        (None, Some(hard)) => (Some(hard - GRACE.min(hard / 10)), Some(hard)),
+        (Some(soft), None) if soft > DEFAULT_SOFT_TIMEOUT => (Some(soft), Some(soft + GRACE)),
+        both => both,
+    }
+}
+
+fn variables(
+    given: &[String],
+    environment: &Environment,
+) -> anyhow::Result<BTreeMap<String, String>> {
+    let variable = |text: &String| {
+        if let Some((name, value)) = text.split_once('=') {
+            return Ok((name.to_owned(), value.to_owned()));
+        }
+        let value = environment
+            .exact(text)
+            .ok_or_else(|| UsageError(format!("--env {text}: the variable is not set here")))?;
+        let value = value
+            .to_str()
+            .ok_or_else(|| UsageError(format!("--env {text}: its value is not UTF-8")))?;
+        Ok((text.clone(), value.to_owned()))
+    };
+    given.iter().map(variable).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: JobOptions,
+    }
+
+    fn spec(line: &str) -> v1::JobSpec {
+        let environment = Environment::of([("HERE", "a=b"), ("BLANK", "")]);
+        Line::try_parse_from(line.split(' ')).unwrap().options.spec(&environment).unwrap()
+    }
+
+    fn seconds(duration: Option<prost_types::Duration>) -> Option<f64> {
+        duration.map(|duration| Duration::try_from(duration).unwrap().as_secs_f64())
+    }
+
+    #[test]
+    fn every_option_reaches_the_specification() {
+        let spec = spec(
+            "baton --label gpu -l os=linux --env A=1 -e HERE --env BLANK --project p --name n \
+             --priority -5 --soft-timeout 2m --timeout 3m --queue-timeout 2s --attempts 2 \
+             --on-lost fail --output-limit 10MiB -- sh -c exit",
+        );
+        let env = [("A", "1"), ("HERE", "a=b"), ("BLANK", "")];
+        assert_eq!(spec.command, ["sh", "-c", "exit"]);
+        assert_eq!(spec.labels, ["gpu", "os=linux"]);
+        assert_eq!(spec.env, env.map(|(k, v)| (k.to_owned(), v.to_owned())).into());
+        assert_eq!((spec.project.as_str(), spec.name.as_str()), ("p", "n"));
+        assert_eq!(spec.priority, -5);
+        assert_eq!(seconds(spec.soft_timeout), Some(120.0));
+        assert_eq!(seconds(spec.timeout), Some(180.0));
+        assert_eq!(seconds(spec.queue_timeout), Some(2.0));
+        assert_eq!(spec.attempts, 2);
+        assert_eq!(spec.on_lost(), v1::OnLost::Fail);
+        assert_eq!(spec.output_limit, 10 << 20);
+    }
+
+    #[test]
+    fn the_soft_timeout_follows_the_hard_one() {
+        for (given, soft) in [("10s", 9.0), ("10m", 540.0), ("2h", 7140.0)] {
+            let spec = spec(&format!("baton --timeout {given} -- true"));
+            assert_eq!(seconds(spec.soft_timeout), Some(soft), "{given}");
+        }
+        let short = spec("baton --soft-timeout 10m -- true");
+        assert_eq!((seconds(short.soft_timeout), seconds(short.timeout)), (Some(600.0), None));
+        let long = spec("baton --soft-timeout 2h -- true");
+        assert_eq!(seconds(long.timeout), Some(7260.0));
+    }
+
+    #[test]
+    fn a_variable_that_is_not_set_here_is_a_mistake() {
+        let line = Line::try_parse_from(["baton", "--env", "MISSING", "--", "true"]).unwrap();
+        let error = line.options.spec(&Environment::default()).unwrap_err();
+        assert!(error.downcast_ref::<UsageError>().is_some());
+    }
+
+    #[test]
+    fn a_command_is_needed_and_comes_after_two_dashes() {
+        assert!(Line::try_parse_from(["baton"]).is_err());
+        assert!(Line::try_parse_from(["baton", "true"]).is_err());
+        assert!(Line::try_parse_from(["baton", "--"]).is_err());
+    }
+}

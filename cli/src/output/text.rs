@@ -1,0 +1,277 @@
+//! Jobs, runners and clusters for people. What it writes may change at any
+//! time; programs take JSON.
+
+use std::{fmt::Write as _, time::Duration};
+
+use jiff::Timestamp;
+
+use super::{
+    table::{Table, printable, shorten},
+    views::{ClusterView, JobView, RunnerView},
+};
+
+const NAME_WIDTH: usize = 40;
+const STATE_COLUMN: usize = 1;
+
+/// How tables are drawn.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Style {
+    pub(crate) coloured: bool,
+    /// Columns of the terminal; none where lines may be of any length.
+    pub(crate) columns: Option<usize>,
+}
+
+/// A table of jobs, as of `now`.
+pub(crate) fn jobs(jobs: &[JobView], now: Timestamp, style: Style) -> String {
+    let mut table = Table::new(["ID", "STATE", "NAME", "PROJECT", "AGE", "DURATION", "RUNNER"]);
+    for job in jobs {
+        table.row([
+            job.id.clone(),
+            job.state.to_owned(),
+            shorten(&job.name, NAME_WIDTH),
+            job.project.clone(),
+            span(job.submitted_at, Some(now)),
+            job_duration(job, now),
+            job.attempts.last().map(|attempt| attempt.runner_name.clone()).unwrap_or_default(),
+        ]);
+    }
+    if let Some(columns) = style.columns {
+        let left_out = ["PROJECT", "RUNNER", "AGE", "DURATION", "NAME"];
+        table.fit(columns, &["NAME"], &left_out);
+    }
+    table.render(|column, cell| {
+        (style.coloured && column == STATE_COLUMN).then(|| state_colour(cell)).flatten()
+    })
+}
+
+/// Everything about one job, as of `now`.
+pub(crate) fn job(job: &JobView, now: Timestamp) -> String {
+    let mut lines = Lines::default();
+    lines.add("job", &job.id);
+    lines.add("state", job.state);
+    if let Some(outcome) = &job.outcome {
+        let code = outcome.exit_code.map(|code| format!("exit code {code}")).unwrap_or_default();
+        let what = if outcome.message.is_empty() { &code } else { &outcome.message };
+        let parts = [what, &outcome.reason];
+        let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).cloned().collect();
+        lines.add("outcome", &parts.join(", "));
+    }
+    lines.add("name", &job.name);
+    lines.add("project", &job.project);
+    lines.add("command", &job.spec.command.join(" "));
+    lines.add("labels", &job.spec.labels.join(", "));
+    lines.add("priority", &job.spec.priority.to_string());
+    lines.add("submitted", &format!("{} by {}", moment(job.submitted_at), job.submitted_by));
+    lines.add("finished", &moment(job.finished_at));
+    lines.add("duration", &job_duration(job, now));
+    if let Some(cancellation) = &job.cancellation {
+        let CancelledBy { who, why } = CancelledBy::of(cancellation);
+        lines.add("cancelled by", &format!("{who}{why}"));
+    }
+    lines.add("retry of", job.retry_of.as_deref().unwrap_or_default());
+    lines.add(
+        "dead letter",
+        if job.dead_letter { "yes; `baton jobs retry` replays it" } else { "" },
+    );
+    for attempt in &job.attempts {
+        let how = attempt.outcome.as_ref().map_or("live", |outcome| outcome.state);
+        let lasted = span(attempt.started_at, attempt.finished_at.or(Some(now)));
+        let text = format!("{how} on {} ({lasted})", attempt.runner_name);
+        lines.add(&format!("attempt {}", attempt.number), &text);
+    }
+    lines.0
+}
+
+/// A table of runners, as of `now`.
+pub(crate) fn runners(runners: &[RunnerView], now: Timestamp, style: Style) -> String {
+    let mut table = Table::new(["NAME", "STATE", "SLOTS", "LABELS", "SINCE", "HEARD", "VERSION"]);
+    for runner in runners {
+        table.row([
+            runner.name.clone(),
+            runner.state.to_owned(),
+            format!("{}/{}", runner.slots_used, runner.slots),
+            runner.labels.join(","),
+            span(runner.changed_at, Some(now)),
+            span(runner.last_heartbeat, Some(now)),
+            runner.version.clone(),
+        ]);
+    }
+    if let Some(columns) = style.columns {
+        table.fit(columns, &["LABELS", "NAME"], &["VERSION", "LABELS", "SINCE", "HEARD"]);
+    }
+    table.render(|column, cell| {
+        (style.coloured && column == STATE_COLUMN).then(|| state_colour(cell)).flatten()
+    })
+}
+
+/// Everything about one runner, as of `now`.
+pub(crate) fn runner(runner: &RunnerView, now: Timestamp) -> String {
+    let mut lines = Lines::default();
+    lines.add("runner", &runner.name);
+    lines.add("id", &runner.id);
+    lines.add("state", &format!("{} for {}", runner.state, span(runner.changed_at, Some(now))));
+    lines.add("labels", &runner.labels.join(", "));
+    lines.add("slots", &format!("{} of {} used", runner.slots_used, runner.slots));
+    lines.add("version", &runner.version);
+    lines.add("registered", &moment(runner.registered_at));
+    lines.add("last heartbeat", &moment(runner.last_heartbeat));
+    for lease in &runner.leases {
+        let text = format!("{} {} (lease {})", lease.state, lease.job_name, lease.lease);
+        lines.add(&lease.job_id, &text);
+    }
+    lines.0
+}
+
+/// The state of the coordinators.
+pub(crate) fn cluster(cluster: &ClusterView) -> String {
+    let mut lines = Lines::default();
+    lines.add("node", &format!("{} (Baton {})", cluster.node_id, cluster.version));
+    let leader = cluster.leader_id.map_or("none".to_owned(), |id| id.to_string());
+    lines.add("leader", &format!("{leader}, term {}", cluster.term));
+    let member = |member: &super::views::MemberView| {
+        if member.voter {
+            member.node_id.to_string()
+        } else {
+            format!("{} (learner)", member.node_id)
+        }
+    };
+    lines.add("members", &cluster.members.iter().map(member).collect::<Vec<_>>().join(", "));
+    lines.add("raft log", &format!("{} committed, {} applied", cluster.committed, cluster.applied));
+    lines.add("jobs", &format!("{} queued, {} running", cluster.jobs_queued, cluster.jobs_running));
+    let runners = (cluster.runners_online, cluster.runners_unreachable);
+    lines.add("runners", &format!("{} online, {} unreachable", runners.0, runners.1));
+    lines.add("slots", &format!("{} of {} used", cluster.slots_used, cluster.slots));
+    lines.0
+}
+
+/// `bytes` in the unit that reads best.
+pub(crate) fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut value = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", UNITS[unit])
+}
+
+struct CancelledBy {
+    who: String,
+    why: String,
+}
+
+impl CancelledBy {
+    fn of(cancellation: &super::views::CancellationView) -> Self {
+        let why = if cancellation.reason.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", cancellation.reason)
+        };
+        Self { who: cancellation.requested_by.clone(), why }
+    }
+}
+
+#[derive(Default)]
+struct Lines(String);
+
+impl Lines {
+    /// Adds `name: value`, unless there is no value.
+    fn add(&mut self, name: &str, value: &str) {
+        if !value.is_empty() {
+            // Writing to a string cannot fail.
+            let _ok = writeln!(self.0, "{:<15} {}", format!("{name}:"), printable(value));
+        }
+    }
+}
+
+fn job_duration(job: &JobView, now: Timestamp) -> String {
+    let attempt = job.attempts.last();
+    let started = attempt.and_then(|attempt| attempt.started_at);
+    let finished = attempt.and_then(|attempt| attempt.finished_at).or(job.finished_at);
+    span(started, finished.or(Some(now)))
+}
+
+fn moment(time: Option<Timestamp>) -> String {
+    time.map(|time| format!("{time:.0}")).unwrap_or_default()
+}
+
+/// The time between, in its two largest units.
+fn span(from: Option<Timestamp>, to: Option<Timestamp>) -> String {
+    let (Some(from), Some(to)) = (from, to) else { return String::new() };
+    let span = Duration::try_from(to.duration_since(from)).unwrap_or_default();
+    if span < Duration::from_secs(1) {
+        return format!("{}ms", span.as_millis());
+    }
+    let text = humantime::format_duration(Duration::from_secs(span.as_secs())).to_string();
+    text.split(' ').take(2).collect::<Vec<_>>().join(" ")
+}
+
+fn state_colour(state: &str) -> Option<&'static str> {
+    match state {
+        "succeeded" | "online" => Some("\x1b[32m"),
+        "failed" | "timed_out" | "error" | "lost" | "unreachable" => Some("\x1b[31m"),
+        "running" | "leased" => Some("\x1b[36m"),
+        "cancelled" => Some("\x1b[33m"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_line_is_longer_than_the_terminal_is_wide() {
+        use baton_proto::v1;
+        let spec = v1::JobSpec {
+            command: vec!["c".repeat(60)],
+            project: "p".repeat(20),
+            ..v1::JobSpec::default()
+        };
+        let attempt = v1::Attempt { runner_name: "r".repeat(30), ..v1::Attempt::default() };
+        let job = v1::Job {
+            id: "0".repeat(26),
+            spec: Some(spec),
+            state: v1::JobState::Succeeded.into(),
+            submitted_at: Some(prost_types::Timestamp::default()),
+            attempts: vec![attempt],
+            ..v1::Job::default()
+        };
+        let runner = v1::Runner {
+            name: "r".repeat(60),
+            state: v1::RunnerState::Unreachable.into(),
+            labels: vec!["l".repeat(60)],
+            version: "1.2.3".to_owned(),
+            changed_at: Some(prost_types::Timestamp::default()),
+            last_heartbeat: Some(prost_types::Timestamp::default()),
+            ..v1::Runner::default()
+        };
+        let now = Timestamp::from_second(3_000_000).unwrap();
+        for columns in [40, 80, 120] {
+            let style = Style { coloured: false, columns: Some(columns) };
+            let tables = [
+                jobs(&[JobView::from(&job)], now, style),
+                runners(&[RunnerView::from(&runner)], now, style),
+            ];
+            for line in tables.iter().flat_map(|table| table.lines()) {
+                assert!(line.chars().count() <= columns, "{columns}: {line}");
+            }
+        }
+        let anywhere = jobs(&[JobView::from(&job)], now, Style::default());
+        assert!(anywhere.contains(&"p".repeat(20)) && anywhere.contains(&"r".repeat(30)));
+    }
+
+    #[test]
+    fn sizes_and_spans_read_well() {
+        assert_eq!(bytes(5), "5 B");
+        assert_eq!(bytes(64 << 20), "64.0 MiB");
+        let at = |second| Timestamp::from_second(second).ok();
+        assert_eq!(span(at(0), at(3_725)), "1h 2m");
+        assert_eq!(span(at(5), at(0)), "0ms");
+        assert_eq!(span(None, at(0)), "");
+    }
+}

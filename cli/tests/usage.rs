@@ -1,0 +1,58 @@
+//! The command line itself: help with an example everywhere, and usage errors.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::disallowed_methods, reason = "tests start tasks and read the clock to give up")]
+
+use std::process::{Command, Output};
+
+fn baton(args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_baton"));
+    command.args(args).env_remove("BATON_TOKEN").env_remove("BATON_ADDR").output().unwrap()
+}
+
+#[test]
+fn every_command_explains_itself_with_an_example() {
+    let commands: &[&[&str]] = &[
+        &["run"],
+        &["submit"],
+        &["logs"],
+        &["jobs", "list"],
+        &["jobs", "show"],
+        &["jobs", "wait"],
+        &["jobs", "cancel"],
+        &["jobs", "retry"],
+        &["jobs", "why"],
+        &["runners", "list"],
+        &["runners", "show"],
+        &["cluster", "status"],
+        &["coordinator"],
+        &["runner"],
+        &["dev"],
+        &["demo"],
+        &["completions"],
+        &["man"],
+    ];
+    for command in commands {
+        let output = baton(&[command, &["--help"][..]].concat());
+        let help = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{command:?}");
+        assert!(help.contains("Example"), "{command:?} has no example:\n{help}");
+        assert!(help.contains(&format!("baton {}", command.join(" "))), "{command:?}:\n{help}");
+    }
+}
+
+#[test]
+fn a_wrong_option_is_refused_with_what_to_do() {
+    let output = baton(&["run", "--no-such-option", "--", "true"]);
+    assert_eq!(output.status.code(), Some(2));
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(message.contains("--no-such-option") && message.contains("--help"), "{message}");
+}
+
+#[test]
+fn without_a_token_it_says_where_one_comes_from() {
+    let output = baton(&["jobs", "list"]);
+    assert!(!output.status.success());
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(message.contains("BATON_TOKEN"), "{message}");
+}

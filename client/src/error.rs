@@ -1,0 +1,123 @@
+//! What can go wrong between a client and a coordinator, told apart by what the
+//! caller can do about it.
+
+use std::error::Error as _;
+
+use baton_proto::error::ApiError;
+use tonic::{Code, Status};
+
+use crate::EndpointError;
+
+/// Why a call did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The coordinator could not be reached, or the connection broke. Whether
+    /// the call took effect is not known.
+    #[error("{0}")]
+    Unreachable(String),
+    /// The coordinator answered and refused, with a reason and what to do.
+    #[error(transparent)]
+    Refused(#[from] ApiError),
+    /// The address or the token cannot be used.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+    /// A local file could not be read.
+    #[error("{what}: {cause}")]
+    Local {
+        /// What was being done.
+        what: &'static str,
+        /// What the system said.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// An answer that no coordinator of this version gives: a proxy, another
+    /// version, or a fault.
+    #[error("unexpected answer ({code:?}): {message}")]
+    Unexpected {
+        /// The gRPC code.
+        code: Code,
+        /// Its message.
+        message: String,
+    },
+}
+
+impl ClientError {
+    /// The same call may succeed when it is repeated later.
+    #[must_use]
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            Self::Unreachable(_) => true,
+            Self::Refused(error) => error.reason.code() == Code::Unavailable,
+            Self::Endpoint(_) | Self::Local { .. } | Self::Unexpected { .. } => false,
+        }
+    }
+
+    /// The refusal, when the coordinator gave one that repeating cannot change.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&ApiError> {
+        match self {
+            Self::Refused(error) if !self.is_temporary() => Some(error),
+            _ => None,
+        }
+    }
+
+    /// The answer lacks a field that every coordinator fills in.
+    #[must_use]
+    pub fn missing(field: &'static str) -> Self {
+        Self::Unexpected { code: Code::Internal, message: format!("the answer has no {field}") }
+    }
+}
+
+impl From<Status> for ClientError {
+    fn from(status: Status) -> Self {
+        if let Some(error) = ApiError::from_status(&status) {
+            return Self::Refused(error);
+        }
+        // A status that came over the wire has no source; one that the transport made has.
+        if status.source().is_some() || status.code() == Code::Unavailable {
+            return Self::Unreachable(root_cause(&status));
+        }
+        Self::Unexpected { code: status.code(), message: status.message().to_owned() }
+    }
+}
+
+/// The innermost error of a chain, such as "Connection refused (os error 111)".
+pub(crate) fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost
+        .downcast_ref::<Status>()
+        .map_or_else(|| innermost.to_string(), |status| status.message().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use baton_proto::error::Reason;
+
+    use super::*;
+
+    #[test]
+    fn every_refusal_survives_and_only_unavailable_ones_are_temporary() {
+        for &reason in Reason::ALL {
+            let error = ClientError::from(Status::from(ApiError::new(reason, "what", "do")));
+            assert_eq!(error.is_temporary(), reason.code() == Code::Unavailable, "{reason}");
+            assert_eq!(error.refusal().is_some(), reason.code() != Code::Unavailable, "{reason}");
+        }
+    }
+
+    #[test]
+    fn a_broken_connection_is_temporary() {
+        let broken = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        assert!(ClientError::from(Status::from_error(Box::new(broken))).is_temporary());
+        assert!(ClientError::from(Status::unavailable("proxy says no")).is_temporary());
+    }
+
+    #[test]
+    fn a_foreign_answer_is_neither_refusal_nor_temporary() {
+        let error = ClientError::from(Status::unimplemented("no such method"));
+        assert!(!error.is_temporary());
+        assert!(error.refusal().is_none());
+    }
+}

@@ -1,0 +1,22 @@
+//! How Baton's own programs reach a coordinator: connecting, retrying, following
+//! a job and its output over broken connections, and uploading source archives.
+//!
+//! Nothing in here prints, reads the environment or chooses an exit code, and it
+//! never depends on the coordinator: it knows the API and nothing behind it.
+
+mod connection;
+mod endpoint;
+mod error;
+mod logs;
+mod retry;
+pub mod source;
+mod upload;
+mod watch;
+
+pub use connection::{Bearer, ClusterClient, Connection, JobsClient, RunnersClient};
+pub use endpoint::{Endpoint, EndpointError};
+pub use error::ClientError;
+pub use logs::{LogEvent, LogOptions, LogUntil, read_log};
+pub use retry::{Patience, retry};
+pub use upload::{Archive, UploadProgress, upload};
+pub use watch::{WatchEvent, watch};

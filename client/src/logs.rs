@@ -1,0 +1,267 @@
+//! The output of a job as one stream that outlives broken connections, restarts
+//! of the coordinator and, when asked to, the attempts of the job: every byte
+//! once and in order.
+
+use baton_proto::v1::{
+    Attempt, GetJobRequest, LogEnd, LogPiece, LogStream, LogsRequest, LogsResponse,
+    logs_request::Start, logs_response::Item,
+};
+use futures::stream::{BoxStream, StreamExt as _, unfold};
+use tonic::Streaming;
+
+use crate::{
+    ClientError, Connection, Patience, WatchEvent,
+    retry::Outage,
+    watch::{is_final, watch},
+};
+
+/// How far [`read_log`] reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogUntil {
+    /// What is there now.
+    Now,
+    /// The end of the attempt.
+    AttemptEnd,
+    /// The end of the job: also the attempts that follow.
+    JobEnd,
+}
+
+/// Which output to read.
+#[derive(Clone, Debug)]
+pub struct LogOptions {
+    /// The job.
+    pub job_id: String,
+    /// Its attempt, from 1; the newest when 0.
+    pub attempt: u32,
+    /// `Stdout`, `Stderr`, or `Unspecified` for both.
+    pub stream: LogStream,
+    /// Bytes of the first attempt's output to leave out.
+    pub offset: u64,
+    /// How far to read.
+    pub until: LogUntil,
+}
+
+/// What [`read_log`] tells.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LogEvent {
+    /// What follows is the output of this attempt.
+    Attempt(u32),
+    /// Bytes, each exactly once.
+    Piece(LogPiece),
+    /// The attempt's output ended.
+    End {
+        /// Which attempt's.
+        attempt: u32,
+        /// Lengths and checksums; `None` when the runner was lost, so that the
+        /// output may lack its end.
+        end: Option<LogEnd>,
+    },
+    /// The connection broke; it is being made again.
+    Reconnecting {
+        /// What broke it, for people.
+        cause: String,
+    },
+    /// It is there again.
+    Reconnected,
+}
+
+/// Reads output as `options` say. Dropping a half-polled `next()` loses nothing.
+///
+/// With [`LogUntil::JobEnd`] it also waits for the first attempt of a queued job.
+///
+/// # Errors
+/// The stream's last item, when the coordinator refuses or stays away for
+/// longer than `patience`.
+pub fn read_log(
+    connection: Connection,
+    options: LogOptions,
+    patience: Patience,
+) -> BoxStream<'static, Result<LogEvent, ClientError>> {
+    let phase = match options.until {
+        LogUntil::JobEnd => Phase::find(&connection, &options.job_id, options.attempt, patience),
+        LogUntil::Now | LogUntil::AttemptEnd => Phase::Read(None),
+    };
+    let follower = Follower {
+        connection,
+        patience,
+        attempt: options.attempt,
+        announced: false,
+        start: Start::Offset(options.offset),
+        options,
+        outage: Outage::new(patience),
+        phase,
+        failure: None,
+        held: None,
+    };
+    unfold(follower, |mut follower| async move {
+        let item = follower.next().await.transpose()?;
+        if item.is_err() {
+            follower.phase = Phase::Done;
+        }
+        Some((item, follower))
+    })
+    .boxed()
+}
+
+enum Phase {
+    /// Waits until attempt `wanted` exists (any, when 0).
+    Find {
+        wanted: u32,
+        changes: BoxStream<'static, Result<WatchEvent, ClientError>>,
+    },
+    /// Reads the current attempt; the stream is opened when needed.
+    Read(Option<Box<Streaming<LogsResponse>>>),
+    Done,
+}
+
+impl Phase {
+    fn find(connection: &Connection, job_id: &str, wanted: u32, patience: Patience) -> Self {
+        Self::Find { wanted, changes: watch(connection.clone(), job_id, patience) }
+    }
+}
+
+struct Follower {
+    connection: Connection,
+    options: LogOptions,
+    patience: Patience,
+    /// The attempt being read; 0 until the coordinator has said which is the newest.
+    attempt: u32,
+    announced: bool,
+    /// Where the next stream of this attempt starts.
+    start: Start,
+    outage: Outage,
+    phase: Phase,
+    /// The failure to wait for before the next try.
+    failure: Option<ClientError>,
+    /// The event that comes after `Reconnected`.
+    held: Option<LogEvent>,
+}
+
+impl Follower {
+    async fn next(&mut self) -> Result<Option<LogEvent>, ClientError> {
+        if let Some(event) = self.held.take() {
+            return Ok(Some(event));
+        }
+        loop {
+            let event = match &mut self.phase {
+                Phase::Done => return Ok(None),
+                Phase::Find { .. } => self.find().await?,
+                Phase::Read(_) => self.read().await?,
+            };
+            if event.is_some() {
+                return Ok(event);
+            }
+        }
+    }
+
+    /// One step towards the wanted attempt.
+    async fn find(&mut self) -> Result<Option<LogEvent>, ClientError> {
+        let Phase::Find { wanted, changes } = &mut self.phase else { return Ok(None) };
+        let job = match changes.next().await.transpose()? {
+            Some(WatchEvent::Update { job, .. }) => job,
+            Some(WatchEvent::Reconnecting { cause }) => {
+                return Ok(Some(LogEvent::Reconnecting { cause }));
+            }
+            Some(WatchEvent::Reconnected) => return Ok(Some(LogEvent::Reconnected)),
+            None => {
+                self.phase = Phase::Done;
+                return Ok(None);
+            }
+        };
+        let newest = job.attempts.last().map_or(0, |attempt| attempt.number);
+        if newest >= (*wanted).max(1) {
+            self.attempt = if *wanted == 0 { newest } else { *wanted };
+            self.announced = false;
+            self.phase = Phase::Read(None);
+        } else if is_final(job.state()) {
+            self.phase = Phase::Done;
+        }
+        Ok(None)
+    }
+
+    /// One step of reading, with the outage around it.
+    async fn read(&mut self) -> Result<Option<LogEvent>, ClientError> {
+        if let Some(failure) = self.failure.take() {
+            self.outage.wait(failure).await?;
+        }
+        match self.receive().await {
+            Ok(event) if self.outage.over() => {
+                self.held = event;
+                Ok(Some(LogEvent::Reconnected))
+            }
+            Ok(event) => Ok(event),
+            Err(error) if !error.is_temporary() => Err(error),
+            Err(error) => {
+                let cause = error.to_string();
+                self.phase = Phase::Read(None);
+                self.failure = Some(error);
+                let first = !self.outage.is_running();
+                Ok(first.then_some(LogEvent::Reconnecting { cause }))
+            }
+        }
+    }
+
+    async fn receive(&mut self) -> Result<Option<LogEvent>, ClientError> {
+        let request = LogsRequest {
+            job_id: self.options.job_id.clone(),
+            attempt: self.attempt,
+            stream: self.options.stream.into(),
+            start: Some(self.start),
+            follow: self.options.until != LogUntil::Now,
+        };
+        let Phase::Read(stream) = &mut self.phase else { return Ok(None) };
+        let stream = match stream {
+            Some(stream) => stream,
+            empty @ None => {
+                empty.insert(Box::new(self.connection.jobs().logs(request).await?.into_inner()))
+            }
+        };
+        let Some(message) = stream.message().await? else { return self.ended_early().await };
+        match message.item.ok_or_else(|| ClientError::missing("item"))? {
+            Item::Start(start) => {
+                self.attempt = start.attempt;
+                let first = !std::mem::replace(&mut self.announced, true);
+                Ok(first.then_some(LogEvent::Attempt(start.attempt)))
+            }
+            Item::Piece(piece) => {
+                self.start = Start::Position(piece.next);
+                Ok(Some(LogEvent::Piece(piece)))
+            }
+            Item::End(end) => Ok(Some(self.attempt_over(Some(end)))),
+        }
+    }
+
+    /// The stream closed without the log's end: either the attempt is over
+    /// without one, or the connection went away politely.
+    async fn ended_early(&mut self) -> Result<Option<LogEvent>, ClientError> {
+        if self.options.until == LogUntil::Now {
+            self.phase = Phase::Done;
+            return Ok(None);
+        }
+        let request = GetJobRequest { job_id: self.options.job_id.clone() };
+        let job = self.connection.jobs().get(request).await?.into_inner().job;
+        let attempts = job.ok_or_else(|| ClientError::missing("job"))?.attempts;
+        let lost = |attempt: &&Attempt| {
+            attempt.number == self.attempt && attempt.outcome.is_some() && attempt.log.is_none()
+        };
+        if attempts.iter().any(|attempt| lost(&attempt)) {
+            return Ok(Some(self.attempt_over(None)));
+        }
+        Err(ClientError::Unreachable("the coordinator ended the stream".to_owned()))
+    }
+
+    fn attempt_over(&mut self, end: Option<LogEnd>) -> LogEvent {
+        let attempt = self.attempt;
+        self.phase = match self.options.until {
+            LogUntil::Now | LogUntil::AttemptEnd => Phase::Done,
+            LogUntil::JobEnd => Phase::find(
+                &self.connection,
+                &self.options.job_id,
+                attempt.saturating_add(1),
+                self.patience,
+            ),
+        };
+        self.start = Start::Offset(0);
+        LogEvent::End { attempt, end }
+    }
+}

@@ -1,0 +1,178 @@
+//! Jobs and runners as the API shows them, and what runners report.
+
+use baton_proto::{error::ApiError, time::timestamp_from_millis, v1};
+use baton_state::{
+    Attempt, Connection, Final, Job, LogEnd, Outcome, Phase, Runner, State, Timestamp,
+};
+
+use super::{invalid, spec_to_proto};
+
+/// A job as the API shows it.
+pub(crate) fn job_to_proto(job: &Job) -> v1::Job {
+    let (finished_at, dead_letter) = match &job.phase {
+        Phase::Finished { at, dead_letter, .. } => (Some(time(*at)), *dead_letter),
+        _ => (None, false),
+    };
+    v1::Job {
+        id: job.id.to_string(),
+        spec: Some(spec_to_proto(&job.spec)),
+        state: state(job).into(),
+        attempts: (1..).zip(&job.attempts).map(|(number, a)| attempt(number, a)).collect(),
+        submitted_at: Some(time(job.submitted_at)),
+        submitted_by: job.submitted_by.clone(),
+        finished_at,
+        outcome: job.outcome().map(outcome_to_proto),
+        cancellation: job.cancellation.as_ref().map(|cancellation| v1::Cancellation {
+            requested_at: Some(time(cancellation.at)),
+            requested_by: cancellation.by.clone(),
+            reason: cancellation.reason.clone(),
+        }),
+        dead_letter,
+        retry_of: job.retry_of.map(|id| id.to_string()).unwrap_or_default(),
+    }
+}
+
+/// A runner as the API shows it; `last_heartbeat` comes from the leader's memory.
+pub(crate) fn runner_to_proto(
+    state: &State,
+    runner: &Runner,
+    last_heartbeat: Option<Timestamp>,
+) -> v1::Runner {
+    let leases = runner.leases.iter().filter_map(|(lease, job)| {
+        let job = state.job(*job)?;
+        Some(v1::RunnerLease {
+            job_id: job.id.to_string(),
+            job_name: job.spec.name.clone(),
+            lease: lease.0,
+            state: self::state(job).into(),
+        })
+    });
+    v1::Runner {
+        id: runner.facts.id.to_string(),
+        name: runner.facts.name.clone(),
+        labels: runner.facts.labels.iter().cloned().collect(),
+        slots: runner.facts.slots,
+        state: match runner.connection {
+            Connection::Online => v1::RunnerState::Online,
+            Connection::Unreachable => v1::RunnerState::Unreachable,
+        }
+        .into(),
+        version: runner.facts.version.clone(),
+        registered_at: Some(time(runner.registered_at)),
+        changed_at: Some(time(runner.changed_at)),
+        last_heartbeat: last_heartbeat.map(time),
+        leases: leases.collect(),
+    }
+}
+
+fn state(job: &Job) -> v1::JobState {
+    match &job.phase {
+        Phase::Queued { .. } => v1::JobState::Queued,
+        Phase::Leased => v1::JobState::Leased,
+        Phase::Running => v1::JobState::Running,
+        Phase::Finished { outcome, .. } => final_to_proto(outcome.state),
+    }
+}
+
+fn final_to_proto(state: Final) -> v1::JobState {
+    match state {
+        Final::Succeeded => v1::JobState::Succeeded,
+        Final::Failed => v1::JobState::Failed,
+        Final::TimedOut => v1::JobState::TimedOut,
+        Final::Cancelled => v1::JobState::Cancelled,
+        Final::Error => v1::JobState::Error,
+        Final::Lost => v1::JobState::Lost,
+    }
+}
+
+/// The final state that a message names.
+pub(crate) fn state_from_proto(state: v1::JobState) -> Option<Final> {
+    match state {
+        v1::JobState::Succeeded => Some(Final::Succeeded),
+        v1::JobState::Failed => Some(Final::Failed),
+        v1::JobState::TimedOut => Some(Final::TimedOut),
+        v1::JobState::Cancelled => Some(Final::Cancelled),
+        v1::JobState::Error => Some(Final::Error),
+        v1::JobState::Lost => Some(Final::Lost),
+        v1::JobState::Unspecified
+        | v1::JobState::Queued
+        | v1::JobState::Leased
+        | v1::JobState::Running => None,
+    }
+}
+
+fn attempt(number: u32, attempt: &Attempt) -> v1::Attempt {
+    v1::Attempt {
+        number,
+        lease: attempt.lease.0,
+        runner_id: attempt.runner.to_string(),
+        runner_name: attempt.runner_name.clone(),
+        leased_at: Some(time(attempt.leased_at)),
+        started_at: attempt.started_at.map(time),
+        finished_at: attempt.finished_at.map(time),
+        outcome: attempt.outcome.as_ref().map(outcome_to_proto),
+        log: attempt.log.as_ref().map(log_end_to_proto),
+    }
+}
+
+fn outcome_to_proto(outcome: &Outcome) -> v1::Outcome {
+    v1::Outcome {
+        state: final_to_proto(outcome.state).into(),
+        exit_code: outcome.exit_code,
+        signal: outcome.signal,
+        reason: outcome.reason.clone(),
+        message: outcome.message.clone(),
+        tree_gone: outcome.tree_gone,
+        killed: outcome.killed,
+    }
+}
+
+/// The outcome a runner reports.
+pub(crate) fn outcome_from_proto(outcome: v1::Outcome) -> Result<Outcome, ApiError> {
+    let state = v1::JobState::try_from(outcome.state).ok().and_then(state_from_proto);
+    Ok(Outcome {
+        state: state.ok_or_else(|| invalid("outcome.state", "must be a final state"))?,
+        exit_code: outcome.exit_code,
+        signal: outcome.signal,
+        // A report must not fail for its wording: the job would never end.
+        reason: cleaned(outcome.reason, 64),
+        message: cleaned(outcome.message, 1000),
+        tree_gone: outcome.tree_gone,
+        killed: outcome.killed,
+    })
+}
+
+fn cleaned(mut text: String, max: usize) -> String {
+    text.retain(|c| !c.is_control());
+    text.truncate(text.floor_char_boundary(max));
+    text
+}
+
+fn log_end_to_proto(log: &LogEnd) -> v1::LogEnd {
+    v1::LogEnd {
+        stdout_length: log.stdout_length,
+        stdout_blake3: log.stdout_blake3.clone(),
+        stderr_length: log.stderr_length,
+        stderr_blake3: log.stderr_blake3.clone(),
+        dropped: log.dropped,
+        file_length: log.file_length,
+        file_blake3: log.file_blake3.clone(),
+    }
+}
+
+/// The complete output a runner reports.
+pub(crate) fn log_end_from_proto(log: v1::LogEnd) -> LogEnd {
+    LogEnd {
+        stdout_length: log.stdout_length,
+        stdout_blake3: log.stdout_blake3,
+        stderr_length: log.stderr_length,
+        stderr_blake3: log.stderr_blake3,
+        dropped: log.dropped,
+        file_length: log.file_length,
+        file_blake3: log.file_blake3,
+    }
+}
+
+fn time(time: Timestamp) -> prost_types::Timestamp {
+    timestamp_from_millis(time.0)
+}

@@ -1,0 +1,23 @@
+//! Between the API's messages and the state's types. What comes in is checked
+//! here, once; behind this the rest of the crate needs no checks.
+
+mod job;
+mod spec;
+
+pub(crate) use self::{
+    job::{
+        job_to_proto, log_end_from_proto, outcome_from_proto, runner_to_proto, state_from_proto,
+    },
+    spec::{check_text, labels, spec_from_proto, spec_to_proto},
+};
+
+use baton_proto::error::{ApiError, Reason};
+
+/// A field that is missing or wrong.
+pub(crate) fn invalid(field: &str, problem: impl std::fmt::Display) -> ApiError {
+    ApiError::new(
+        Reason::InvalidArgument,
+        format!("{field}: {problem}"),
+        format!("correct {field} and send the request again"),
+    )
+}

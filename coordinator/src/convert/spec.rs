@@ -1,0 +1,290 @@
+//! A job's specification: checked, with defaults filled in.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use baton_proto::{DEFAULT_PROJECT, error::ApiError, time::duration_from_proto, v1};
+use baton_state::{Archive, JobSpec, OnLost, Requirements};
+
+use super::invalid;
+
+const SOFT_TIMEOUT: Duration = Duration::from_secs(59 * 60);
+const TIMEOUT: Duration = Duration::from_secs(60 * 60);
+/// A year: beyond it a limit is a mistake.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+const ATTEMPTS: u32 = 3;
+const OUTPUT_LIMIT: u64 = 64 * 1024 * 1024;
+const OUTPUT_LIMIT_MAX: u64 = 16 * 1024 * 1024 * 1024;
+/// Program, arguments and environment together; Linux allows 2 MiB.
+const COMMAND_MAX: usize = 512 * 1024;
+const NAME_MAX: usize = 200;
+const LABELS_MAX: usize = 64;
+
+/// Checks a specification and fills in its defaults.
+pub(crate) fn spec_from_proto(spec: v1::JobSpec) -> Result<JobSpec, ApiError> {
+    check_command(&spec)?;
+    check_env(&spec)?;
+    let timeouts = timeouts(&spec)?;
+    if !(-100..=100).contains(&spec.priority) {
+        return Err(invalid("spec.priority", "must be from -100 to 100"));
+    }
+    if spec.attempts > 100 {
+        return Err(invalid("spec.attempts", "must be at most 100"));
+    }
+    if spec.output_limit > OUTPUT_LIMIT_MAX {
+        return Err(invalid("spec.output_limit", "must be at most 16 GiB"));
+    }
+    let queue_timeout = spec
+        .queue_timeout
+        .map(|limit| limit_from_proto("spec.queue_timeout", &limit).map(millis))
+        .transpose()?;
+    Ok(JobSpec {
+        name: name(&spec)?,
+        project: project(&spec.project)?,
+        requirements: Requirements { labels: labels(&spec.labels)? },
+        priority: spec.priority,
+        soft_timeout: millis(timeouts.0),
+        timeout: millis(timeouts.1),
+        queue_timeout,
+        attempts: if spec.attempts == 0 { ATTEMPTS } else { spec.attempts },
+        on_lost: on_lost(spec.on_lost)?,
+        source: spec.source.map(source).transpose()?,
+        output_limit: if spec.output_limit == 0 { OUTPUT_LIMIT } else { spec.output_limit },
+        command: spec.command,
+        env: spec.env,
+    })
+}
+
+/// A specification as the API shows it.
+pub(crate) fn spec_to_proto(spec: &JobSpec) -> v1::JobSpec {
+    let duration = |millis| baton_proto::time::duration_to_proto(Duration::from_millis(millis));
+    v1::JobSpec {
+        command: spec.command.clone(),
+        name: spec.name.clone(),
+        project: spec.project.clone(),
+        env: spec.env.clone(),
+        labels: spec.requirements.labels.iter().cloned().collect(),
+        priority: spec.priority,
+        soft_timeout: Some(duration(spec.soft_timeout)),
+        timeout: Some(duration(spec.timeout)),
+        queue_timeout: spec.queue_timeout.map(duration),
+        attempts: spec.attempts,
+        on_lost: match spec.on_lost {
+            OnLost::Requeue => v1::OnLost::Requeue,
+            OnLost::Fail => v1::OnLost::Fail,
+            OnLost::Wait => v1::OnLost::Wait,
+        }
+        .into(),
+        source: spec.source.as_ref().map(|archive| v1::Source {
+            kind: Some(v1::source::Kind::Archive(v1::Archive {
+                digest: archive.digest.clone(),
+                size: archive.size,
+            })),
+        }),
+        output_limit: spec.output_limit,
+    }
+}
+
+/// Checks a text for people: no control characters, not too long.
+pub(crate) fn check_text(field: &str, text: &str, max: usize) -> Result<(), ApiError> {
+    if text.len() > max {
+        return Err(invalid(field, format!("must be at most {max} bytes")));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(invalid(field, "must not contain control characters"));
+    }
+    Ok(())
+}
+
+fn check_command(spec: &v1::JobSpec) -> Result<(), ApiError> {
+    match spec.command.first() {
+        None => return Err(invalid("spec.command", "must name a program")),
+        Some(program) if program.is_empty() => {
+            return Err(invalid("spec.command", "the program's name must not be empty"));
+        }
+        Some(_) => {}
+    }
+    if spec.command.iter().any(|word| word.contains('\0')) {
+        return Err(invalid("spec.command", "must not contain NUL bytes"));
+    }
+    let words = spec.command.iter().map(|word| word.len() + 1).sum::<usize>();
+    let env = spec.env.iter().map(|(name, value)| name.len() + value.len() + 2).sum::<usize>();
+    if words + env > COMMAND_MAX {
+        return Err(invalid("spec.command", "with the environment must be at most 512 KiB"));
+    }
+    Ok(())
+}
+
+fn check_env(spec: &v1::JobSpec) -> Result<(), ApiError> {
+    for (name, value) in &spec.env {
+        let mut bytes = name.bytes();
+        let starts_well = bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
+        if !starts_well || !bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+            return Err(invalid("spec.env", format!("{name:?} is no name of a variable")));
+        }
+        if name.starts_with("BATON_") {
+            return Err(invalid("spec.env", format!("{name}: BATON_ is reserved")));
+        }
+        if value.contains('\0') {
+            return Err(invalid("spec.env", format!("{name} contains a NUL byte")));
+        }
+    }
+    Ok(())
+}
+
+fn timeouts(spec: &v1::JobSpec) -> Result<(Duration, Duration), ApiError> {
+    let hard = spec.timeout.as_ref().map(|limit| limit_from_proto("spec.timeout", limit));
+    let hard = hard.transpose()?;
+    let soft = spec.soft_timeout.as_ref().map(|limit| limit_from_proto("spec.soft_timeout", limit));
+    let (soft, hard) = match (soft.transpose()?, hard) {
+        (Some(soft), Some(hard)) => (soft, hard),
+        (Some(soft), None) => (soft, TIMEOUT.max(soft + (TIMEOUT - SOFT_TIMEOUT))),
+        (None, Some(hard)) => (default_soft_timeout(hard), hard),
+        (None, None) => (SOFT_TIMEOUT, TIMEOUT),
+    };
+    if soft > hard {
+        return Err(invalid("spec.soft_timeout", "must not be longer than spec.timeout"));
+    }
+    Ok((soft, hard))
+}
+
+/// A minute before the hard timeout, or a tenth of it where that is less.
+fn default_soft_timeout(hard: Duration) -> Duration {
+    hard - (TIMEOUT - SOFT_TIMEOUT).min(hard / 10)
+}
+
+fn limit_from_proto(field: &str, limit: &prost_types::Duration) -> Result<Duration, ApiError> {
+    match duration_from_proto(limit) {
+        Some(limit) if limit >= Duration::from_millis(1) && limit <= LONGEST => Ok(limit),
+        _ => Err(invalid(field, "must be from 1 ms to 365 days")),
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn name(spec: &v1::JobSpec) -> Result<String, ApiError> {
+    if !spec.name.is_empty() {
+        check_text("spec.name", &spec.name, NAME_MAX)?;
+        return Ok(spec.name.clone());
+    }
+    let words = spec.command.join(" ");
+    let mut name: String = words.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if name.len() > NAME_MAX {
+        let end = (0..=NAME_MAX - 3).rev().find(|end| name.is_char_boundary(*end));
+        name.truncate(end.unwrap_or_default());
+        name.push('…');
+    }
+    Ok(name)
+}
+
+fn project(project: &str) -> Result<String, ApiError> {
+    if project.is_empty() {
+        return Ok(DEFAULT_PROJECT.to_owned());
+    }
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b);
+    if project.len() > 63 || !project.bytes().all(allowed) {
+        let problem = "must be at most 63 of: lower-case letters, digits, '-', '_' and '.'";
+        return Err(invalid("spec.project", problem));
+    }
+    Ok(project.to_owned())
+}
+
+/// Checks labels: `gpu` or `os=linux`.
+pub(crate) fn labels(labels: &[String]) -> Result<BTreeSet<String>, ApiError> {
+    if labels.len() > LABELS_MAX {
+        return Err(invalid("labels", format!("must be at most {LABELS_MAX}")));
+    }
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_./:=+".contains(&b);
+    for label in labels {
+        if label.is_empty() || label.len() > 128 || !label.bytes().all(allowed) {
+            let problem = format!(
+                "{label:?} must be 1 to 128 of: letters, digits, '-', '_', '.', '/', ':', '+' and '='"
+            );
+            return Err(invalid("labels", problem));
+        }
+    }
+    Ok(labels.iter().cloned().collect())
+}
+
+fn on_lost(value: i32) -> Result<OnLost, ApiError> {
+    match v1::OnLost::try_from(value) {
+        Ok(v1::OnLost::Unspecified | v1::OnLost::Requeue) => Ok(OnLost::Requeue),
+        Ok(v1::OnLost::Fail) => Ok(OnLost::Fail),
+        Ok(v1::OnLost::Wait) => Ok(OnLost::Wait),
+        Err(_) => Err(invalid("spec.on_lost", format!("{value} is not known to this version"))),
+    }
+}
+
+fn source(source: v1::Source) -> Result<Archive, ApiError> {
+    let Some(v1::source::Kind::Archive(archive)) = source.kind else {
+        return Err(invalid("spec.source", "its kind is missing or not known to this version"));
+    };
+    let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    if archive.digest.len() != 64 || !archive.digest.bytes().all(hex) {
+        return Err(invalid("spec.source.archive.digest", "must be 64 lower-case hex digits"));
+    }
+    Ok(Archive { digest: archive.digest, size: archive.size })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec() -> v1::JobSpec {
+        v1::JobSpec { command: vec!["true".into()], ..Default::default() }
+    }
+
+    fn refused(spec: v1::JobSpec) -> String {
+        spec_from_proto(spec).unwrap_err().message
+    }
+
+    #[test]
+    fn defaults_are_filled_in() {
+        let spec = spec_from_proto(spec()).unwrap();
+        assert_eq!(spec.name, "true");
+        assert_eq!(spec.project, "default");
+        assert_eq!((spec.soft_timeout, spec.timeout), (59 * 60_000, 60 * 60_000));
+        assert_eq!((spec.attempts, spec.on_lost), (3, OnLost::Requeue));
+        assert_eq!(spec.output_limit, OUTPUT_LIMIT);
+    }
+
+    #[test]
+    fn a_specification_reads_back_as_it_was() {
+        let mut given = spec();
+        given.labels = vec!["gpu".into(), "os=linux".into()];
+        given.env.insert("A".into(), "b".into());
+        given.queue_timeout = Some(prost_types::Duration { seconds: 2, nanos: 0 });
+        let once = spec_from_proto(given).unwrap();
+        assert_eq!(spec_from_proto(spec_to_proto(&once)).unwrap(), once);
+    }
+
+    #[test]
+    fn a_short_timeout_brings_the_soft_one_down() {
+        let mut given = spec();
+        given.timeout = Some(prost_types::Duration { seconds: 10, nanos: 0 });
+        let spec = spec_from_proto(given).unwrap();
+        assert_eq!((spec.soft_timeout, spec.timeout), (9_000, 10_000));
+    }
+
+    #[test]
+    fn what_cannot_run_is_refused_with_its_field() {
+        assert!(refused(v1::JobSpec::default()).contains("spec.command"));
+        for name in ["", "1A", "A B", "BATON_TOKEN"] {
+            let mut given = spec();
+            given.env.insert(name.into(), String::new());
+            assert!(refused(given).contains("spec.env"), "{name}");
+        }
+        assert!(refused(v1::JobSpec { project: "Ä".into(), ..spec() }).contains("project"));
+        assert!(refused(v1::JobSpec { name: "a\nb".into(), ..spec() }).contains("name"));
+        assert!(refused(v1::JobSpec { on_lost: 77, ..spec() }).contains("on_lost"));
+        assert!(refused(v1::JobSpec { labels: vec!["a b".into()], ..spec() }).contains("labels"));
+    }
+
+    #[test]
+    fn a_long_command_makes_a_short_name() {
+        let name = spec_from_proto(v1::JobSpec { command: vec!["ä".repeat(300)], ..spec() });
+        let name = name.unwrap().name;
+        assert!(name.len() <= NAME_MAX && name.ends_with('…'), "{name}");
+    }
+}

@@ -1,0 +1,163 @@
+//! The dispatcher's loop: grants when something changed, and looks at the clock.
+
+use std::{collections::HashMap, time::Duration};
+
+use baton_state::{
+    Command, Connection, JobId, RunnerId,
+    command::{Grant, LoseLease, LossCause, MarkUnreachable, Tick},
+};
+use futures::{
+    FutureExt as _, StreamExt as _,
+    future::{BoxFuture, join_all},
+    stream::FuturesUnordered,
+};
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::{
+    Dispatch,
+    matching::{self, InFlight},
+};
+
+/// Grants under way at once.
+const IN_FLIGHT: usize = 512;
+
+/// How often the clock is looked at.
+const CHECK_EVERY: Duration = Duration::from_millis(250);
+
+pub(super) async fn run(dispatch: Dispatch, stop: CancellationToken) {
+    let mut dispatcher = Dispatcher {
+        dispatch,
+        in_flight: InFlight::default(),
+        grants: FuturesUnordered::new(),
+        unseen: HashMap::new(),
+    };
+    let mut checks = tokio::time::interval(CHECK_EVERY);
+    checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = dispatcher.dispatch.shared.wake.notified() => {}
+            Some((job, runner)) = dispatcher.grants.next(), if !dispatcher.grants.is_empty() => {
+                dispatcher.in_flight.end(job, &runner);
+                // Many grants are applied together; take them together.
+                while let Some(Some((job, runner))) = dispatcher.grants.next().now_or_never() {
+                    dispatcher.in_flight.end(job, &runner);
+                }
+            }
+            _ = checks.tick() => dispatcher.check_clock().await,
+        }
+        if dispatcher.leading() {
+            dispatcher.grant();
+        }
+    }
+}
+
+struct Dispatcher {
+    dispatch: Dispatch,
+    in_flight: InFlight,
+    grants: FuturesUnordered<BoxFuture<'static, (JobId, RunnerId)>>,
+    /// Runners that count as online and have no session, and since when.
+    unseen: HashMap<RunnerId, Instant>,
+}
+
+impl Dispatcher {
+    fn leading(&self) -> bool {
+        self.dispatch.raft.status().borrow().leading
+    }
+
+    /// Proposes the next grants.
+    fn grant(&mut self) {
+        let room = IN_FLIGHT.saturating_sub(self.in_flight.len());
+        let sessions = &self.dispatch.shared.sessions;
+        let has_session = |runner: &RunnerId| sessions.contains(runner);
+        let matches =
+            matching::matches(&self.dispatch.raft.state(), has_session, &self.in_flight, room);
+        let at = self.dispatch.shared.environment.clock.now();
+        for (job, runner) in matches {
+            self.in_flight.begin(job, runner.clone());
+            let raft = self.dispatch.raft.clone();
+            let command = Command::Grant(Grant { job, runner: runner.clone(), at });
+            self.grants.push(
+                async move {
+                    if let Err(error) = raft.propose(command).await {
+                        debug!(%job, %runner, %error, "not granted");
+                    }
+                    (job, runner)
+                }
+                .boxed(),
+            );
+        }
+    }
+
+    /// Everything that happens because time has passed.
+    async fn check_clock(&mut self) {
+        if !self.leading() {
+            self.unseen.clear();
+            return;
+        }
+        let now = Instant::now();
+        let timing = self.dispatch.shared.timing;
+        if let Some(before) = now.checked_sub(timing.unreachable_after) {
+            self.dispatch.shared.sessions.drop_silent(before);
+        }
+        self.mark_unreachable(now).await;
+        self.dispatch.expire_leases(now).await;
+        self.dispatch.tick().await;
+    }
+
+    async fn mark_unreachable(&mut self, now: Instant) {
+        let sessions = &self.dispatch.shared.sessions;
+        let without: Vec<RunnerId> = {
+            let state = self.dispatch.raft.state();
+            let online = state.runners().iter().filter(|(_, r)| r.connection == Connection::Online);
+            online.map(|(id, _)| id).filter(|id| !sessions.contains(id)).cloned().collect()
+        };
+        self.unseen.retain(|runner, _| without.contains(runner));
+        let timing = self.dispatch.shared.timing;
+        let gone: Vec<RunnerId> = without
+            .into_iter()
+            .filter(|runner| {
+                let since = *self.unseen.entry(runner.clone()).or_insert(now);
+                now.duration_since(since) >= timing.unreachable_after
+            })
+            .collect();
+        // A runner that comes back meanwhile is put right by its next heartbeat.
+        let at = self.dispatch.shared.environment.clock.now();
+        let raft = &self.dispatch.raft;
+        join_all(gone.into_iter().map(async |runner| {
+            warn!(%runner, "runner is unreachable");
+            let command = Command::MarkUnreachable(MarkUnreachable { runner, at });
+            if let Err(error) = raft.propose(command).await {
+                debug!(%error, "not marked");
+            }
+        }))
+        .await;
+    }
+}
+
+impl Dispatch {
+    async fn expire_leases(&self, now: Instant) {
+        let shared = &self.shared;
+        let expired = shared.leases.expired(&self.raft.state(), shared.timing.lease_ttl, now);
+        let at = shared.environment.clock.now();
+        join_all(expired.into_iter().map(async |(job, lease)| {
+            warn!(%job, %lease, "lease expired");
+            let cause = LossCause::Expired;
+            let command = Command::LoseLease(LoseLease { job, lease, at, cause });
+            self.propose_about(lease, command).await;
+        }))
+        .await;
+    }
+
+    async fn tick(&self) {
+        let at = self.shared.environment.clock.now();
+        let due = self.raft.state().queues().next_due();
+        if due.is_some_and(|due| due <= at)
+            && let Err(error) = self.raft.propose(Command::Tick(Tick { at })).await
+        {
+            debug!(%error, "time not told");
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Tests of the matching, beside it because they are as long.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use baton_state::{
+    Command, JobId, JobSpec, OnLost, Requirements, RunnerFacts, RunnerId, State, Timestamp,
+    command::{RegisterRunner, Submit},
+};
+use tokio::time::Instant;
+
+use super::{InFlight, matches};
+
+#[derive(Default)]
+struct World {
+    state: State,
+    index: u64,
+}
+
+impl World {
+    fn apply(&mut self, command: Command) {
+        self.index += 1;
+        self.state.apply(self.index, command).0.unwrap();
+    }
+
+    fn runner(&mut self, name: &str, labels: &[&str], slots: u32) {
+        let facts = RunnerFacts {
+            id: RunnerId(name.to_owned()),
+            name: name.to_owned(),
+            labels: set(labels),
+            slots,
+            version: String::new(),
+            boot_id: String::new(),
+        };
+        self.apply(Command::RegisterRunner(RegisterRunner { facts, at: Timestamp(0) }));
+    }
+
+    fn job(&mut self, labels: &[&str], priority: i32) -> JobId {
+        let id = JobId::new(Timestamp(self.index), 0);
+        let spec = Arc::new(JobSpec {
+            command: vec!["true".to_owned()],
+            name: String::new(),
+            project: String::new(),
+            env: Default::default(),
+            requirements: Requirements { labels: set(labels) },
+            priority,
+            soft_timeout: 1,
+            timeout: 1,
+            queue_timeout: None,
+            attempts: 1,
+            on_lost: OnLost::Fail,
+            source: None,
+            output_limit: 1,
+        });
+        self.apply(Command::Submit(Submit {
+            id,
+            spec,
+            at: Timestamp(0),
+            by: String::new(),
+            retry_of: None,
+            request: None,
+            history_seen: 0,
+        }));
+        id
+    }
+
+    fn grants(&self, in_flight: &InFlight) -> Vec<(JobId, String)> {
+        let grants = matches(&self.state, |_| true, in_flight, 100);
+        grants.into_iter().map(|(job, runner)| (job, runner.0)).collect()
+    }
+}
+
+fn set(labels: &[&str]) -> BTreeSet<String> {
+    labels.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn priority_goes_before_arrival_also_between_queues() {
+    let mut world = World::default();
+    world.runner("r", &["gpu"], 3);
+    let [first, second] = [0; 2].map(|_| world.job(&[], 0));
+    let urgent = world.job(&["gpu"], 5);
+    let late = world.job(&[], 0);
+    let grants: Vec<JobId> =
+        world.grants(&InFlight::default()).into_iter().map(|(job, _)| job).collect();
+    assert_eq!(grants, [urgent, first, second]);
+    assert!(!grants.contains(&late), "there are three slots");
+}
+
+#[test]
+fn a_job_goes_only_where_all_its_labels_are() {
+    let mut world = World::default();
+    world.runner("plain", &[], 5);
+    world.runner("both", &["gpu", "os=linux"], 1);
+    let gpu = world.job(&["gpu", "os=linux"], 0);
+    let other = world.job(&["gpu", "os=mac"], 0);
+    assert_eq!(world.grants(&InFlight::default()), [(gpu, "both".to_owned())]);
+    assert!(world.state.job(other).is_some());
+}
+
+#[test]
+fn jobs_spread_over_the_runners_with_the_most_free_slots() {
+    let mut world = World::default();
+    world.runner("large", &[], 3);
+    world.runner("small", &[], 2);
+    for _ in 0..5 {
+        world.job(&[], 0);
+    }
+    let runners: Vec<String> =
+        world.grants(&InFlight::default()).into_iter().map(|(_, runner)| runner).collect();
+    assert_eq!(runners, ["large", "large", "small", "large", "small"]);
+}
+
+#[test]
+fn what_is_in_flight_is_neither_granted_again_nor_counted_as_free() {
+    let mut world = World::default();
+    world.runner("r", &[], 2);
+    let first = world.job(&[], 0);
+    let second = world.job(&[], 0);
+    let third = world.job(&[], 0);
+    let mut in_flight = InFlight::default();
+    in_flight.begin(first, RunnerId("r".to_owned()));
+    assert_eq!(world.grants(&in_flight), [(second, "r".to_owned())]);
+    in_flight.end(first, &RunnerId("r".to_owned()));
+    assert_eq!(world.grants(&in_flight).len(), 2);
+    assert!(world.state.job(third).is_some());
+}
+
+#[test]
+fn without_a_session_a_runner_gets_nothing() {
+    let mut world = World::default();
+    world.runner("r", &[], 2);
+    world.job(&[], 0);
+    assert!(matches(&world.state, |_| false, &InFlight::default(), 100).is_empty());
+}
+
+#[test]
+fn a_long_queue_makes_a_grant_no_dearer() {
+    let time = |jobs: usize| {
+        let mut world = World::default();
+        world.runner("r", &[], 10);
+        for _ in 0..jobs {
+            world.job(&[], 0);
+        }
+        let measure = || {
+            let start = Instant::now();
+            for _ in 0..200 {
+                assert_eq!(world.grants(&InFlight::default()).len(), 10);
+            }
+            start.elapsed()
+        };
+        // The quickest of some: the machine does other things too.
+        (0..7).map(|_| measure()).min().unwrap_or(Duration::MAX)
+    };
+    let (short, long) = (time(100), time(50_000));
+    assert!(long < short * 20, "500 times the jobs took {long:?} instead of {short:?}");
+}

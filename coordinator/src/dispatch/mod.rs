@@ -1,0 +1,148 @@
+//! Gives queued jobs to runners, and takes leases away from runners that are
+//! gone. Only the leader does this.
+//!
+//! What lives here is in memory: sessions, heartbeats, when each lease was last
+//! renewed. Every decision becomes a command and is checked again in the state.
+
+mod dispatcher;
+mod leases;
+mod matching;
+mod messages;
+mod session;
+mod sessions;
+
+use std::{sync::Arc, time::Duration};
+
+use baton_proto::v1;
+use baton_state::{Command, Event, EventKind, Index, Lease, RunnerId};
+use tokio::{sync::Notify, time::Instant};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use self::{leases::Leases, sessions::Sessions};
+use crate::{
+    environment::Environment,
+    files::Files,
+    raft::{Observer, RaftHandle},
+};
+
+/// The times that leases live by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// How often runners report.
+    pub heartbeat_interval: Duration,
+    /// A lease not renewed for this long is given away.
+    pub lease_ttl: Duration,
+    /// A runner without a session for this long counts as unreachable.
+    pub unreachable_after: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            heartbeat_interval: Duration::from_secs(5),
+            lease_ttl: Duration::from_secs(60),
+            unreachable_after: Duration::from_secs(15),
+        }
+    }
+}
+
+/// What the parts of the dispatcher share.
+pub(crate) struct Shared {
+    sessions: Sessions,
+    leases: Leases,
+    wake: Notify,
+    timing: Timing,
+    environment: Environment,
+}
+
+/// Watches the state for what the dispatcher must act on. Exists before the
+/// Raft node does, since the node tells it of every entry.
+#[derive(Clone)]
+pub struct DispatchObserver(Arc<Shared>);
+
+impl DispatchObserver {
+    /// An observer for a dispatcher that starts later.
+    #[must_use]
+    pub fn new(timing: Timing, environment: Environment) -> Self {
+        Self(Arc::new(Shared {
+            sessions: Sessions::default(),
+            leases: Leases::default(),
+            wake: Notify::new(),
+            timing,
+            environment,
+        }))
+    }
+}
+
+impl Observer for DispatchObserver {
+    fn applied(&self, _through: Index, state: &baton_state::State, events: &[Event]) {
+        for event in events {
+            match &event.kind {
+                EventKind::JobLeased { job, lease, runner } => {
+                    self.0.leases.granted(*lease, Instant::now());
+                    if let Some(job) = state.job(*job) {
+                        self.0.sessions.assign(runner, job, *lease);
+                    }
+                }
+                EventKind::CancelRequested { job, lease, runner, .. } => {
+                    let stop = messages::stop(*job, *lease, v1::StopReason::Cancelled);
+                    self.0.sessions.send(runner, stop);
+                }
+                EventKind::JobRequeued { lease, .. } => {
+                    self.0.leases.ended(*lease);
+                    self.0.wake.notify_one();
+                }
+                EventKind::JobFinished { job } => {
+                    for attempt in &job.attempts {
+                        self.0.leases.ended(attempt.lease);
+                    }
+                    self.0.wake.notify_one();
+                }
+                EventKind::JobSubmitted { .. }
+                | EventKind::JobReady { .. }
+                | EventKind::RunnerOnline { .. } => self.0.wake.notify_one(),
+                EventKind::JobStarted { .. }
+                | EventKind::JobEvicted { .. }
+                | EventKind::RunnerUnreachable { .. } => {}
+            }
+        }
+    }
+}
+
+/// The running dispatcher. Cheap to clone.
+#[derive(Clone)]
+pub struct Dispatch {
+    shared: Arc<Shared>,
+    raft: RaftHandle,
+    files: Files,
+}
+
+impl Dispatch {
+    /// Starts the dispatcher's loop on `tasks`; it ends when `stop` is cancelled.
+    #[must_use]
+    pub fn start(
+        observer: &DispatchObserver,
+        raft: RaftHandle,
+        files: Files,
+        tasks: &TaskTracker,
+        stop: CancellationToken,
+    ) -> Self {
+        let dispatch = Self { shared: Arc::clone(&observer.0), raft, files };
+        tasks.spawn(dispatcher::run(dispatch.clone(), stop));
+        dispatch
+    }
+
+    /// When the coordinator last heard from a runner, if it has a session.
+    #[must_use]
+    pub fn last_heard(&self, runner: &RunnerId) -> Option<baton_state::Timestamp> {
+        self.shared.sessions.last_heard(runner)
+    }
+
+    /// Proposes a command about a lease; what the state refuses is no failure
+    /// here, since the lease may have ended meanwhile.
+    async fn propose_about(&self, lease: Lease, command: Command) {
+        if let Err(error) = self.raft.propose(command).await {
+            tracing::debug!(%lease, %error, "not carried out");
+        }
+    }
+}

@@ -1,0 +1,399 @@
+//! One runner's session: hello, then what it holds goes up and what it should
+//! do goes down. Level-triggered: each heartbeat is compared with the state as
+//! a whole, so a message lost with a broken stream is made good by the next one.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use baton_proto::{
+    error::{ApiError, Reason},
+    time::millis_from_timestamp,
+    v1::{self, session_request::Item, session_response::Item as SessionItem},
+};
+use baton_state::{
+    Command, Connection, JobId, Lease, LogEnd, Phase, Refusal, RunnerFacts, RunnerId, Timestamp,
+    command::{Finish, LoseLease, LossCause, RegisterRunner, Start},
+};
+use futures::{
+    FutureExt as _, Stream, StreamExt as _, future::BoxFuture, stream::FuturesUnordered,
+};
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{Dispatch, messages, sessions::Outbound};
+use crate::{convert, errors::from_propose, files::FileName, raft::ProposeError};
+
+/// Reports under way at once; the runner's further ones wait in its stream.
+const PENDING: usize = 1024;
+
+/// Leases a runner can name: more than it can have slots, since settled ones stay a while.
+const HELD: usize = 10_000;
+
+/// How long a stream may stay silent before its hello.
+const HELLO_WITHIN: Duration = Duration::from_secs(10);
+
+/// What a proposal of a session led to: something to tell the runner.
+type Report = BoxFuture<'static, Result<Option<v1::SessionResponse>, ApiError>>;
+
+type Pending = FuturesUnordered<Report>;
+
+impl Dispatch {
+    /// Serves one session until the runner leaves, is replaced, or `stop`.
+    ///
+    /// # Errors
+    /// What to tell the runner as the stream's last word.
+    pub(crate) async fn serve_session<S, E>(
+        self,
+        inbound: S,
+        outbound: Outbound,
+        stop: CancellationToken,
+    ) -> Result<(), ApiError>
+    where
+        S: Stream<Item = Result<v1::SessionRequest, E>> + Send,
+    {
+        let mut inbound = std::pin::pin!(inbound);
+        let hello = match timeout(HELLO_WITHIN, inbound.next()).await {
+            Ok(Some(Ok(v1::SessionRequest { item: Some(Item::Hello(hello)) }))) => hello,
+            Ok(None | Some(Err(_))) => return Ok(()),
+            Ok(Some(Ok(_))) | Err(_) => {
+                return Err(convert::invalid("session", "must begin with a hello"));
+            }
+        };
+        let facts = facts(&hello)?;
+        check_held(&hello.held)?;
+        let runner = facts.id.clone();
+        let replaced = self.open(facts.clone(), &hello.held, &outbound).await?;
+        info!(%runner, name = hello.name, slots = hello.slots, "runner connected");
+        let session = Session { dispatch: self.clone(), facts, outbound };
+        let result = session.serve(inbound, replaced, stop).await;
+        self.shared.sessions.close(&runner, &session.outbound);
+        info!(%runner, "runner disconnected");
+        result
+    }
+
+    async fn open(
+        &self,
+        facts: RunnerFacts,
+        held: &[v1::HeldLease],
+        outbound: &Outbound,
+    ) -> Result<CancellationToken, ApiError> {
+        let shared = &self.shared;
+        let runner = facts.id.clone();
+        self.give_up_after_restart(&facts, held).await;
+        let at = shared.environment.clock.now();
+        let command = Command::RegisterRunner(RegisterRunner { facts, at });
+        self.raft.propose(command).await.map_err(from_propose)?;
+        let replaced = shared.sessions.open(&runner, outbound.clone(), at, Instant::now());
+        // The stream may be gone already; serving it will show.
+        let _ = outbound.send(Ok(messages::welcome(&shared.timing)));
+        self.reconcile(&runner, held, outbound).await;
+        shared.wake.notify_one();
+        Ok(replaced)
+    }
+
+    /// It may have been marked as unreachable just before its session opened.
+    async fn keep_online(&self, facts: &RunnerFacts) -> Result<(), ApiError> {
+        let online = {
+            let state = self.raft.state();
+            let runner = state.runner(&facts.id);
+            runner.is_some_and(|runner| runner.connection == Connection::Online)
+        };
+        if online {
+            return Ok(());
+        }
+        let at = self.shared.environment.clock.now();
+        let command = Command::RegisterRunner(RegisterRunner { facts: facts.clone(), at });
+        self.raft.propose(command).await.map_err(from_propose)?;
+        Ok(())
+    }
+
+    /// No process outlives its host: leases from before a restart that the
+    /// runner doesn't report itself are lost, even if they were not seen to start.
+    async fn give_up_after_restart(&self, facts: &RunnerFacts, held: &[v1::HeldLease]) {
+        let held: BTreeSet<u64> = held.iter().map(|held| held.lease).collect();
+        let lost: Vec<(Lease, JobId)> = {
+            let state = self.raft.state();
+            let known = state.runner(&facts.id);
+            let restarted = known.filter(|known| known.facts.boot_id != facts.boot_id);
+            let leases = restarted.into_iter().flat_map(|runner| &runner.leases);
+            leases
+                .filter(|(lease, _)| !held.contains(&lease.0))
+                .map(|(lease, job)| (*lease, *job))
+                .collect()
+        };
+        for (lease, job) in lost {
+            self.lose(job, lease, LossCause::HostRestarted).await;
+        }
+    }
+
+    async fn lose(&self, job: JobId, lease: Lease, cause: LossCause) {
+        warn!(%job, %lease, ?cause, "lease lost");
+        let at = self.shared.environment.clock.now();
+        self.propose_about(lease, Command::LoseLease(LoseLease { job, lease, at, cause })).await;
+    }
+
+    /// Compares what a runner holds with what it should hold, and tells it the
+    /// difference.
+    async fn reconcile(&self, runner: &RunnerId, held: &[v1::HeldLease], outbound: &Outbound) {
+        let difference = self.difference(runner, held);
+        self.shared.leases.renewed(difference.renewed.into_iter(), Instant::now());
+        for message in difference.messages {
+            // The stream may be gone already; serving it will show.
+            let _ = outbound.send(Ok(message));
+        }
+        for (job, lease) in difference.missing {
+            self.lose(job, lease, LossCause::NotHeld).await;
+        }
+    }
+
+    fn difference(&self, runner: &RunnerId, held: &[v1::HeldLease]) -> Difference {
+        let mut difference = Difference::default();
+        let state = self.raft.state();
+        let Some(runner) = state.runner(runner) else {
+            return difference;
+        };
+        let reported: BTreeSet<Lease> = held.iter().map(|held| Lease(held.lease)).collect();
+        for (lease, id) in &runner.leases {
+            let Some(job) = state.job(*id) else {
+                continue;
+            };
+            if reported.contains(lease) {
+                difference.renewed.push(*lease);
+                if job.cancellation.is_some() {
+                    let stop = messages::stop(*id, *lease, v1::StopReason::Cancelled);
+                    difference.messages.push(stop);
+                }
+            } else if job.phase == Phase::Running {
+                difference.missing.push((*id, *lease));
+            } else {
+                self.shared.sessions.assign(&runner.facts.id, job, *lease);
+            }
+        }
+        for held in held {
+            let lease = Lease(held.lease);
+            if !runner.leases.contains_key(&lease)
+                && let Ok(job) = held.job_id.parse()
+            {
+                let stop = messages::stop(job, lease, v1::StopReason::LeaseLost);
+                difference.messages.push(stop);
+            }
+        }
+        difference
+    }
+}
+
+/// What a runner holds against what it should hold.
+#[derive(Default)]
+struct Difference {
+    renewed: Vec<Lease>,
+    messages: Vec<v1::SessionResponse>,
+    missing: Vec<(JobId, Lease)>,
+}
+
+struct Session {
+    dispatch: Dispatch,
+    facts: RunnerFacts,
+    outbound: Outbound,
+}
+
+impl Session {
+    async fn serve<S, E>(
+        &self,
+        mut inbound: std::pin::Pin<&mut S>,
+        replaced: CancellationToken,
+        stop: CancellationToken,
+    ) -> Result<(), ApiError>
+    where
+        S: Stream<Item = Result<v1::SessionRequest, E>>,
+    {
+        let mut pending = Pending::new();
+        loop {
+            tokio::select! {
+                // Nothing that a replaced session still says counts.
+                biased;
+                () = replaced.cancelled() => {
+                    return Err(ApiError::new(
+                        Reason::SessionReplaced,
+                        "another session of this runner took over, or this one was silent",
+                        "make sure that no two runners share a data folder",
+                    ));
+                }
+                () = stop.cancelled() => {
+                    return Err(ApiError::new(
+                        Reason::ShuttingDown,
+                        "the coordinator is stopping",
+                        "connect again",
+                    ));
+                }
+                Some(done) = pending.next(), if !pending.is_empty() => {
+                    if let Some(message) = done? {
+                        let _ = self.outbound.send(Ok(message));
+                    }
+                }
+                request = inbound.next(), if pending.len() < PENDING => match request {
+                    Some(Ok(v1::SessionRequest { item: Some(item) })) => {
+                        self.take(item, &mut pending).await?;
+                    }
+                    // A kind of message this version does not know.
+                    Some(Ok(v1::SessionRequest { item: None })) => {}
+                    Some(Err(_)) | None => return Ok(()),
+                },
+            }
+        }
+    }
+
+    async fn take(&self, item: Item, pending: &mut Pending) -> Result<(), ApiError> {
+        match item {
+            Item::Hello(_) => Err(convert::invalid("hello", "must come once")),
+            Item::Heartbeat(heartbeat) => self.heartbeat(&heartbeat).await,
+            Item::Started(started) => {
+                let named = (started.job_id.clone(), started.lease);
+                self.queue(self.started(&started), named, pending);
+                Ok(())
+            }
+            Item::Finished(finished) => {
+                let named = (finished.job_id.clone(), finished.lease);
+                self.queue(self.finished(finished), named, pending);
+                Ok(())
+            }
+        }
+    }
+
+    /// A report that cannot be read must not end the session, which it would
+    /// again and again: the runner forgets that attempt instead.
+    fn queue(&self, report: Result<Report, ApiError>, named: (String, u64), pending: &mut Pending) {
+        match report {
+            Ok(report) => pending.push(report),
+            Err(error) => {
+                let (job_id, lease) = named;
+                warn!(runner = %self.facts.id, job_id, lease, %error, "unreadable report");
+                let reason = v1::StopReason::LeaseLost.into();
+                let stop = v1::Stop { job_id, lease, reason };
+                let _ = self.outbound.send(Ok(messages::message(SessionItem::Stop(stop))));
+            }
+        }
+    }
+
+    async fn heartbeat(&self, heartbeat: &v1::Heartbeat) -> Result<(), ApiError> {
+        let (shared, runner) = (&self.dispatch.shared, &self.facts.id);
+        let at = shared.environment.clock.now();
+        check_held(&heartbeat.held)?;
+        let sequence = heartbeat.sequence;
+        if !shared.sessions.heard(runner, &self.outbound, sequence, at, Instant::now()) {
+            // Replaced: the newer session speaks for the runner.
+            return Ok(());
+        }
+        self.dispatch.keep_online(&self.facts).await?;
+        self.dispatch.reconcile(runner, &heartbeat.held, &self.outbound).await;
+        let _ = self.outbound.send(Ok(messages::heartbeat_ack(sequence)));
+        Ok(())
+    }
+
+    fn started(&self, started: &v1::Started) -> Result<Report, ApiError> {
+        let job = job_id(&started.job_id)?;
+        let lease = Lease(started.lease);
+        let at = self.dispatch.shared.environment.clock.now();
+        let started_at = started.time.as_ref().map_or(at, time);
+        let command = Command::Start(Start { job, lease, at, started_at });
+        let dispatch = self.dispatch.clone();
+        Ok(async move { dispatch.report(job, lease, command, None).await }.boxed())
+    }
+
+    fn finished(&self, finished: v1::Finished) -> Result<Report, ApiError> {
+        let job = job_id(&finished.job_id)?;
+        let lease = Lease(finished.lease);
+        let at = self.dispatch.shared.environment.clock.now();
+        let outcome = finished.outcome.ok_or_else(|| convert::invalid("outcome", "is missing"))?;
+        let mut finish = Finish {
+            job,
+            lease,
+            at,
+            started_at: finished.started_at.as_ref().map(time),
+            finished_at: finished.time.as_ref().map_or(at, time),
+            outcome: convert::outcome_from_proto(outcome)?,
+            log: None,
+            transient: finished.transient,
+        };
+        let dispatch = self.dispatch.clone();
+        let report = async move {
+            if let Some(log) = finished.log {
+                finish.log = dispatch.whole_log(job, lease, log).await;
+            }
+            let done = Some(messages::settled(job, lease));
+            dispatch.report(job, lease, Command::Finish(finish), done).await
+        };
+        Ok(report.boxed())
+    }
+}
+
+impl Dispatch {
+    /// The output that a runner says is whole, if it is.
+    async fn whole_log(&self, job: JobId, lease: Lease, log: v1::LogEnd) -> Option<LogEnd> {
+        let stored = self.files.stat(FileName::Log { job, lease }).await.unwrap_or_else(|error| {
+            warn!(%job, %lease, %error, "cannot look at the output");
+            None
+        });
+        let whole = stored.is_some_and(|stat| stat.sealed && stat.length == log.file_length);
+        if !whole {
+            warn!(%job, %lease, "the output is reported whole and is not");
+        }
+        whole.then(|| convert::log_end_from_proto(log))
+    }
+
+    /// Proposes what a runner reported; `done` is for it when that is recorded.
+    async fn report(
+        &self,
+        job: JobId,
+        lease: Lease,
+        command: Command,
+        done: Option<v1::SessionResponse>,
+    ) -> Result<Option<v1::SessionResponse>, ApiError> {
+        match self.raft.propose(command).await {
+            Ok(_) => Ok(done),
+            Err(ProposeError::Refused(Refusal::StaleLease(_) | Refusal::UnknownJob(_))) => {
+                Ok(Some(messages::stop(job, lease, v1::StopReason::LeaseLost)))
+            }
+            Err(error) => Err(from_propose(error)),
+        }
+    }
+}
+
+fn facts(hello: &v1::Hello) -> Result<RunnerFacts, ApiError> {
+    let id = &hello.runner_id;
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+    if id.is_empty() || id.len() > 64 || !id.bytes().all(allowed) {
+        return Err(convert::invalid("runner_id", "must be 1 to 64 letters, digits and '-'"));
+    }
+    if hello.name.is_empty() {
+        return Err(convert::invalid("name", "must not be empty"));
+    }
+    convert::check_text("name", &hello.name, 64)?;
+    convert::check_text("version", &hello.version, 64)?;
+    convert::check_text("boot_id", &hello.boot_id, 64)?;
+    if !(1..=1000).contains(&hello.slots) {
+        return Err(convert::invalid("slots", "must be from 1 to 1000"));
+    }
+    Ok(RunnerFacts {
+        id: RunnerId(id.clone()),
+        name: hello.name.clone(),
+        labels: convert::labels(&hello.labels)?,
+        slots: hello.slots,
+        version: hello.version.clone(),
+        boot_id: hello.boot_id.clone(),
+    })
+}
+
+fn check_held(held: &[v1::HeldLease]) -> Result<(), ApiError> {
+    if held.len() > HELD {
+        return Err(convert::invalid("held", format!("must be at most {HELD} leases")));
+    }
+    Ok(())
+}
+
+fn job_id(text: &str) -> Result<JobId, ApiError> {
+    text.parse().map_err(|error| convert::invalid("job_id", error))
+}
+
+fn time(time: &prost_types::Timestamp) -> Timestamp {
+    Timestamp(millis_from_timestamp(time))
+}

@@ -1,0 +1,120 @@
+//! The runners that are connected now. One session per runner: a newer one
+//! takes over.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use baton_proto::{error::ApiError, v1};
+use baton_state::{Job, Lease, RunnerId, Timestamp};
+use tokio::{sync::mpsc, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use super::messages;
+
+/// What goes down a session's stream. Bounded by what a runner can hold: it has
+/// few slots, and each lease is told a few things.
+pub(crate) type Outbound = mpsc::UnboundedSender<Result<v1::SessionResponse, ApiError>>;
+
+#[derive(Default)]
+pub(super) struct Sessions {
+    live: Mutex<HashMap<RunnerId, Live>>,
+}
+
+struct Live {
+    outbound: Outbound,
+    replaced: CancellationToken,
+    /// The newest heartbeat, 0 for the hello.
+    sequence: u64,
+    heard_at: Timestamp,
+    heard: Instant,
+}
+
+impl Sessions {
+    /// Opens a runner's session and ends the one it had. The token is
+    /// cancelled when this session is replaced in turn.
+    pub(super) fn open(
+        &self,
+        runner: &RunnerId,
+        outbound: Outbound,
+        at: Timestamp,
+        now: Instant,
+    ) -> CancellationToken {
+        let replaced = CancellationToken::new();
+        let live =
+            Live { outbound, replaced: replaced.clone(), sequence: 0, heard_at: at, heard: now };
+        if let Some(old) = self.lock().insert(runner.clone(), live) {
+            old.replaced.cancel();
+        }
+        replaced
+    }
+
+    /// Closes a session, unless another one has taken its place.
+    pub(super) fn close(&self, runner: &RunnerId, outbound: &Outbound) {
+        let mut live = self.lock();
+        if live.get(runner).is_some_and(|live| live.outbound.same_channel(outbound)) {
+            live.remove(runner);
+        }
+    }
+
+    /// A heartbeat arrived over this session; false when another one has taken
+    /// its place.
+    pub(super) fn heard(
+        &self,
+        runner: &RunnerId,
+        outbound: &Outbound,
+        sequence: u64,
+        at: Timestamp,
+        now: Instant,
+    ) -> bool {
+        let mut live = self.lock();
+        let current = live.get_mut(runner).filter(|live| live.outbound.same_channel(outbound));
+        let Some(live) = current else {
+            return false;
+        };
+        live.sequence = live.sequence.max(sequence);
+        live.heard_at = at;
+        live.heard = now;
+        true
+    }
+
+    pub(super) fn contains(&self, runner: &RunnerId) -> bool {
+        self.lock().contains_key(runner)
+    }
+
+    pub(super) fn last_heard(&self, runner: &RunnerId) -> Option<Timestamp> {
+        self.lock().get(runner).map(|live| live.heard_at)
+    }
+
+    /// Ends the sessions that have been silent since `before`.
+    pub(super) fn drop_silent(&self, before: Instant) {
+        self.lock().retain(|_, live| {
+            let alive = live.heard >= before;
+            if !alive {
+                live.replaced.cancel();
+            }
+            alive
+        });
+    }
+
+    /// Sends a message to a runner, if it is connected. What it misses, it
+    /// learns when it connects again.
+    pub(super) fn send(&self, runner: &RunnerId, message: v1::SessionResponse) {
+        if let Some(live) = self.lock().get(runner) {
+            // A closed stream: its session is about to end.
+            let _ = live.outbound.send(Ok(message));
+        }
+    }
+
+    /// Tells a runner to run a job.
+    pub(super) fn assign(&self, runner: &RunnerId, job: &Job, lease: Lease) {
+        if let Some(live) = self.lock().get(runner) {
+            let _ = live.outbound.send(Ok(messages::assign(job, lease, live.sequence)));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<RunnerId, Live>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

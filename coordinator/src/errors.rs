@@ -1,0 +1,72 @@
+//! The one place where this crate's failures become answers to a caller.
+
+use baton_proto::error::{ApiError, Reason};
+use baton_state::Refusal;
+
+use crate::raft::ProposeError;
+
+/// What to tell a caller whose proposal was not carried out.
+pub(crate) fn from_propose(error: ProposeError) -> ApiError {
+    match error {
+        ProposeError::Refused(refusal) => from_refusal(&refusal),
+        ProposeError::NotLeader | ProposeError::LeadershipLost => ApiError::new(
+            Reason::NoLeader,
+            "the cluster has no leader at the moment",
+            "send the request again, with the same idempotency key",
+        ),
+        ProposeError::Stopped => ApiError::new(
+            Reason::ShuttingDown,
+            "the coordinator is stopping",
+            "send the request again, with the same idempotency key",
+        ),
+    }
+}
+
+fn from_refusal(refusal: &Refusal) -> ApiError {
+    let message = refusal.to_string();
+    match refusal {
+        Refusal::KeyReused => ApiError::new(
+            Reason::IdempotencyKeyReused,
+            message,
+            "use a new key for a new request, or repeat the first request unchanged",
+        ),
+        Refusal::UnknownJob(job) => job_not_found(job),
+        Refusal::UnknownRunner => runner_not_found("this id"),
+        Refusal::StaleLease(_) => {
+            ApiError::new(Reason::StaleLease, message, "stop the attempt and forget it")
+        }
+        Refusal::JobIdTaken(_)
+        | Refusal::HistoryMoved
+        | Refusal::NotReady(_)
+        | Refusal::NoFreeSlot
+        | Refusal::RunnerUnreachable
+        | Refusal::RequirementsNotMet
+        | Refusal::LeaseKept => internal(message),
+    }
+}
+
+pub(crate) fn job_not_found(id: impl std::fmt::Display) -> ApiError {
+    ApiError::new(
+        Reason::JobNotFound,
+        format!("there is no job {id}"),
+        "list jobs to find its id; records are removed when their retention ends",
+    )
+}
+
+pub(crate) fn runner_not_found(name: impl std::fmt::Display) -> ApiError {
+    ApiError::new(
+        Reason::RunnerNotFound,
+        format!("there is no runner {name}"),
+        "list runners to find its name",
+    )
+}
+
+/// A fault in Baton itself, which is logged with its cause.
+pub(crate) fn internal(cause: impl std::fmt::Display) -> ApiError {
+    tracing::error!(%cause, "internal error");
+    ApiError::new(
+        Reason::Internal,
+        "a fault in the coordinator; its log has the cause",
+        "try again, and look at the coordinator's log",
+    )
+}

@@ -1,0 +1,163 @@
+//! Job output and uploads: append-only files with a name, written at explicit
+//! offsets and sealed with their length and BLAKE3.
+//!
+//! Offsets make every retry harmless, and the seal makes a file's content final.
+//! While it grows a file is `NAME.part`; sealing renames it, so that what has
+//! its plain name is whole. What a writer may count on is [`Durable`], apart
+//! from what readers see, which is every byte at once: when other nodes have to
+//! confirm too, that is the one place to say so.
+//!
+//! This is the store of one node. It knows nothing of Raft, of sessions or of
+//! who may read: a caller checks leases and tokens before it comes here.
+
+mod append;
+mod catalog;
+mod content;
+mod disk;
+mod entry;
+mod error;
+mod fill;
+mod frames;
+mod index;
+mod log;
+mod name;
+mod part;
+mod start;
+mod sync;
+
+use std::{
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+pub use append::{Appender, Durable};
+pub use catalog::{Listed, Listing, Stat};
+pub use content::ContentReader;
+pub use error::{FilesError, LogFault, Result};
+pub use log::{Follow, LogItem, LogReader, Start, Stream, StreamFilter};
+pub use name::{Digest, FileName, InvalidDigest};
+
+use self::{
+    disk::lock,
+    entry::{Entry, Handles, Registry},
+    start::IndexCache,
+    sync::SyncQueue,
+};
+
+/// How a store behaves. The defaults suit a coordinator.
+#[derive(Clone, Debug)]
+pub struct FilesOptions {
+    /// The least time between two flushes of one file.
+    pub sync_interval: Duration,
+    /// Threads that flush. Several, so that the file system can join their commits.
+    pub sync_threads: NonZeroUsize,
+    /// About how many growing files stay open; one with bytes to flush always does.
+    pub open_files: usize,
+    /// How many indexes of sealed logs stay in memory.
+    pub cached_indexes: usize,
+    /// Bytes of a log between two points of its index.
+    pub index_spacing: u64,
+    /// The most bytes of a log read at once.
+    pub read_size: NonZeroUsize,
+}
+
+impl Default for FilesOptions {
+    fn default() -> Self {
+        const EIGHT: NonZeroUsize = NonZeroUsize::MIN.saturating_add(7);
+        Self {
+            sync_interval: Duration::from_millis(20),
+            sync_threads: EIGHT,
+            open_files: 256,
+            cached_indexes: 64,
+            index_spacing: 256 * 1024,
+            read_size: NonZeroUsize::MIN.saturating_add(256 * 1024 - 1),
+        }
+    }
+}
+
+/// A store of files. Clones are the same store.
+///
+/// When the last clone, appender and reader is gone, what was written is
+/// flushed and the store's threads end; that blocks for as long as the disk takes.
+#[derive(Clone, Debug)]
+pub struct Files {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    root: PathBuf,
+    options: FilesOptions,
+    registry: Arc<Registry>,
+    handles: Handles,
+    indexes: IndexCache,
+    queue: Arc<SyncQueue>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Files {
+    /// Opens the store in the folder `root`, which is made if it is missing.
+    /// Blocks for as long as the disk takes. One process may have it open once.
+    ///
+    /// # Errors
+    /// [`FilesError::DiskFull`], [`FilesError::Io`].
+    pub fn open(root: impl Into<PathBuf>, options: FilesOptions) -> Result<Self> {
+        let root = root.into();
+        for kind in name::KINDS {
+            let folder = root.join(kind);
+            std::fs::create_dir_all(&folder)
+                .map_err(|error| FilesError::io("create", &folder, error))?;
+        }
+        disk::sync_folder(&root)?;
+        root.parent()
+            .filter(|parent| *parent != Path::new(""))
+            .map_or(Ok(()), disk::sync_folder)?;
+
+        let queue = Arc::new(SyncQueue::new(options.sync_interval, root.clone()));
+        let files = Self {
+            inner: Arc::new(Inner {
+                registry: Arc::default(),
+                handles: Handles::new(options.open_files),
+                indexes: IndexCache::new(options.cached_indexes),
+                queue: Arc::clone(&queue),
+                threads: Mutex::default(),
+                options,
+                root,
+            }),
+        };
+        for number in 0..files.inner.options.sync_threads.get() {
+            let queue = Arc::clone(&queue);
+            let thread = std::thread::Builder::new()
+                .name(format!("files-sync-{number}"))
+                .spawn(move || queue.run())
+                .map_err(|error| {
+                    FilesError::io("start the flushing of", &files.inner.root, error)
+                })?;
+            lock(&files.inner.threads).push(thread);
+        }
+        Ok(files)
+    }
+}
+
+impl Inner {
+    fn entry(&self, name: FileName) -> Arc<Entry> {
+        Registry::entry(&self.registry, name)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.queue.stop();
+        for thread in lock(&self.threads).drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread that flushes files had panicked");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

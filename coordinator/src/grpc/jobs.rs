@@ -1,0 +1,217 @@
+//! The Jobs service.
+
+use baton_proto::{
+    error::{ApiError, Reason},
+    time::millis_from_timestamp,
+    v1::{self, jobs_server},
+};
+use baton_state::{Job, JobId, Timestamp, explain::Waiting};
+use prost::Message;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{Answers, Services, job_id, logs, upload, watch};
+use crate::{
+    auth::principal,
+    convert::{self, check_text, invalid, job_to_proto, spec_from_proto},
+    history::{JobFilter, JobState},
+    jobs::Caller,
+};
+
+const KEY_MAX: usize = 128;
+const PROJECTS_MAX: usize = 64;
+const PAGE_DEFAULT: u32 = 50;
+const PAGE_MAX: u32 = 1000;
+
+#[tonic::async_trait]
+impl jobs_server::Jobs for Services {
+    async fn submit(
+        &self,
+        request: Request<v1::SubmitRequest>,
+    ) -> Result<Response<v1::SubmitResponse>, Status> {
+        let caller = caller("submit", &request, |body| &mut body.idempotency_key)?;
+        let spec = request.into_inner().spec.ok_or_else(|| invalid("spec", "is missing"))?;
+        let job = self.jobs.submit(&caller, spec_from_proto(spec)?, None).await?;
+        Ok(Response::new(v1::SubmitResponse { job: Some(job_to_proto(&job)) }))
+    }
+
+    async fn get(
+        &self,
+        request: Request<v1::GetJobRequest>,
+    ) -> Result<Response<v1::GetJobResponse>, Status> {
+        let job = self.jobs.get(job_id(&request.get_ref().job_id)?).await?;
+        Ok(Response::new(v1::GetJobResponse { job: Some(job_to_proto(&job)) }))
+    }
+
+    async fn list(
+        &self,
+        request: Request<v1::ListJobsRequest>,
+    ) -> Result<Response<v1::ListJobsResponse>, Status> {
+        let request = request.into_inner();
+        let page_size = match request.page_size {
+            0 => PAGE_DEFAULT,
+            size => size.min(PAGE_MAX),
+        } as usize;
+        let before = match request.page_token.as_str() {
+            "" => JobId::MAX,
+            token => token.parse().map_err(|_| invalid("page_token", "is none of this list"))?,
+        };
+        let jobs = self.jobs.list(&filter(request)?, before, page_size).await?;
+        let last = jobs.last().filter(|_| jobs.len() == page_size);
+        Ok(Response::new(v1::ListJobsResponse {
+            next_page_token: last.map(|job| job.id.to_string()).unwrap_or_default(),
+            jobs: jobs.iter().map(job_to_proto).collect(),
+        }))
+    }
+
+    type WatchStream = Answers<v1::WatchJobResponse>;
+
+    async fn watch(
+        &self,
+        request: Request<v1::WatchJobRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let id = job_id(&request.get_ref().job_id)?;
+        let jobs = self.jobs.clone();
+        // An unknown job is refused at once, not in the stream.
+        jobs.get(id).await?;
+        Ok(Response::new(self.stream(|answers| watch::watch(jobs, id, answers))))
+    }
+
+    async fn cancel(
+        &self,
+        request: Request<v1::CancelJobRequest>,
+    ) -> Result<Response<v1::CancelJobResponse>, Status> {
+        let caller = caller("cancel", &request, |body| &mut body.idempotency_key)?;
+        let request = request.into_inner();
+        check_text("reason", &request.reason, 200)?;
+        let job = self.jobs.cancel(&caller, job_id(&request.job_id)?, &request.reason).await?;
+        Ok(Response::new(v1::CancelJobResponse { job: Some(job_to_proto(&job)) }))
+    }
+
+    async fn retry(
+        &self,
+        request: Request<v1::RetryJobRequest>,
+    ) -> Result<Response<v1::RetryJobResponse>, Status> {
+        let caller = caller("retry", &request, |body| &mut body.idempotency_key)?;
+        let job = self.jobs.retry(&caller, job_id(&request.get_ref().job_id)?).await?;
+        Ok(Response::new(v1::RetryJobResponse { job: Some(job_to_proto(&job)) }))
+    }
+
+    async fn why(
+        &self,
+        request: Request<v1::WhyRequest>,
+    ) -> Result<Response<v1::WhyResponse>, Status> {
+        let id = job_id(&request.get_ref().job_id)?;
+        let job = self.jobs.get(id).await?;
+        let waiting = self.jobs.explain(id).map(waiting_to_proto);
+        let message = match &waiting {
+            Some(waiting) => waiting.message.clone(),
+            None => not_waiting(&job),
+        };
+        Ok(Response::new(v1::WhyResponse { waiting, message }))
+    }
+
+    type LogsStream = Answers<v1::LogsResponse>;
+
+    async fn logs(
+        &self,
+        request: Request<v1::LogsRequest>,
+    ) -> Result<Response<Self::LogsStream>, Status> {
+        let query = logs::Query::new(request.get_ref())?;
+        let jobs = self.jobs.clone();
+        let job = jobs.get(query.job).await?;
+        query.check(&job)?;
+        Ok(Response::new(self.stream(|answers| logs::logs(jobs, query, answers))))
+    }
+
+    type UploadStream = Answers<v1::UploadResponse>;
+
+    async fn upload(
+        &self,
+        request: Request<Streaming<v1::UploadRequest>>,
+    ) -> Result<Response<Self::UploadStream>, Status> {
+        let (jobs, limit) = (self.jobs.clone(), self.archive_limit);
+        let inbound = request.into_inner();
+        Ok(Response::new(self.stream(|answers| upload::upload(jobs, limit, inbound, answers))))
+    }
+}
+
+/// Who asks, and a hash of what for: of the whole body but its key.
+fn caller<T: Message + Clone>(
+    call: &str,
+    request: &Request<T>,
+    key: impl FnOnce(&mut T) -> &mut String,
+) -> Result<Caller, ApiError> {
+    let mut body = request.get_ref().clone();
+    let key = std::mem::take(key(&mut body));
+    if key.len() > KEY_MAX {
+        return Err(invalid("idempotency_key", format!("must be at most {KEY_MAX} bytes")));
+    }
+    check_text("idempotency_key", &key, KEY_MAX)?;
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(call.as_bytes()).update(b"\0").update(&body.encode_to_vec());
+    Ok(Caller { name: principal(request).name, key, digest: hasher.finalize().into() })
+}
+
+fn filter(request: v1::ListJobsRequest) -> Result<JobFilter, ApiError> {
+    if request.text.len() > 1000 {
+        return Err(invalid("text", "must be at most 1000 bytes"));
+    }
+    if request.projects.len() > PROJECTS_MAX {
+        return Err(invalid("projects", format!("must be at most {PROJECTS_MAX}")));
+    }
+    let states = request.states.iter().map(|state| job_state(*state));
+    Ok(JobFilter {
+        projects: request.projects.into_iter().collect(),
+        states: states.collect::<Result<_, _>>()?,
+        runner: (!request.runner.is_empty()).then_some(request.runner),
+        labels: convert::labels(&request.labels)?,
+        text: request.text,
+        submitted_after: request.submitted_after.as_ref().map(time),
+        submitted_before: request.submitted_before.as_ref().map(time),
+        dead_letters: request.dead_letters,
+    })
+}
+
+fn job_state(value: i32) -> Result<JobState, ApiError> {
+    let state = v1::JobState::try_from(value).unwrap_or_default();
+    match state {
+        v1::JobState::Queued => Ok(JobState::Queued),
+        v1::JobState::Leased => Ok(JobState::Leased),
+        v1::JobState::Running => Ok(JobState::Running),
+        other => convert::state_from_proto(other)
+            .map(JobState::Finished)
+            .ok_or_else(|| invalid("states", format!("{value} is no state of a job"))),
+    }
+}
+
+fn time(time: &prost_types::Timestamp) -> Timestamp {
+    Timestamp(millis_from_timestamp(time))
+}
+
+/// Why a job waits, as the API shows it.
+pub(super) fn waiting_to_proto(waiting: Waiting) -> v1::Waiting {
+    v1::Waiting {
+        reason: waiting.reason.as_str().to_owned(),
+        message: waiting.message,
+        ahead: waiting.ahead as u64,
+    }
+}
+
+fn not_waiting(job: &Job) -> String {
+    match (job.outcome(), job.current()) {
+        (Some(outcome), _) => format!("it does not wait: it has ended ({})", outcome.message),
+        (None, Some(attempt)) => {
+            format!("it does not wait: runner {} has it", attempt.runner_name)
+        }
+        (None, None) => "it is about to start".to_owned(),
+    }
+}
+
+/// An attempt that the job has not had.
+pub(super) fn no_such_attempt(job: &Job, number: u32) -> ApiError {
+    ApiError::new(
+        Reason::AttemptNotFound,
+        format!("job {} has had {} attempts, not {number}", job.id, job.attempts.len()),
+        "leave the attempt out for the newest one",
+    )
+}

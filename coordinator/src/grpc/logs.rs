@@ -1,0 +1,206 @@
+//! Jobs.Logs: the output of an attempt, from any place, and as it grows.
+
+use std::pin::pin;
+
+use baton_proto::{
+    error::{ApiError, Reason},
+    time::timestamp_from_micros,
+    v1::{self, logs_request, logs_response::Item},
+};
+use baton_state::{Attempt, Job, JobId};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{gone, job_id, jobs::no_such_attempt};
+use crate::{
+    convert::invalid,
+    files::{FileName, FilesError, Follow, LogItem, LogReader, Start, Stream, StreamFilter},
+    jobs::Jobs,
+};
+
+/// What a caller wants to read.
+pub(super) struct Query {
+    pub(super) job: JobId,
+    /// 0 for the newest.
+    attempt: u32,
+    filter: StreamFilter,
+    start: Start,
+    follow: bool,
+}
+
+impl Query {
+    pub(super) fn new(request: &v1::LogsRequest) -> Result<Self, ApiError> {
+        let filter = match v1::LogStream::try_from(request.stream) {
+            Ok(v1::LogStream::Unspecified) => StreamFilter::Both,
+            Ok(v1::LogStream::Stdout) => StreamFilter::Stdout,
+            Ok(v1::LogStream::Stderr) => StreamFilter::Stderr,
+            Ok(v1::LogStream::Note) | Err(_) => {
+                return Err(invalid("stream", "must be STDOUT, STDERR or unspecified"));
+            }
+        };
+        let start = match request.start {
+            Some(logs_request::Start::Position(position)) => Start::Position(position),
+            Some(logs_request::Start::Offset(offset)) => Start::Offset(offset),
+            None => Start::Offset(0),
+        };
+        Ok(Self {
+            job: job_id(&request.job_id)?,
+            attempt: request.attempt,
+            filter,
+            start,
+            follow: request.follow,
+        })
+    }
+
+    /// Refuses an attempt that the job has not had, and will not have.
+    pub(super) fn check(&self, job: &Job) -> Result<(), ApiError> {
+        let had = self.attempt == 0 || job.attempts.len() >= self.attempt as usize;
+        if had || (self.follow && !job.is_finished()) {
+            Ok(())
+        } else {
+            Err(no_such_attempt(job, self.attempt))
+        }
+    }
+
+    /// The attempt that is asked for, with its number, if there is one by now.
+    fn choose<'a>(&self, job: &'a Job) -> Option<(u32, &'a Attempt)> {
+        let newest = u32::try_from(job.attempts.len()).unwrap_or(u32::MAX);
+        let number = if self.attempt == 0 { newest } else { self.attempt };
+        let attempt = job.attempts.get(usize::try_from(number).ok()?.checked_sub(1)?)?;
+        Some((number, attempt))
+    }
+}
+
+/// Sends what is asked for; waits for the attempt if that is followed.
+pub(super) async fn logs(
+    jobs: Jobs,
+    query: Query,
+    answers: mpsc::Sender<v1::LogsResponse>,
+) -> Result<(), ApiError> {
+    let Some((number, attempt)) = find_attempt(&jobs, &query).await? else {
+        return Ok(());
+    };
+    let start = v1::LogStart { attempt: number, lease: attempt.lease.0 };
+    answers.send(response(Item::Start(start))).await.map_err(gone)?;
+
+    let over = CancellationToken::new();
+    let live = attempt.outcome.is_none();
+    let follow = if query.follow && live { Follow::Until(over.clone()) } else { Follow::No };
+    let name = FileName::Log { job: query.job, lease: attempt.lease };
+    let reader = match jobs.files.read_log(name, query.start, query.filter, follow).await {
+        // An attempt that never wrote anything has no file.
+        Err(FilesError::NotFound(_)) if attempt.log.is_none() => return Ok(()),
+        reader => reader?,
+    };
+    let mut sending = pin!(send_all(reader, answers.clone()));
+    let ended = if query.follow && live {
+        tokio::select! {
+            ended = &mut sending => ended?,
+            watched = cancel_when_over(&jobs, &query, number, over) => {
+                watched?;
+                sending.await?
+            }
+        }
+    } else {
+        sending.await?
+    };
+    check_end(&jobs, &query, number, ended.as_ref()).await?;
+    if let Some(end) = ended {
+        answers.send(response(Item::End(end))).await.map_err(gone)?;
+    }
+    Ok(())
+}
+
+/// What was sent must end as the record says it does: a reader must not take a
+/// damaged log for a whole one.
+async fn check_end(
+    jobs: &Jobs,
+    query: &Query,
+    number: u32,
+    ended: Option<&v1::LogEnd>,
+) -> Result<(), ApiError> {
+    let job = jobs.get(query.job).await?;
+    let attempt = job.attempts.get(number as usize - 1);
+    let Some(recorded) = attempt.and_then(|attempt| attempt.log.as_ref()) else {
+        return Ok(());
+    };
+    let whole = ended.is_some_and(|end| {
+        (end.file_length, &end.file_blake3) == (recorded.file_length, &recorded.file_blake3)
+    });
+    if whole {
+        return Ok(());
+    }
+    Err(ApiError::new(
+        Reason::ChecksumMismatch,
+        format!("the stored output of attempt {number} is not what was recorded"),
+        "it was damaged on the coordinator's disk; restore it from a backup",
+    ))
+}
+
+async fn find_attempt(jobs: &Jobs, query: &Query) -> Result<Option<(u32, Attempt)>, ApiError> {
+    let mut changes = jobs.watch(query.job);
+    loop {
+        changes.mark_unchanged();
+        let job = jobs.get(query.job).await?;
+        if let Some((number, attempt)) = query.choose(&job) {
+            return Ok(Some((number, attempt.clone())));
+        }
+        if job.is_finished() || !query.follow {
+            return Ok(None);
+        }
+        if changes.changed().await.is_err() {
+            changes = jobs.watch(query.job);
+        }
+    }
+}
+
+/// Tells the reader when no more output can come.
+async fn cancel_when_over(
+    jobs: &Jobs,
+    query: &Query,
+    number: u32,
+    over: CancellationToken,
+) -> Result<(), ApiError> {
+    let mut changes = jobs.watch(query.job);
+    loop {
+        changes.mark_unchanged();
+        let job = jobs.get(query.job).await?;
+        let attempt = job.attempts.get(number as usize - 1);
+        if attempt.is_none_or(|attempt| attempt.outcome.is_some()) {
+            over.cancel();
+            return Ok(());
+        }
+        if changes.changed().await.is_err() {
+            changes = jobs.watch(query.job);
+        }
+    }
+}
+
+/// Sends everything; the end, if the log has one.
+async fn send_all(
+    mut reader: LogReader,
+    answers: mpsc::Sender<v1::LogsResponse>,
+) -> Result<Option<v1::LogEnd>, ApiError> {
+    let mut ended = None;
+    while let Some(item) = reader.next().await? {
+        match item {
+            LogItem::Piece { stream, data, time_us, next } => {
+                let stream = match stream {
+                    Stream::Stdout => v1::LogStream::Stdout,
+                    Stream::Stderr => v1::LogStream::Stderr,
+                    Stream::Note => v1::LogStream::Note,
+                };
+                let time = Some(timestamp_from_micros(time_us));
+                let piece = v1::LogPiece { stream: stream.into(), data, time, next };
+                answers.send(response(Item::Piece(piece))).await.map_err(gone)?;
+            }
+            // Told once it is known to be as recorded.
+            LogItem::End(end) => ended = Some(end),
+        }
+    }
+    Ok(ended)
+}
+
+fn response(item: Item) -> v1::LogsResponse {
+    v1::LogsResponse { item: Some(item) }
+}

@@ -1,0 +1,140 @@
+//! The services of the API, one file each: they read a request, call what does
+//! the work, and write the answer. No decision is made here.
+
+mod cluster;
+mod jobs;
+mod logs;
+mod runners;
+mod send_log;
+mod upload;
+mod watch;
+
+use std::{pin::Pin, time::Duration};
+
+use baton_proto::{
+    DESCRIPTORS,
+    error::ApiError,
+    v1::{cluster_server::ClusterServer, jobs_server::JobsServer, runners_server::RunnersServer},
+};
+use baton_state::JobId;
+use futures::{Stream, StreamExt as _};
+use tokio::{net::TcpListener, sync::mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::{
+    Status,
+    transport::{Server, server::TcpIncoming},
+};
+
+use crate::{auth::Authenticator, convert, dispatch::Dispatch, jobs::Jobs};
+
+/// What a stream of answers is.
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// Messages that wait for a slow reader of a stream.
+const ANSWER_QUEUE: usize = 64;
+
+/// What the services share.
+#[derive(Clone)]
+pub(crate) struct Services {
+    pub(crate) jobs: Jobs,
+    pub(crate) dispatch: Dispatch,
+    pub(crate) archive_limit: u64,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) stop: CancellationToken,
+}
+
+impl Services {
+    /// Answers with what `work` sends, until it ends, the caller leaves or the
+    /// coordinator stops.
+    fn stream<T, W, F>(&self, work: W) -> Answers<T>
+    where
+        T: Send + 'static,
+        W: FnOnce(mpsc::Sender<T>) -> F,
+        F: Future<Output = Result<(), ApiError>> + Send + 'static,
+    {
+        let (sender, receiver) = mpsc::channel(ANSWER_QUEUE);
+        let (last_word, end) = tokio::sync::oneshot::channel();
+        let work = work(sender.clone());
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            let result = tokio::select! {
+                result = work => result,
+                () = sender.closed() => Ok(()),
+                () = stop.cancelled() => Err(stopping()),
+            };
+            // The caller may have left.
+            let _ = last_word.send(result);
+        });
+        let end = futures::stream::once(end).filter_map(async |result| match result {
+            Ok(Err(error)) => Some(Err(Status::from(error))),
+            Ok(Ok(())) | Err(_) => None,
+        });
+        ReceiverStream::new(receiver).map(Ok).chain(end).boxed()
+    }
+}
+
+fn stopping() -> ApiError {
+    ApiError::new(
+        baton_proto::error::Reason::ShuttingDown,
+        "the coordinator is stopping",
+        "connect again",
+    )
+}
+
+/// The caller has left while something was sent to it: nobody to tell.
+fn gone<T>(_: mpsc::error::SendError<T>) -> ApiError {
+    stopping()
+}
+
+fn job_id(text: &str) -> Result<JobId, ApiError> {
+    text.parse().map_err(|error| convert::invalid("job_id", error))
+}
+
+/// Serves the API until `stop` is cancelled.
+pub(crate) async fn serve(
+    services: Services,
+    authenticator: Authenticator,
+    listener: TcpListener,
+) -> Result<(), tonic::transport::Error> {
+    let stop = services.stop.clone();
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<JobsServer<Services>>().await;
+    health.set_serving::<RunnersServer<Services>>().await;
+    health.set_serving::<ClusterServer<Services>>().await;
+    let mut node = services.jobs.raft.status();
+    services.tasks.spawn(services.stop.clone().run_until_cancelled_owned(async move {
+        // Gone or failed: load balancers must look elsewhere.
+        let _ = node.wait_for(|status| status.failure.is_some()).await;
+        health.set_not_serving::<JobsServer<Services>>().await;
+        health.set_not_serving::<RunnersServer<Services>>().await;
+        health.set_not_serving::<ClusterServer<Services>>().await;
+    }));
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .ok();
+    let reflection_alpha = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1alpha()
+        .ok();
+    let auth = authenticator;
+    Server::builder()
+        .http2_keepalive_interval(Some(Duration::from_secs(10)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(20)))
+        .initial_stream_window_size(1024 * 1024)
+        .initial_connection_window_size(8 * 1024 * 1024)
+        .add_service(health_service)
+        .add_optional_service(reflection)
+        .add_optional_service(reflection_alpha)
+        .add_service(JobsServer::with_interceptor(services.clone(), auth.clone()))
+        .add_service(RunnersServer::with_interceptor(services.clone(), auth.clone()))
+        .add_service(ClusterServer::with_interceptor(services, auth))
+        .serve_with_incoming_shutdown(
+            TcpIncoming::from(listener).with_nodelay(Some(true)),
+            stop.cancelled_owned(),
+        )
+        .await
+}

@@ -1,0 +1,119 @@
+//! The Runners service.
+
+use baton_proto::{
+    error::{ApiError, Reason},
+    v1::{self, runners_server},
+};
+use baton_state::{Lease, Runner};
+use futures::StreamExt as _;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{Answers, Services, gone, job_id, send_log};
+use crate::{
+    convert::runner_to_proto,
+    errors::{from_propose, internal, runner_not_found},
+    files::FileName,
+};
+
+#[tonic::async_trait]
+impl runners_server::Runners for Services {
+    type SessionStream = Answers<v1::SessionResponse>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<v1::SessionRequest>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let (outbound, answers) = mpsc::unbounded_channel();
+        let (dispatch, stop) = (self.dispatch.clone(), self.stop.clone());
+        let inbound = request.into_inner();
+        self.tasks.spawn(async move {
+            if let Err(error) = dispatch.serve_session(inbound, outbound.clone(), stop).await {
+                // The runner may have left.
+                let _ = outbound.send(Err(error));
+            }
+        });
+        let answers = UnboundedReceiverStream::new(answers);
+        Ok(Response::new(answers.map(|answer| answer.map_err(Status::from)).boxed()))
+    }
+
+    type SendLogStream = Answers<v1::SendLogResponse>;
+
+    async fn send_log(
+        &self,
+        request: Request<Streaming<v1::SendLogRequest>>,
+    ) -> Result<Response<Self::SendLogStream>, Status> {
+        let (jobs, inbound) = (self.jobs.clone(), request.into_inner());
+        Ok(Response::new(self.stream(|answers| send_log::send_log(jobs, inbound, answers))))
+    }
+
+    type FetchSourceStream = Answers<v1::FileChunk>;
+
+    async fn fetch_source(
+        &self,
+        request: Request<v1::FetchSourceRequest>,
+    ) -> Result<Response<Self::FetchSourceStream>, Status> {
+        let request = request.into_inner();
+        let (job, lease) = (job_id(&request.job_id)?, Lease(request.lease));
+        send_log::check_lease(&self.jobs, job, lease)?;
+        let source = self.jobs.get(job).await?.spec.source.clone();
+        let archive = source.ok_or_else(|| {
+            ApiError::new(Reason::InvalidArgument, "the job brings no code", "start it without")
+        })?;
+        let digest = archive.digest.parse().map_err(internal)?;
+        let name = FileName::Upload { digest };
+        let mut reader =
+            self.jobs.files.read(name, request.offset).await.map_err(ApiError::from)?;
+        Ok(Response::new(self.stream(|answers| async move {
+            loop {
+                let offset = reader.offset();
+                let Some(data) = reader.next().await? else {
+                    return Ok(());
+                };
+                answers.send(v1::FileChunk { offset, data }).await.map_err(gone)?;
+            }
+        })))
+    }
+
+    async fn list(
+        &self,
+        _request: Request<v1::ListRunnersRequest>,
+    ) -> Result<Response<v1::ListRunnersResponse>, Status> {
+        self.jobs.raft.read_barrier().await.map_err(from_propose)?;
+        let mut runners = self.runners(|_| true);
+        runners.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+        Ok(Response::new(v1::ListRunnersResponse { runners }))
+    }
+
+    async fn get(
+        &self,
+        request: Request<v1::GetRunnerRequest>,
+    ) -> Result<Response<v1::GetRunnerResponse>, Status> {
+        let wanted = &request.get_ref().runner;
+        self.jobs.raft.read_barrier().await.map_err(from_propose)?;
+        let mut found = self.runners(|r| r.facts.id.0 == *wanted || r.facts.name == *wanted);
+        match (found.pop(), found.len()) {
+            (Some(runner), 0) => Ok(Response::new(v1::GetRunnerResponse { runner: Some(runner) })),
+            (Some(_), others) => Err(ApiError::new(
+                Reason::InvalidArgument,
+                format!("{} runners are called {wanted}", others + 1),
+                "name one by its id",
+            )
+            .into()),
+            (None, _) => Err(runner_not_found(wanted).into()),
+        }
+    }
+}
+
+impl Services {
+    fn runners(&self, wanted: impl Fn(&Runner) -> bool) -> Vec<v1::Runner> {
+        let state = self.jobs.raft.state();
+        let runners = state.runners().values().filter(|runner| wanted(runner));
+        runners
+            .map(|runner| {
+                runner_to_proto(&state, runner, self.dispatch.last_heard(&runner.facts.id))
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,85 @@
+//! Runners.SendLog: the output of one attempt comes in. Every write is fenced
+//! by the attempt's lease.
+
+use baton_proto::{
+    error::{ApiError, Reason},
+    v1::{self, send_log_request::Item},
+};
+use baton_state::{JobId, Lease};
+use futures::StreamExt as _;
+use tokio::sync::mpsc;
+use tonic::Streaming;
+
+use super::{gone, job_id};
+use crate::{
+    convert::invalid,
+    files::{Digest, FileName},
+    jobs::Jobs,
+};
+
+/// Bytes of a log for each byte of output, at most: a frame's header and one byte.
+const OVERHEAD: u64 = 14;
+/// For notes and the end.
+const NOTES: u64 = 1024 * 1024;
+
+/// Takes the output of one attempt.
+pub(super) async fn send_log(
+    jobs: Jobs,
+    mut inbound: Streaming<v1::SendLogRequest>,
+    answers: mpsc::Sender<v1::SendLogResponse>,
+) -> Result<(), ApiError> {
+    let Some(Ok(v1::SendLogRequest { item: Some(Item::Open(open)) })) = inbound.next().await else {
+        return Err(invalid("log", "must begin with open"));
+    };
+    let (job, lease) = (job_id(&open.job_id)?, Lease(open.lease));
+    let output_limit = check_lease(&jobs, job, lease)?;
+    let limit = output_limit.saturating_mul(OVERHEAD).saturating_add(NOTES);
+    let mut appender = jobs.files.append(FileName::Log { job, lease }, limit).await?;
+    let mut durable = appender.durable();
+    answers.send(response(durable.length()?, false)).await.map_err(gone)?;
+    loop {
+        tokio::select! {
+            request = inbound.next() => {
+                let item = match request {
+                    Some(Ok(v1::SendLogRequest { item: Some(item) })) => item,
+                    Some(Ok(v1::SendLogRequest { item: None })) => continue,
+                    // The runner opens it again when it has more.
+                    Some(Err(_)) | None => return Ok(()),
+                };
+                check_lease(&jobs, job, lease)?;
+                match item {
+                    Item::Open(_) => return Err(invalid("log", "must be opened once")),
+                    Item::Chunk(chunk) => {
+                        appender.write(chunk.offset, chunk.data).await?;
+                    }
+                    Item::Seal(seal) => {
+                        let digest: Digest =
+                            seal.blake3.parse().map_err(|error| invalid("blake3", error))?;
+                        appender.seal(seal.length, digest).await?;
+                        return answers.send(response(seal.length, true)).await.map_err(gone);
+                    }
+                }
+            }
+            length = durable.changed() => {
+                answers.send(response(length?, false)).await.map_err(gone)?;
+            }
+        }
+    }
+}
+
+/// The job's output limit, if the lease is its current one.
+pub(super) fn check_lease(jobs: &Jobs, id: JobId, lease: Lease) -> Result<u64, ApiError> {
+    let state = jobs.raft.state();
+    match state.job(id) {
+        Some(job) if job.lease() == Some(lease) => Ok(job.spec.output_limit),
+        _ => Err(ApiError::new(
+            Reason::StaleLease,
+            format!("lease {lease} is not the current one of job {id}"),
+            "stop the attempt and forget it",
+        )),
+    }
+}
+
+fn response(durable: u64, sealed: bool) -> v1::SendLogResponse {
+    v1::SendLogResponse { durable, sealed }
+}

@@ -1,0 +1,243 @@
+//! Finished work, in SQL: events of the state machine go in, lists and searches
+//! come out, and what is here may leave the state. Never decides anything about
+//! a job, and never holds one that has not ended.
+//!
+//! Every event is taken exactly once: the Raft index up to which events were
+//! taken is stored with their rows in one transaction, and events at or before
+//! it are ignored when the log is replayed.
+
+mod error;
+mod filter;
+mod sql;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::{path::Path, sync::Arc};
+
+use baton_state::{Event, Index, Job, JobId, Timestamp};
+use sqlx::SqlitePool;
+use tokio::{
+    sync::{Mutex, mpsc, oneshot, watch},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+
+pub use self::{
+    error::{Error, Result},
+    filter::{JobFilter, JobState},
+    sql::{
+        prune::{PrunedJob, Retention},
+        select::Counts,
+    },
+};
+use self::{
+    sql::{Database, select},
+    writer::{Order, Writer},
+};
+
+/// Batches that may wait for the writer before a sender has to wait.
+const QUEUE: usize = 64;
+
+/// The events of some entries of the log, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// The last entry that was applied: all events up to it are here or were sent before.
+    pub through: Index,
+    /// What happened; may be empty.
+    pub events: Vec<Event>,
+}
+
+/// The history of one coordinator. Clones share it.
+#[derive(Clone)]
+pub struct History {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    readers: SqlitePool,
+    batches: Sender,
+    orders: mpsc::Sender<Order>,
+    position: watch::Receiver<Index>,
+    health: watch::Receiver<Option<String>>,
+    stop: CancellationToken,
+    /// The writer; it ends with this struct even if nobody stops it.
+    writer: Mutex<JoinSet<()>>,
+}
+
+/// Takes batches of events to the history.
+#[derive(Clone, Debug)]
+pub struct Sender(mpsc::Sender<Batch>);
+
+/// Why a batch was not taken; it is given back.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotTaken {
+    /// The writer does not keep up, for instance because the disk is full: try again later.
+    #[error("the history does not keep up")]
+    Full(Batch),
+    /// The history was stopped. The log still has these events for the next start.
+    #[error("the history was stopped")]
+    Stopped(Batch),
+}
+
+impl Sender {
+    /// Hands over a batch; waits while too many others do. For a plain thread:
+    /// inside the async runtime this panics.
+    ///
+    /// # Errors
+    /// [`NotTaken::Stopped`], also when that happens during the wait.
+    pub fn send(&self, batch: Batch) -> std::result::Result<(), NotTaken> {
+        self.0.blocking_send(batch).map_err(|error| NotTaken::Stopped(error.0))
+    }
+
+    /// Hands over a batch without waiting, for a thread that has other duties too.
+    ///
+    /// # Errors
+    /// [`NotTaken`], with the batch.
+    pub fn try_send(&self, batch: Batch) -> std::result::Result<(), NotTaken> {
+        self.0.try_send(batch).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(batch) => NotTaken::Full(batch),
+            mpsc::error::TrySendError::Closed(batch) => NotTaken::Stopped(batch),
+        })
+    }
+}
+
+impl History {
+    /// Opens the history in the file `path`, makes it if there is none, and brings
+    /// its tables up to date.
+    ///
+    /// # Errors
+    /// When the file is damaged, of a newer version, or cannot be opened; the
+    /// message names the file and says what to do.
+    pub async fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::start(Database::new(path.as_ref())).await
+    }
+
+    async fn start(database: Database) -> Result<Self> {
+        let (connection, position) = database.prepare().await?;
+        let readers = database.readers();
+        let (batches, batch_queue) = mpsc::channel(QUEUE);
+        let (orders, order_queue) = mpsc::channel(1);
+        let (position_sender, position) = watch::channel(position);
+        let (health_sender, health) = watch::channel(None);
+        let stop = CancellationToken::new();
+        let writer = Writer::new(database, connection, position_sender, health_sender);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(writer.run(batch_queue, order_queue, stop.clone()));
+        let shared = Shared {
+            readers,
+            batches: Sender(batches),
+            orders,
+            position,
+            health,
+            stop,
+            writer: Mutex::new(tasks),
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Where batches of events go in.
+    #[must_use]
+    pub fn sender(&self) -> Sender {
+        self.shared.batches.clone()
+    }
+
+    /// The Raft index up to which all events are here. It survives the end of the
+    /// process, but see [`History::make_durable`].
+    #[must_use]
+    pub fn position(&self) -> watch::Receiver<Index> {
+        self.shared.position.clone()
+    }
+
+    /// The last error, while the history cannot be written. It tries again by itself.
+    #[must_use]
+    pub fn health(&self) -> Option<String> {
+        self.shared.health.borrow().clone()
+    }
+
+    /// Puts everything that was taken on disk and gives the position that is safe
+    /// from a loss of power: the log is no longer needed up to there.
+    ///
+    /// # Errors
+    /// When the database cannot be written, or a reader keeps it from being put
+    /// into its main file: try again later.
+    pub async fn make_durable(&self) -> Result<Index> {
+        self.order(Order::MakeDurable).await
+    }
+
+    /// Removes a bounded number of the oldest finished jobs that `retention` no
+    /// longer covers, and gives them back so that their files can be removed too.
+    /// Call it again while it gives some.
+    ///
+    /// # Errors
+    /// When the database cannot be read or written; then nothing was removed.
+    pub async fn prune(&self, now: Timestamp, retention: Retention) -> Result<Vec<PrunedJob>> {
+        self.order(|reply| Order::Prune { now, retention, reply }).await
+    }
+
+    async fn order<T>(&self, order: impl FnOnce(oneshot::Sender<Result<T>>) -> Order) -> Result<T> {
+        let (reply, answer) = oneshot::channel();
+        self.shared.orders.send(order(reply)).await.map_err(|_| Error::Stopped)?;
+        answer.await.map_err(|_| Error::Stopped)?
+    }
+
+    /// Writes what has been sent and closes the database. Events that could not
+    /// be written are still in the log. Later calls give [`Error::Stopped`] or
+    /// another error.
+    pub async fn stop(&self) {
+        self.shared.stop.cancel();
+        while self.shared.writer.lock().await.join_next().await.is_some() {}
+        self.shared.readers.close().await;
+    }
+
+    /// One finished job.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn job(&self, id: JobId) -> Result<Option<Job>> {
+        select::job(&self.shared.readers, id).await
+    }
+
+    /// At most `limit` finished jobs that match, the newest first, all of them
+    /// older than `before`: the last job of a page, or [`JobId::MAX`] for the first one.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn list(&self, filter: &JobFilter, before: JobId, limit: u32) -> Result<Vec<Job>> {
+        select::list(&self.shared.readers, filter, before, limit).await
+    }
+
+    /// The digest of the request that took this idempotency key, and its job.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn request(&self, key: &str) -> Result<Option<([u8; 32], JobId)>> {
+        select::request(&self.shared.readers, key).await
+    }
+
+    /// At most `limit` events in order, from this Raft index and ordinal on.
+    /// Those of pruned jobs are gone, and evictions are not kept: they concern
+    /// the state and not the job.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn events(&self, from: (Index, u32), limit: u32) -> Result<Vec<Event>> {
+        select::events(&self.shared.readers, from, limit).await
+    }
+
+    /// Whether any job here was submitted with this archive.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn source_in_use(&self, digest: &str) -> Result<bool> {
+        select::source_in_use(&self.shared.readers, digest).await
+    }
+
+    /// How much is here.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn counts(&self) -> Result<Counts> {
+        select::counts(&self.shared.readers).await
+    }
+}

@@ -1,0 +1,118 @@
+//! Everything that is SQL: the database's file and connections, and the
+//! statements. No other module names a table.
+
+pub(super) mod insert;
+pub(super) mod list;
+pub(super) mod prune;
+pub(super) mod select;
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use baton_state::{Final, Index};
+use sqlx::{
+    ConnectOptions as _, SqliteConnection, SqlitePool,
+    migrate::Migrator,
+    sqlite::{
+        SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions,
+        SqliteSynchronous,
+    },
+};
+
+use super::error::{Error, Result};
+
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+
+/// Statements that read at the same time.
+const READERS: u32 = 4;
+
+/// How long a statement waits for a lock of another process, such as a backup.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// The final states with the words that stand for them in SQL. Never change one.
+const STATES: [(Final, &str); 6] = [
+    (Final::Succeeded, "succeeded"),
+    (Final::Failed, "failed"),
+    (Final::TimedOut, "timed_out"),
+    (Final::Cancelled, "cancelled"),
+    (Final::Error, "error"),
+    (Final::Lost, "lost"),
+];
+
+/// The database's file and how it is opened.
+pub(super) struct Database {
+    path: PathBuf,
+    options: SqliteConnectOptions,
+}
+
+impl Database {
+    pub(super) fn new(path: &Path) -> Self {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .auto_vacuum(SqliteAutoVacuum::Incremental)
+            .journal_mode(SqliteJournalMode::Wal)
+            // A loss of power may take the last transactions but never damages the
+            // file; a checkpoint is what makes them safe.
+            .synchronous(SqliteSynchronous::Normal)
+            .busy_timeout(BUSY)
+            .thread_name(|_| "history-writer".to_owned())
+            .pragma("journal_size_limit", "67108864");
+        Self { path: path.to_owned(), options }
+    }
+
+    /// Lets the file grow to this many pages only, like a disk that is full.
+    #[cfg(test)]
+    pub(super) fn limited_to(mut self, pages: u32) -> Self {
+        self.options = self.options.pragma("max_page_count", pages.to_string());
+        self
+    }
+
+    /// A connection that may write, to tables that are up to date, and the position.
+    pub(super) async fn prepare(&self) -> Result<(SqliteConnection, Index)> {
+        let mut connection =
+            self.options.connect().await.map_err(|cause| Error::opening(&self.path, cause))?;
+        let newest = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
+        MIGRATIONS
+            .run_direct(None, &mut connection, false)
+            .await
+            .map_err(|cause| Error::migrating(&self.path, newest, cause))?;
+        let position: i64 = sqlx::query_scalar("SELECT through FROM progress")
+            .fetch_one(&mut connection)
+            .await
+            .map_err(|cause| Error::opening(&self.path, cause))?;
+        Ok((connection, from_sql(position)))
+    }
+
+    /// Connections that only read; they never wait for the one that writes.
+    pub(super) fn readers(&self) -> SqlitePool {
+        let options = SqliteConnectOptions::new()
+            .filename(&self.path)
+            .read_only(true)
+            .busy_timeout(BUSY)
+            .thread_name(|id| format!("history-reader-{id}"));
+        SqlitePoolOptions::new().max_connections(READERS).connect_lazy_with(options)
+    }
+}
+
+/// Puts everything that was committed into the database's main file, on disk.
+pub(super) async fn checkpoint(connection: &mut SqliteConnection) -> Result<()> {
+    let (busy, _, _): (i64, i64, i64) =
+        sqlx::query_as("PRAGMA wal_checkpoint(FULL)").fetch_one(connection).await?;
+    if busy == 0 { Ok(()) } else { Err(Error::Busy) }
+}
+
+/// SQL's integers have a sign; no number here comes near to its limit.
+fn to_sql(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn from_sql(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
+fn state_word(state: Final) -> &'static str {
+    STATES.iter().find(|(known, _)| *known == state).map_or("", |(_, word)| word)
+}

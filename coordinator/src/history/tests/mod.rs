@@ -1,0 +1,8 @@
+//! Behaviour of the history, seen from outside, on real files.
+
+mod durability;
+mod exactly_once;
+mod fixtures;
+mod lists;
+mod plans;
+mod retention;

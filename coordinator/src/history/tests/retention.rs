@@ -1,0 +1,160 @@
+//! What is pruned, and that nothing of it stays.
+
+use baton_state::{EventKind, Final, Lease, Timestamp};
+use proptest::prelude::*;
+
+use super::fixtures::{Finished, all, batch, newest_first, plain, reached, send};
+use crate::history::{History, PrunedJob, Retention};
+
+async fn with(folder: &tempfile::TempDir, jobs: &[Finished]) -> History {
+    let history = History::open(folder.path().join("history.db")).await.unwrap();
+    send(&history, batch(jobs)).await;
+    reached(&history, jobs.last().unwrap().number).await;
+    history
+}
+
+async fn prune_all(history: &History, now: u64, retention: Retention) -> Vec<PrunedJob> {
+    let mut all = Vec::new();
+    loop {
+        let pruned = history.prune(Timestamp(now), retention).await.unwrap();
+        assert!(pruned.len() <= retention.batch as usize);
+        if pruned.is_empty() {
+            return all;
+        }
+        all.extend(pruned);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_jobs_go_with_everything_about_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut jobs = plain(1..=50);
+    for job in &mut jobs {
+        job.keys = vec![format!("key {}", job.number)];
+        job.source = Some(format!("source {}", job.number));
+        job.labels = ["gpu".to_owned()].into();
+        job.runners.push(("r-2".to_owned(), "second".to_owned()));
+    }
+    let history = with(&folder, &jobs).await;
+    // Job n finished at 1,000 + n; those from before 1,031 go.
+    let retention = Retention { max_age: Some(100), max_bytes: None, batch: 8 };
+    let pruned = prune_all(&history, 1_131, retention).await;
+    let expected: Vec<_> = jobs[..30]
+        .iter()
+        .map(|job| PrunedJob {
+            id: job.id(),
+            leases: vec![Lease(job.number * 100 + 1), Lease(job.number * 100 + 2)],
+            source: job.source.clone(),
+        })
+        .collect();
+    assert_eq!(pruned, expected);
+    assert_eq!(all(&history).await, newest_first(&jobs[30..]));
+    assert_eq!(history.job(jobs[0].id()).await.unwrap(), None);
+    assert_eq!(history.request("key 30").await.unwrap(), None);
+    assert!(history.request("key 31").await.unwrap().is_some());
+    assert!(!history.source_in_use("source 30").await.unwrap());
+    assert!(history.source_in_use("source 31").await.unwrap());
+    let kept: Vec<_> = jobs[30..].iter().flat_map(Finished::events).collect();
+    let events = history.events((0, 0), 1_000).await.unwrap();
+    let about_jobs = |kind: &EventKind| kind.job().is_some();
+    assert!(
+        events
+            .iter()
+            .filter(|event| about_jobs(&event.kind))
+            .eq(kept.iter().filter(|event| about_jobs(&event.kind)))
+    );
+    assert_eq!(history.counts().await.unwrap().jobs, [(Final::Succeeded, 20)].into());
+    for table in ["job_runners", "job_labels", "job_records", "requests"] {
+        let mut query = sqlx::QueryBuilder::<sqlx::Sqlite>::new("SELECT COUNT(*) FROM ");
+        let rows: i64 = query
+            .push(table)
+            .build_query_scalar()
+            .fetch_one(&history.shared.readers)
+            .await
+            .unwrap();
+        let each = if table == "job_runners" { 4 } else { 1 };
+        assert_eq!(rows, 20 * each, "{table}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_about_no_job_go_by_age() {
+    let folder = tempfile::tempdir().unwrap();
+    let jobs = plain(1..=20);
+    let history = with(&folder, &jobs).await;
+    let retention = Retention { max_age: Some(0), max_bytes: None, batch: 100 };
+    prune_all(&history, 1_011, retention).await;
+    let kept: Vec<_> = jobs[10..].iter().flat_map(Finished::events).collect();
+    assert_eq!(history.events((0, 0), 1_000).await.unwrap(), kept);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_much_output_removes_the_oldest_jobs_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let jobs = plain(1..=50);
+    let history = with(&folder, &jobs).await;
+    let retention = Retention { max_age: None, max_bytes: Some(1_250), batch: 9 };
+    let pruned = prune_all(&history, 0, retention).await;
+    assert_eq!(pruned.len(), 38);
+    assert_eq!(all(&history).await, newest_first(&jobs[38..]));
+    assert_eq!(history.counts().await.unwrap().log_bytes, 1_200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_limits_nothing_goes() {
+    let folder = tempfile::tempdir().unwrap();
+    let history = with(&folder, &plain(1..=20)).await;
+    let retention = Retention { max_age: None, max_bytes: None, batch: 9 };
+    assert_eq!(prune_all(&history, u64::MAX, retention).await, []);
+    assert_eq!(all(&history).await.len(), 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pruning_makes_the_file_smaller() {
+    let folder = tempfile::tempdir().unwrap();
+    let history = with(&folder, &plain(1..=900)).await;
+    let size = async || {
+        history.make_durable().await.unwrap();
+        std::fs::metadata(folder.path().join("history.db")).unwrap().len()
+    };
+    let before = size().await;
+    let retention = Retention { max_age: None, max_bytes: Some(0), batch: 100 };
+    prune_all(&history, 0, retention).await;
+    let after = size().await;
+    assert!(after * 2 < before, "{before} {after}");
+}
+
+#[test]
+fn the_sums_are_those_of_the_jobs_after_any_prune() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let config = ProptestConfig { cases: 12, failure_persistence: None, ..Default::default() };
+    proptest!(config, |(
+        sizes in prop::collection::vec(0..1_000_u64, 1..40),
+        max_bytes in 0..20_000_u64,
+        max_age in 0..40_u64,
+    )| {
+        let mut jobs = plain(1..=sizes.len() as u64);
+        for (job, size) in jobs.iter_mut().zip(&sizes) {
+            job.log_bytes = *size;
+            job.state = if size % 2 == 0 { Final::Succeeded } else { Final::Failed };
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let retention = Retention { max_age: Some(max_age), max_bytes: Some(max_bytes), batch: 5 };
+        runtime.block_on(async {
+            let history = with(&folder, &jobs).await;
+            let pruned = prune_all(&history, 1_041, retention).await;
+            let (gone, kept) = jobs.split_at(pruned.len());
+            assert_eq!(all(&history).await, newest_first(kept));
+            let bytes = |jobs: &[Finished]| jobs.iter().map(|job| job.log_bytes).sum::<u64>();
+            let counts = history.counts().await.unwrap();
+            assert_eq!(counts.log_bytes, bytes(kept));
+            assert_eq!(counts.jobs.values().sum::<u64>(), kept.len() as u64);
+            assert!(bytes(kept) <= max_bytes);
+            if let Some(last) = gone.last() {
+                // The last to go had a reason.
+                let old = 1_000 + last.number < 1_041 - max_age;
+                assert!(old || bytes(kept) + last.log_bytes > max_bytes);
+            }
+        });
+    });
+}

@@ -1,0 +1,221 @@
+//! What can be done with jobs, live ones and finished ones alike: the state and
+//! the history as one.
+
+use std::sync::Arc;
+
+use baton_proto::error::{ApiError, Reason};
+use baton_state::{
+    Command, Job, JobId, JobSpec, Refusal, Reply, Request,
+    command::{Cancel, Submit},
+    explain::{self, Waiting},
+};
+use tokio::sync::watch;
+
+use crate::{
+    disk::DiskGuard,
+    environment::Environment,
+    errors::{from_propose, internal, job_not_found},
+    files::{Digest, FileName, Files},
+    history::{History, JobFilter},
+    raft::{ProposeError, RaftHandle},
+    uploads::Uploads,
+    watchers::Watchers,
+};
+
+/// Jobs. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Jobs {
+    pub(crate) raft: RaftHandle,
+    pub(crate) history: History,
+    pub(crate) files: Files,
+    pub(crate) uploads: Uploads,
+    pub(crate) disk: DiskGuard,
+    pub(crate) watchers: Arc<Watchers>,
+    pub(crate) environment: Environment,
+}
+
+/// A request that changes something, as its caller made it.
+pub(crate) struct Caller {
+    /// Who.
+    pub(crate) name: String,
+    /// The idempotency key; empty for none.
+    pub(crate) key: String,
+    /// A hash of what is asked for, with the name of the call.
+    pub(crate) digest: [u8; 32],
+}
+
+impl Caller {
+    fn request(&self) -> Option<Request> {
+        let key = format!("{}/{}", self.name, self.key);
+        (!self.key.is_empty()).then_some(Request { key, digest: self.digest })
+    }
+}
+
+impl Jobs {
+    /// Accepts a job; the answer is the one of the first such request.
+    pub(crate) async fn submit(
+        &self,
+        caller: &Caller,
+        spec: JobSpec,
+        retry_of: Option<JobId>,
+    ) -> Result<Job, ApiError> {
+        let spec = Arc::new(spec);
+        loop {
+            let history_seen = self.raft.state().evicted_at();
+            if let Some(job) = self.answered_before(caller).await? {
+                return self.get(job).await;
+            }
+            self.check_room()?;
+            self.check_source(&spec).await?;
+            let at = self.environment.clock.now();
+            let command = Command::Submit(Submit {
+                id: self.environment.job_id(at),
+                spec: Arc::clone(&spec),
+                at,
+                by: caller.name.clone(),
+                retry_of,
+                request: caller.request(),
+                history_seen,
+            });
+            match self.raft.propose(command).await {
+                Ok(Reply::Job(id)) => return self.get(id).await,
+                Ok(reply) => return Err(internal(format!("a submission led to {reply:?}"))),
+                // Look again, or take another id.
+                Err(ProposeError::Refused(Refusal::HistoryMoved | Refusal::JobIdTaken(_))) => {}
+                Err(error) => return Err(from_propose(error)),
+            }
+        }
+    }
+
+    /// The job that an earlier request with this key made or changed.
+    async fn answered_before(&self, caller: &Caller) -> Result<Option<JobId>, ApiError> {
+        let Some(request) = caller.request() else {
+            return Ok(None);
+        };
+        match self.history.request(&request.key).await.map_err(internal)? {
+            Some((digest, job)) if digest == request.digest => Ok(Some(job)),
+            Some(_) => Err(from_propose(ProposeError::Refused(Refusal::KeyReused))),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether new work can also be finished and recorded.
+    fn check_room(&self) -> Result<(), ApiError> {
+        if let Some(error) = self.history.health() {
+            return Err(ApiError::new(
+                Reason::DiskFull,
+                format!("the coordinator's history cannot be written: {error}"),
+                "free space on the coordinator's data disk, or look at its log",
+            ));
+        }
+        self.disk.check()
+    }
+
+    async fn check_source(&self, spec: &JobSpec) -> Result<(), ApiError> {
+        let Some(archive) = &spec.source else {
+            return Ok(());
+        };
+        let digest: Digest = archive.digest.parse().map_err(internal)?;
+        self.uploads.keep(digest);
+        let stat = self.files.stat(FileName::Upload { digest }).await?;
+        if stat.is_some_and(|stat| stat.sealed && stat.length == archive.size) {
+            return Ok(());
+        }
+        Err(ApiError::new(
+            Reason::SourceNotUploaded,
+            format!("no archive {digest} of {} bytes is stored", archive.size),
+            "send it with Jobs.Upload first",
+        ))
+    }
+
+    /// One job.
+    pub(crate) async fn get(&self, id: JobId) -> Result<Job, ApiError> {
+        self.raft.read_barrier().await.map_err(from_propose)?;
+        let live = self.raft.state().job(id).cloned();
+        match live {
+            Some(job) => Ok(job),
+            // What is evicted is in the history before.
+            None => {
+                let finished = self.history.job(id).await.map_err(internal)?;
+                finished.ok_or_else(|| job_not_found(id))
+            }
+        }
+    }
+
+    /// Jobs older than `before`, newest first.
+    pub(crate) async fn list(
+        &self,
+        filter: &JobFilter,
+        before: JobId,
+        limit: usize,
+    ) -> Result<Vec<Job>, ApiError> {
+        self.raft.read_barrier().await.map_err(from_propose)?;
+        let mut jobs: Vec<Job> = {
+            let state = self.raft.state();
+            let older = state.jobs().range(..before).rev().map(|(_, job)| job);
+            older.filter(|job| filter.matches(job)).take(limit).cloned().collect()
+        };
+        let page = u32::try_from(limit).unwrap_or(u32::MAX);
+        let finished = self.history.list(filter, before, page).await.map_err(internal)?;
+        // A stable sort, so that of two copies the live one comes first and stays.
+        jobs.extend(finished);
+        jobs.sort_by_key(|job| std::cmp::Reverse(job.id));
+        jobs.dedup_by_key(|job| job.id);
+        jobs.truncate(limit);
+        Ok(jobs)
+    }
+
+    /// Asks to stop a job. A finished one stays as it is.
+    pub(crate) async fn cancel(
+        &self,
+        caller: &Caller,
+        id: JobId,
+        reason: &str,
+    ) -> Result<Job, ApiError> {
+        loop {
+            let history_seen = self.raft.state().evicted_at();
+            if let Some(job) = self.answered_before(caller).await? {
+                return self.get(job).await;
+            }
+            let command = Command::Cancel(Cancel {
+                job: id,
+                at: self.environment.clock.now(),
+                by: caller.name.clone(),
+                reason: reason.to_owned(),
+                request: caller.request(),
+                history_seen,
+            });
+            match self.raft.propose(command).await {
+                Ok(_) | Err(ProposeError::Refused(Refusal::UnknownJob(_))) => {
+                    return self.get(id).await;
+                }
+                // Look again.
+                Err(ProposeError::Refused(Refusal::HistoryMoved)) => {}
+                Err(error) => return Err(from_propose(error)),
+            }
+        }
+    }
+
+    /// Submits a finished job again.
+    pub(crate) async fn retry(&self, caller: &Caller, id: JobId) -> Result<Job, ApiError> {
+        let job = self.get(id).await?;
+        if !job.is_finished() {
+            return Err(ApiError::new(
+                Reason::JobNotFinished,
+                format!("job {id} has not finished"),
+                "wait for its end, or cancel it first",
+            ));
+        }
+        self.submit(caller, (*job.spec).clone(), Some(id)).await
+    }
+
+    /// Why a job waits; `None` when it doesn't.
+    pub(crate) fn explain(&self, id: JobId) -> Option<Waiting> {
+        explain::explain(&self.raft.state(), id, self.environment.clock.now())
+    }
+
+    /// Changes whenever something happens to the job.
+    pub(crate) fn watch(&self, id: JobId) -> watch::Receiver<u64> {
+        self.watchers.subscribe(id)
+    }
+}

@@ -1,0 +1,23 @@
+//! Baton's coordinator: replicates jobs, grants leases, keeps output and history.
+
+mod auth;
+mod convert;
+mod coordinator;
+mod disk;
+pub mod dispatch;
+pub mod environment;
+mod errors;
+pub mod files;
+mod grpc;
+pub mod history;
+mod jobs;
+pub mod raft;
+mod retention;
+mod uploads;
+mod watchers;
+
+pub use self::{
+    coordinator::{Config, Coordinator, Error},
+    dispatch::Timing,
+    retention::Retention,
+};

@@ -1,0 +1,140 @@
+//! How the rest of the coordinator talks to the node's thread.
+
+use std::sync::{Arc, RwLock, RwLockReadGuard, mpsc};
+
+use baton_state::{Command, Index, Refusal, Reply, State};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+
+use super::RaftError;
+
+/// Proposals under way at once; further ones wait.
+const IN_FLIGHT: usize = 4096;
+
+/// What the node's thread is asked.
+pub(super) enum Input {
+    Propose { command: Box<Command>, waiting: Waiting },
+    Read { reply: oneshot::Sender<Result<(), ProposeError>> },
+    Snapshotted(Result<super::store::SnapshotRecord, RaftError>),
+    Stop,
+}
+
+/// A caller who waits for a proposal, and its place among those under way: kept
+/// until the proposal is answered, even if the caller has gone.
+pub(super) struct Waiting {
+    reply: oneshot::Sender<Result<Reply, ProposeError>>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Waiting {
+    pub(super) fn answer(self, answer: Result<Reply, ProposeError>) {
+        // A caller that has gone needs none.
+        let _ = self.reply.send(answer);
+    }
+}
+
+/// Why a proposal was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProposeError {
+    /// The state refused it; it changed nothing.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// This node is not the leader. Nothing was proposed.
+    #[error("this node is not the leader")]
+    NotLeader,
+    /// Leadership was lost while waiting: it may or may not be carried out.
+    #[error("leadership was lost")]
+    LeadershipLost,
+    /// The node has stopped: it may or may not have been carried out.
+    #[error("the node has stopped")]
+    Stopped,
+}
+
+/// Where the node stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// This node.
+    pub node_id: u64,
+    /// The leader, or 0.
+    pub leader_id: u64,
+    /// This node leads and has applied everything of earlier terms.
+    pub leading: bool,
+    /// The term.
+    pub term: u64,
+    /// The last entry known to be committed.
+    pub committed: Index,
+    /// The last entry applied here.
+    pub applied: Index,
+    /// The log before this entry is given up.
+    pub first_index: Index,
+    /// Who votes.
+    pub voters: Vec<u64>,
+    /// Who only listens.
+    pub learners: Vec<u64>,
+    /// Why the node stopped by itself.
+    pub failure: Option<String>,
+}
+
+/// A running node. Cheap to clone; the node stops with [`RaftHandle::stop`].
+#[derive(Clone)]
+pub struct RaftHandle {
+    pub(super) input: mpsc::Sender<Input>,
+    pub(super) state: Arc<RwLock<State>>,
+    pub(super) status: watch::Receiver<Status>,
+    pub(super) in_flight: Arc<Semaphore>,
+}
+
+impl RaftHandle {
+    pub(super) fn new(
+        input: mpsc::Sender<Input>,
+        state: Arc<RwLock<State>>,
+        status: watch::Receiver<Status>,
+    ) -> Self {
+        Self { input, state, status, in_flight: Arc::new(Semaphore::new(IN_FLIGHT)) }
+    }
+
+    /// Has a command carried out: on disk and applied when this returns.
+    ///
+    /// # Errors
+    /// [`ProposeError`]; only `Refused` and `NotLeader` are certain to have changed nothing.
+    pub async fn propose(&self, command: Command) -> Result<Reply, ProposeError> {
+        let in_flight = Arc::clone(&self.in_flight);
+        let place = in_flight.acquire_owned().await.map_err(|_| ProposeError::Stopped)?;
+        let (reply, answer) = oneshot::channel();
+        let waiting = Waiting { reply, _place: place };
+        let input = Input::Propose { command: Box::new(command), waiting };
+        self.input.send(input).map_err(|_| ProposeError::Stopped)?;
+        answer.await.map_err(|_| ProposeError::Stopped)?
+    }
+
+    /// Returns once the state here holds everything that was acknowledged to
+    /// anybody before the call.
+    ///
+    /// # Errors
+    /// [`ProposeError`] when this node cannot know.
+    pub async fn read_barrier(&self) -> Result<(), ProposeError> {
+        let (reply, answer) = oneshot::channel();
+        self.input.send(Input::Read { reply }).map_err(|_| ProposeError::Stopped)?;
+        answer.await.map_err(|_| ProposeError::Stopped)?
+    }
+
+    /// The state as of the last applied entry. Don't hold it across an await or
+    /// for long: the node waits.
+    pub fn state(&self) -> RwLockReadGuard<'_, State> {
+        // A panic while applying stops the node; what readers see is still whole.
+        self.state.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Where the node stands, as it changes.
+    #[must_use]
+    pub fn status(&self) -> watch::Receiver<Status> {
+        self.status.clone()
+    }
+
+    /// Asks the node to stop and waits until it has.
+    pub async fn stop(&self) {
+        // Already stopped when nobody receives.
+        let _ = self.input.send(Input::Stop);
+        let mut status = self.status.clone();
+        while status.changed().await.is_ok() {}
+    }
+}

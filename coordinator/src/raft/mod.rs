@@ -1,0 +1,135 @@
+//! Drives raft-rs: one thread owns the node, its log on disk and the state.
+//!
+//! ```text
+//! propose ─► channel ─► thread: batch ─► log (one fsync) ─► State::apply ─► observers, reply
+//! ```
+//!
+//! A caller's proposal is answered when its entry is on disk and applied. What
+//! cannot be written to disk stops the node: it never acknowledges what it may
+//! forget.
+
+mod driver;
+mod handle;
+mod snapshots;
+mod store;
+#[cfg(test)]
+mod tests;
+
+use std::{io, path::PathBuf, sync::Arc};
+
+use baton_state::{Event, Index, State};
+
+pub use self::handle::{ProposeError, RaftHandle, Status};
+use crate::environment::Environment;
+
+/// How a node is set up.
+pub struct Options {
+    /// This node's id in the group, at least 1.
+    pub node_id: u64,
+    /// Folder for the log and the snapshots.
+    pub dir: PathBuf,
+    /// Entries between snapshots.
+    pub snapshot_every: u64,
+    /// Told of what happened, on the node's own thread and in order; after a
+    /// restart also of what happened since the last snapshot, again.
+    pub observers: Vec<Arc<dyn Observer>>,
+    /// Blocks until everything up to an index is safe elsewhere; only then is
+    /// the log before it given up. Called on a thread of its own.
+    pub safe_elsewhere: Arc<dyn Fn(Index) -> io::Result<()> + Send + Sync>,
+    /// Time and randomness.
+    pub environment: Environment,
+}
+
+/// Somebody who is told what happened.
+pub trait Observer: Send + Sync {
+    /// Everything up to `through` is applied to `state`; these are its effects.
+    /// Must be quick: the node waits.
+    fn applied(&self, through: Index, state: &State, events: &[Event]);
+}
+
+/// Why a node cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RaftError {
+    /// The log could not be read or written.
+    #[error("the Raft log in {dir} failed: {source}; check the disk and its free space")]
+    Log {
+        /// Where it is.
+        dir: PathBuf,
+        /// What failed.
+        source: raft_engine::Error,
+    },
+    /// The log lacks something that must be in it.
+    #[error(
+        "the Raft log in {dir} is damaged: no readable {what}; restore this node from a backup"
+    )]
+    DamagedLog {
+        /// Where it is.
+        dir: PathBuf,
+        /// What is missing.
+        what: &'static str,
+    },
+    /// A snapshot could not be read or written.
+    #[error("cannot {action} the snapshot {path}: {source}")]
+    Snapshot {
+        /// What was tried.
+        action: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// What failed.
+        source: io::Error,
+    },
+    /// A snapshot's bytes are not those that were written.
+    #[error("the snapshot {path} is damaged: {detail}; restore this node from a backup")]
+    DamagedSnapshot {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The folder belongs to another node.
+    #[error("{dir} belongs to node {found}, not to node {expected}")]
+    ForeignFolder {
+        /// Which folder.
+        dir: PathBuf,
+        /// Whose it is.
+        found: u64,
+        /// Whose it should be.
+        expected: u64,
+    },
+    /// An entry holds a command of a version that this one does not know.
+    #[error("entry {index} holds a command that this version of Baton does not know: {detail}")]
+    UnknownCommand {
+        /// Which entry.
+        index: Index,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// raft-rs refused to go on.
+    #[error("Raft failed: {0}")]
+    Raft(#[from] raft::Error),
+    /// The folder or the thread could not be made.
+    #[error("cannot set up {dir}: {source}")]
+    Setup {
+        /// Which folder.
+        dir: PathBuf,
+        /// What failed.
+        source: io::Error,
+    },
+}
+
+/// Starts a node; it is the leader of its group of one when this returns and
+/// has applied everything in its log.
+///
+/// # Errors
+/// [`RaftError`] when the folder cannot be used.
+pub fn start(options: Options) -> Result<RaftHandle, RaftError> {
+    std::fs::create_dir_all(&options.dir)
+        .map_err(|source| RaftError::Setup { dir: options.dir.clone(), source })?;
+    let snapshots = snapshots::Snapshots::open(&options.dir)?;
+    let store = store::Store::open(&options.dir, options.node_id)?;
+    let state = match store.snapshot_record() {
+        Some(record) => snapshots.load(record)?,
+        None => State::default(),
+    };
+    driver::spawn(options, store, snapshots, state)
+}

@@ -1,0 +1,83 @@
+//! Snapshots of the state as files: `snapshot-INDEX`, written whole or not at
+//! all, checked by BLAKE3 when read.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
+
+use baton_state::{Index, State, snapshot};
+
+use super::{RaftError, store::SnapshotRecord};
+
+/// The folder of snapshots.
+#[derive(Clone, Debug)]
+pub(super) struct Snapshots {
+    dir: PathBuf,
+}
+
+impl Snapshots {
+    pub(super) fn open(dir: &Path) -> Result<Self, RaftError> {
+        let dir = dir.join("snapshots");
+        fs::create_dir_all(&dir).map_err(|source| RaftError::Setup { dir: dir.clone(), source })?;
+        Ok(Self { dir })
+    }
+
+    /// Reads the state that a record names.
+    pub(super) fn load(&self, record: &SnapshotRecord) -> Result<State, RaftError> {
+        let path = self.path(record.index);
+        let bytes = fs::read(&path).map_err(|source| RaftError::Snapshot {
+            action: "read",
+            path: path.clone(),
+            source,
+        })?;
+        let damaged = |detail: String| RaftError::DamagedSnapshot { path: path.clone(), detail };
+        if *blake3::hash(&bytes).as_bytes() != record.blake3 {
+            return Err(damaged("its checksum does not match".to_owned()));
+        }
+        let state = snapshot::decode(&bytes).map_err(|error| damaged(error.to_string()))?;
+        if state.applied() != record.index {
+            return Err(damaged(format!("it ends at entry {}", state.applied())));
+        }
+        Ok(state)
+    }
+
+    /// Writes the state as of its last entry, whose term is `term`.
+    pub(super) fn save(&self, state: &State, term: u64) -> Result<SnapshotRecord, RaftError> {
+        let index = state.applied();
+        let bytes = snapshot::encode(state);
+        let path = self.path(index);
+        self.write(&path, &bytes).map_err(|source| RaftError::Snapshot {
+            action: "write",
+            path,
+            source,
+        })?;
+        Ok(SnapshotRecord { index, term, blake3: *blake3::hash(&bytes).as_bytes() })
+    }
+
+    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let partial = path.with_extension("part");
+        let mut file = File::create(&partial)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&partial, path)?;
+        File::open(&self.dir)?.sync_all()
+    }
+
+    /// Removes every file but the snapshot at `keep`.
+    pub(super) fn remove_others(&self, keep: Index) -> io::Result<()> {
+        let keep = self.path(keep);
+        for entry in fs::read_dir(&self.dir)? {
+            let path = entry?.path();
+            if path != keep {
+                fs::remove_file(path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn path(&self, index: Index) -> PathBuf {
+        self.dir.join(format!("snapshot-{index:020}"))
+    }
+}

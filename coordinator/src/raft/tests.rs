@@ -1,0 +1,163 @@
+//! A node of one: what it acknowledged is there after any restart.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use baton_state::{
+    Command, Event, Index, Reply, RunnerFacts, RunnerId, State, Timestamp,
+    command::{MarkUnreachable, RegisterRunner},
+    snapshot,
+};
+
+use super::{Observer, Options, ProposeError, RaftError, RaftHandle, start};
+use crate::environment::Environment;
+
+#[derive(Default)]
+struct Seen(Mutex<Vec<Index>>);
+
+impl Observer for Seen {
+    fn applied(&self, through: Index, state: &State, _events: &[Event]) {
+        assert_eq!(state.applied(), through);
+        self.0.lock().unwrap().push(through);
+    }
+}
+
+fn options(dir: &Path, snapshot_every: u64) -> Options {
+    Options {
+        node_id: 1,
+        dir: dir.to_owned(),
+        snapshot_every,
+        observers: Vec::new(),
+        safe_elsewhere: Arc::new(|_| Ok(())),
+        environment: Environment::system(),
+    }
+}
+
+fn register(name: &str) -> Command {
+    let facts = RunnerFacts {
+        id: RunnerId(name.to_owned()),
+        name: name.to_owned(),
+        labels: Default::default(),
+        slots: 1,
+        version: String::new(),
+        boot_id: String::new(),
+    };
+    Command::RegisterRunner(RegisterRunner { facts, at: Timestamp(1) })
+}
+
+fn node(options: Options) -> RaftHandle {
+    start(options).unwrap()
+}
+
+async fn propose(node: &RaftHandle, names: impl Iterator<Item = u32>) {
+    for name in names {
+        assert_eq!(node.propose(register(&name.to_string())).await, Ok(Reply::Done));
+    }
+}
+
+fn bytes(node: &RaftHandle) -> Vec<u8> {
+    let mut state = node.state().clone();
+    // Each start adds an entry of its own.
+    state.skip(1_000_000);
+    snapshot::encode(&state)
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_is_there_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = node(options(dir.path(), 1_000));
+    propose(&first, 0..100).await;
+    let before = bytes(&first);
+    first.stop().await;
+    let second = node(options(dir.path(), 1_000));
+    assert!(second.status().borrow().leading, "a node of one leads when it has started");
+    assert_eq!(bytes(&second), before);
+}
+
+#[tokio::test]
+async fn a_refusal_comes_back_to_its_proposer() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = node(options(dir.path(), 1_000));
+    let runner = RunnerId("nobody".to_owned());
+    let command = Command::MarkUnreachable(MarkUnreachable { runner, at: Timestamp(1) });
+    let refused = node.propose(command).await;
+    assert!(matches!(refused, Err(ProposeError::Refused(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_snapshot_takes_the_place_of_the_log_before_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = node(options(dir.path(), 50));
+    propose(&first, 0..200).await;
+    let mut status = first.status();
+    status.wait_for(|status| status.first_index > 150).await.unwrap();
+    propose(&first, 200..220).await;
+    let before = bytes(&first);
+    first.stop().await;
+    let seen = Arc::new(Seen::default());
+    let observers: Vec<Arc<dyn Observer>> = vec![seen.clone()];
+    let second = node(Options { observers, ..options(dir.path(), 50) });
+    assert_eq!(bytes(&second), before);
+    let replayed = seen.0.lock().unwrap().first().copied().unwrap();
+    assert!(replayed > 150, "only the tail was replayed, from {replayed}");
+    let files = std::fs::read_dir(dir.path().join("snapshots")).unwrap().count();
+    assert_eq!(files, 1, "older snapshots are removed");
+}
+
+#[tokio::test]
+async fn the_log_is_kept_until_it_is_safe_elsewhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let asked = Arc::new(AtomicU64::new(0));
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let released = Mutex::new(released);
+    let seen = Arc::clone(&asked);
+    let safe_elsewhere = Arc::new(move |index| {
+        seen.store(index, Ordering::SeqCst);
+        let _ = released.lock().unwrap().recv();
+        Ok(())
+    });
+    let node = node(Options { safe_elsewhere, ..options(dir.path(), 20) });
+    propose(&node, 0..100).await;
+    assert!(asked.load(Ordering::SeqCst) >= 20);
+    assert_eq!(node.status().borrow().first_index, 1, "nothing is given up yet");
+    drop(release);
+    let mut status = node.status();
+    status.wait_for(|status| status.first_index > 1).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_damaged_snapshot_and_a_foreign_folder_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = node(options(dir.path(), 10));
+    propose(&first, 0..50).await;
+    let mut status = first.status();
+    status.wait_for(|status| status.first_index > 1).await.unwrap();
+    first.stop().await;
+
+    let foreign = start(Options { node_id: 2, ..options(dir.path(), 10) });
+    assert!(matches!(foreign.err(), Some(RaftError::ForeignFolder { found: 1, expected: 2, .. })));
+
+    for entry in std::fs::read_dir(dir.path().join("snapshots")).unwrap() {
+        let path = entry.unwrap().path();
+        let mut bytes = std::fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(path, bytes).unwrap();
+    }
+    let damaged = start(options(dir.path(), 10));
+    assert!(matches!(damaged.err(), Some(RaftError::DamagedSnapshot { .. })));
+}
+
+#[tokio::test]
+async fn a_stopped_node_answers_that_it_has_stopped() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = node(options(dir.path(), 10));
+    node.stop().await;
+    assert_eq!(node.propose(register("r")).await, Err(ProposeError::Stopped));
+    assert_eq!(node.read_barrier().await, Err(ProposeError::Stopped));
+}

@@ -1,0 +1,36 @@
+//! Forget finished jobs that the history has, so that memory grows with what is
+//! live and not with what has been.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Refusal, Reply};
+use crate::{
+    event::EventKind,
+    ids::{Index, JobId, Timestamp},
+    state::Applying,
+};
+
+/// Forget finished jobs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Evict {
+    /// Those whose finish has this index or an earlier one.
+    pub through: Index,
+    /// When.
+    pub at: Timestamp,
+}
+
+pub(super) fn apply(ctx: &mut Applying<'_>, command: &Evict) -> Result<Reply, Refusal> {
+    let through = (command.through, JobId::MAX);
+    let jobs: Vec<JobId> = ctx.state.finished.range(..=through).map(|(_, job)| *job).collect();
+    for id in jobs {
+        if let Some(job) = ctx.state.take(id) {
+            for request in &job.keys {
+                ctx.state.requests.remove(&request.key);
+            }
+            ctx.emit(EventKind::JobEvicted { job: id });
+            ctx.state.evicted_at = ctx.index;
+        }
+    }
+    Ok(Reply::Done)
+}

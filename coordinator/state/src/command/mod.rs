@@ -1,0 +1,194 @@
+//! Commands: everything that can be asked of the state, one file each. A
+//! command carries every time and id it needs.
+//!
+//! A field that this version does not know is an error: a node that left it out
+//! would come to another state than its peers. Such a node stops instead.
+
+mod cancel;
+mod evict;
+mod finish;
+mod grant;
+mod lose_lease;
+mod mark_unreachable;
+mod register_runner;
+mod start;
+mod submit;
+mod tick;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    cancel::Cancel,
+    evict::Evict,
+    finish::Finish,
+    grant::Grant,
+    lose_lease::{LoseLease, LossCause},
+    mark_unreachable::MarkUnreachable,
+    register_runner::RegisterRunner,
+    start::Start,
+    submit::Submit,
+    tick::Tick,
+};
+use crate::{
+    ids::{Index, JobId, Lease, Timestamp},
+    job::Job,
+    state::{Applying, Request},
+};
+
+/// Something to do, as it stands in the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// Accept a job.
+    Submit(Submit),
+    /// Give a job to a runner.
+    Grant(Grant),
+    /// A job's process has started.
+    Start(Start),
+    /// An attempt is over.
+    Finish(Finish),
+    /// Stop a job.
+    Cancel(Cancel),
+    /// Take a lease away.
+    LoseLease(LoseLease),
+    /// A runner connected.
+    RegisterRunner(RegisterRunner),
+    /// A runner no longer answers.
+    MarkUnreachable(MarkUnreachable),
+    /// Time has passed.
+    Tick(Tick),
+    /// Forget finished jobs that the history has.
+    Evict(Evict),
+}
+
+/// What a command led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// The job it made or changed, or that an earlier request with the same key did.
+    Job(JobId),
+    /// The lease it granted.
+    Lease(Lease),
+    /// Nothing more to say.
+    Done,
+}
+
+/// Why a command changed nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// There is no such job in the state; the history may have it.
+    #[error("no live job {0}")]
+    UnknownJob(JobId),
+    /// There is no such runner.
+    #[error("no such runner")]
+    UnknownRunner,
+    /// The id is taken: propose again with another.
+    #[error("job id {0} is taken")]
+    JobIdTaken(JobId),
+    /// The idempotency key was used for another request.
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
+    /// Jobs were evicted after the proposer looked into the history: look again.
+    #[error("the history has moved on")]
+    HistoryMoved,
+    /// The job has another lease by now, or none.
+    #[error("lease {0} is not the job's current one")]
+    StaleLease(Lease),
+    /// The job does not wait for a runner.
+    #[error("job {0} is not ready to start")]
+    NotReady(JobId),
+    /// All slots of the runner are taken.
+    #[error("the runner has no free slot")]
+    NoFreeSlot,
+    /// The runner does not answer.
+    #[error("the runner is unreachable")]
+    RunnerUnreachable,
+    /// The runner lacks something the job requires.
+    #[error("the runner does not offer what the job requires")]
+    RequirementsNotMet,
+    /// The job waits for its runner, however long that takes.
+    #[error("the job waits for its runner")]
+    LeaseKept,
+}
+
+impl Command {
+    /// When it was proposed.
+    #[must_use]
+    pub fn at(&self) -> Timestamp {
+        match self {
+            Self::Submit(command) => command.at,
+            Self::Grant(command) => command.at,
+            Self::Start(command) => command.at,
+            Self::Finish(command) => command.at,
+            Self::Cancel(command) => command.at,
+            Self::LoseLease(command) => command.at,
+            Self::RegisterRunner(command) => command.at,
+            Self::MarkUnreachable(command) => command.at,
+            Self::Tick(command) => command.at,
+            Self::Evict(command) => command.at,
+        }
+    }
+
+    /// The command as it stands in the log.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        #[expect(clippy::expect_used, reason = "every type in a command can be encoded")]
+        rmp_serde::to_vec_named(self).expect("a command can be encoded")
+    }
+
+    /// Reads a command out of the log.
+    ///
+    /// # Errors
+    /// When the bytes are no command this version knows.
+    pub fn decode(bytes: &[u8]) -> Result<Self, rmp_serde::decode::Error> {
+        rmp_serde::from_slice(bytes)
+    }
+}
+
+pub(crate) fn apply(ctx: &mut Applying<'_>, command: Command) -> Result<Reply, Refusal> {
+    match command {
+        Command::Submit(command) => submit::apply(ctx, command),
+        Command::Grant(command) => grant::apply(ctx, &command),
+        Command::Start(command) => start::apply(ctx, &command),
+        Command::Finish(command) => finish::apply(ctx, command),
+        Command::Cancel(command) => cancel::apply(ctx, command),
+        Command::LoseLease(command) => lose_lease::apply(ctx, &command),
+        Command::RegisterRunner(command) => register_runner::apply(ctx, command),
+        Command::MarkUnreachable(command) => mark_unreachable::apply(ctx, &command),
+        Command::Tick(command) => tick::apply(ctx, &command),
+        Command::Evict(command) => evict::apply(ctx, &command),
+    }
+}
+
+/// Whether a request was carried out before: the answer to give again, or none.
+fn repeated(ctx: &Applying<'_>, request: Option<&Request>) -> Result<Option<Reply>, Refusal> {
+    let Some(request) = request else {
+        return Ok(None);
+    };
+    match ctx.state.requests.get(&request.key) {
+        Some((digest, job)) if *digest == request.digest => Ok(Some(Reply::Job(*job))),
+        Some(_) => Err(Refusal::KeyReused),
+        None => Ok(None),
+    }
+}
+
+/// The proposer found nothing about this key in the history as of
+/// `history_seen`; that still holds unless something was evicted since.
+fn history_holds(ctx: &Applying<'_>, history_seen: Index) -> Result<(), Refusal> {
+    if ctx.state.evicted_at > history_seen { Err(Refusal::HistoryMoved) } else { Ok(()) }
+}
+
+/// Takes the key for this request, until the job is evicted.
+fn remember(ctx: &mut Applying<'_>, job: &mut Job, request: Option<Request>) {
+    if let Some(request) = request {
+        job.keys.push(request.clone());
+        ctx.state.requests.insert(request.key, (request.digest, job.id));
+    }
+}
+
+/// The job, if `lease` is its current one; every write by a runner passes here.
+fn take_leased(ctx: &mut Applying<'_>, id: JobId, lease: Lease) -> Result<Job, Refusal> {
+    let job = ctx.state.job(id).ok_or(Refusal::UnknownJob(id))?;
+    if job.lease() != Some(lease) {
+        return Err(Refusal::StaleLease(lease));
+    }
+    ctx.state.take(id).ok_or(Refusal::UnknownJob(id))
+}

@@ -1,0 +1,150 @@
+//! What happened, in order. Events feed the history, watchers and the dispatcher.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ids::{Index, JobId, Lease, RunnerId, Timestamp},
+    job::{Job, Outcome},
+};
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// The entry of the log that caused it.
+    pub index: Index,
+    /// Its place among the events of that entry, from 0.
+    pub ordinal: u32,
+    /// When, by the proposer's clock.
+    pub at: Timestamp,
+    /// What.
+    #[serde(flatten)]
+    pub kind: EventKind,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum EventKind {
+    /// A job was accepted.
+    JobSubmitted {
+        /// Which.
+        job: JobId,
+        /// By whom.
+        by: String,
+    },
+    /// A runner got a job.
+    JobLeased {
+        /// Which job.
+        job: JobId,
+        /// Under which number.
+        lease: Lease,
+        /// Which runner.
+        runner: RunnerId,
+    },
+    /// A job's process started.
+    JobStarted {
+        /// Which job.
+        job: JobId,
+        /// Under which lease.
+        lease: Lease,
+    },
+    /// An attempt ended and the job waits again.
+    JobRequeued {
+        /// Which job.
+        job: JobId,
+        /// The lease that ended.
+        lease: Lease,
+        /// Whose lease it was.
+        runner: RunnerId,
+        /// How that attempt ended.
+        outcome: Outcome,
+    },
+    /// A job's back-off is over.
+    JobReady {
+        /// Which job.
+        job: JobId,
+    },
+    /// Somebody asked to stop a job that a runner has.
+    CancelRequested {
+        /// Which job.
+        job: JobId,
+        /// Under which lease it runs.
+        lease: Lease,
+        /// Which runner has it.
+        runner: RunnerId,
+        /// Who asked.
+        by: String,
+    },
+    /// A job reached a final state. Carries all of it, for the history.
+    JobFinished {
+        /// The whole job.
+        job: Box<Job>,
+    },
+    /// A finished job left the state; the history has it.
+    JobEvicted {
+        /// Which.
+        job: JobId,
+    },
+    /// A runner connected, for the first time or with other facts, or came back.
+    RunnerOnline {
+        /// Which.
+        runner: RunnerId,
+    },
+    /// A runner no longer answers.
+    RunnerUnreachable {
+        /// Which.
+        runner: RunnerId,
+    },
+}
+
+impl EventKind {
+    /// Its stable name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::JobSubmitted { .. } => "job_submitted",
+            Self::JobLeased { .. } => "job_leased",
+            Self::JobStarted { .. } => "job_started",
+            Self::JobRequeued { .. } => "job_requeued",
+            Self::JobReady { .. } => "job_ready",
+            Self::CancelRequested { .. } => "cancel_requested",
+            Self::JobFinished { .. } => "job_finished",
+            Self::JobEvicted { .. } => "job_evicted",
+            Self::RunnerOnline { .. } => "runner_online",
+            Self::RunnerUnreachable { .. } => "runner_unreachable",
+        }
+    }
+
+    /// The job it is about.
+    #[must_use]
+    pub fn job(&self) -> Option<JobId> {
+        match self {
+            Self::JobSubmitted { job, .. }
+            | Self::JobLeased { job, .. }
+            | Self::JobStarted { job, .. }
+            | Self::JobRequeued { job, .. }
+            | Self::JobReady { job }
+            | Self::CancelRequested { job, .. }
+            | Self::JobEvicted { job } => Some(*job),
+            Self::JobFinished { job } => Some(job.id),
+            Self::RunnerOnline { .. } | Self::RunnerUnreachable { .. } => None,
+        }
+    }
+
+    /// The runner it is about.
+    #[must_use]
+    pub fn runner(&self) -> Option<&RunnerId> {
+        match self {
+            Self::JobLeased { runner, .. }
+            | Self::JobRequeued { runner, .. }
+            | Self::CancelRequested { runner, .. }
+            | Self::RunnerOnline { runner }
+            | Self::RunnerUnreachable { runner } => Some(runner),
+            Self::JobFinished { job } => job.attempts.last().map(|attempt| &attempt.runner),
+            Self::JobSubmitted { .. }
+            | Self::JobStarted { .. }
+            | Self::JobReady { .. }
+            | Self::JobEvicted { .. } => None,
+        }
+    }
+}

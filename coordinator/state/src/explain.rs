@@ -1,0 +1,150 @@
+//! Why does a job wait? Answered from the same facts that matching uses.
+
+use crate::{
+    ids::{JobId, Timestamp},
+    job::{Job, Phase},
+    queue::Place,
+    runner::{Connection, Runner},
+    state::State,
+};
+
+/// How far places in a queue are counted.
+pub const AHEAD_LIMIT: usize = 10_000;
+
+/// Why a queued job has not started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// A stable word.
+    pub reason: WaitReason,
+    /// One line for people.
+    pub message: String,
+    /// Jobs of the same requirements before it, counted up to [`AHEAD_LIMIT`].
+    pub ahead: usize,
+}
+
+/// What a queued job waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitReason {
+    /// No runner has ever registered.
+    NoRunner,
+    /// No runner has the labels.
+    NoRunnerWithLabels,
+    /// Those that have them don't answer.
+    RunnersUnreachable,
+    /// All their slots are taken.
+    SlotsBusy,
+    /// Slots are free, for the jobs before it.
+    BehindOthers,
+    /// Its last attempt failed; the next one starts later.
+    Backoff,
+    /// It is about to start.
+    Starting,
+}
+
+impl WaitReason {
+    /// The stable word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoRunner => "NO_RUNNER",
+            Self::NoRunnerWithLabels => "NO_RUNNER_WITH_LABELS",
+            Self::RunnersUnreachable => "RUNNERS_UNREACHABLE",
+            Self::SlotsBusy => "SLOTS_BUSY",
+            Self::BehindOthers => "BEHIND_OTHERS",
+            Self::Backoff => "BACKOFF",
+            Self::Starting => "STARTING",
+        }
+    }
+}
+
+/// Why this job waits; `None` when it doesn't.
+#[must_use]
+pub fn explain(state: &State, id: JobId, now: Timestamp) -> Option<Waiting> {
+    let job = state.job(id)?;
+    let Phase::Queued { not_before } = job.phase else {
+        return None;
+    };
+    if let Some(time) = not_before {
+        let seconds = time.0.saturating_sub(now.0).div_ceil(1000);
+        let message = format!(
+            "attempt {} of {} failed; the next one starts in {seconds} s",
+            job.attempts.len(),
+            job.spec.attempts
+        );
+        return Some(Waiting { reason: WaitReason::Backoff, message, ahead: 0 });
+    }
+    let ahead = ahead(state, job);
+    let (reason, message) = blocker(state, job, ahead);
+    Some(Waiting { reason, message, ahead })
+}
+
+fn ahead(state: &State, job: &Job) -> usize {
+    let queue = state.queues().of(&job.spec.requirements);
+    queue.map_or(0, |queue| queue.range(..Place::of(job)).take(AHEAD_LIMIT).count())
+}
+
+fn blocker(state: &State, job: &Job, ahead: usize) -> (WaitReason, String) {
+    if state.runners().is_empty() {
+        return (WaitReason::NoRunner, "no runner has registered yet".to_owned());
+    }
+    let requirements = &job.spec.requirements;
+    let suited: Vec<&Runner> =
+        state.runners().values().filter(|runner| runner.offers(requirements)).collect();
+    if suited.is_empty() {
+        return (WaitReason::NoRunnerWithLabels, missing_labels(state, job));
+    }
+    let online: Vec<&Runner> =
+        suited.iter().copied().filter(|runner| runner.connection == Connection::Online).collect();
+    if online.is_empty() {
+        let message = format!("unreachable: {}", names(&suited));
+        return (WaitReason::RunnersUnreachable, message);
+    }
+    let free: usize = online.iter().map(|runner| runner.free_slots()).sum();
+    if free == 0 {
+        let slots: usize = online.iter().map(|runner| runner.facts.slots as usize).sum();
+        let names = names(&online);
+        let message = match slots {
+            1 => format!("the only slot of {names} is taken; {}", before(ahead)),
+            _ => format!("all {slots} slots of {names} are taken; {}", before(ahead)),
+        };
+        return (WaitReason::SlotsBusy, message);
+    }
+    if ahead >= free {
+        let message = format!("{}; free slots: {free}", before(ahead));
+        return (WaitReason::BehindOthers, message);
+    }
+    (WaitReason::Starting, "it is about to start".to_owned())
+}
+
+fn before(ahead: usize) -> String {
+    match ahead {
+        0 => "this job is the next".to_owned(),
+        1 => "1 job is before this one".to_owned(),
+        AHEAD_LIMIT => format!("{AHEAD_LIMIT} jobs or more are before this one"),
+        more => format!("{more} jobs are before this one"),
+    }
+}
+
+/// Names the runner that comes closest, and what it lacks.
+fn missing_labels(state: &State, job: &Job) -> String {
+    let requirements = &job.spec.requirements;
+    let closest = state.runners().values().min_by_key(|runner| runner.missing(requirements).len());
+    let Some(runner) = closest else {
+        return format!("no runner has the labels: {requirements}");
+    };
+    let missing: Vec<&str> = runner.missing(requirements).into_iter().collect();
+    format!(
+        "no runner has all labels of: {requirements}; the closest, {}, lacks: {}",
+        runner.facts.name,
+        missing.join(", ")
+    )
+}
+
+/// Up to three names, and how many more there are.
+fn names(runners: &[&Runner]) -> String {
+    let shown: Vec<&str> =
+        runners.iter().take(3).map(|runner| runner.facts.name.as_str()).collect();
+    let more = runners.len().saturating_sub(shown.len());
+    let shown = shown.join(", ");
+    if more == 0 { shown } else { format!("{shown} and {more} more") }
+}

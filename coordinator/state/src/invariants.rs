@@ -1,0 +1,104 @@
+//! What must hold of every state, whatever commands led to it. Tests and the
+//! simulator call this after every step.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    ids::{Lease, RunnerId},
+    job::{Job, Phase},
+    state::State,
+};
+
+/// Checks a state.
+///
+/// # Errors
+/// A sentence about what is wrong.
+pub fn check(state: &State) -> Result<(), String> {
+    let mut held: BTreeMap<&RunnerId, Vec<Lease>> = BTreeMap::new();
+    let mut queued = 0;
+    for (id, job) in &state.jobs {
+        if *id != job.id {
+            return Err(format!("job {} is filed under {id}", job.id));
+        }
+        check_job(job)?;
+        match job.phase {
+            Phase::Queued { .. } => queued += 1,
+            Phase::Leased | Phase::Running => {
+                let attempt = job.current().ok_or("a leased job has an attempt")?;
+                held.entry(&attempt.runner).or_default().push(attempt.lease);
+            }
+            Phase::Finished { .. } => {}
+        }
+    }
+    if queued != state.queues.len() {
+        return Err(format!("{queued} jobs wait, the queues hold {}", state.queues.len()));
+    }
+    for (id, runner) in &state.runners {
+        let mut leases = held.remove(id).unwrap_or_default();
+        leases.sort_unstable();
+        if !leases.iter().eq(runner.leases.keys()) {
+            return Err(format!("runner {id} and its jobs disagree about its leases"));
+        }
+    }
+    if let Some(runner) = held.into_keys().next() {
+        return Err(format!("a lease is held by {runner}, which is no runner"));
+    }
+    check_leases(state)?;
+    check_requests(state)?;
+    let mut rebuilt = state.clone();
+    rebuilt.relink();
+    if rebuilt != *state {
+        return Err("what follows from the jobs is not what is kept".to_owned());
+    }
+    Ok(())
+}
+
+/// What must hold of a job by itself.
+fn check_job(job: &Job) -> Result<(), String> {
+    let id = job.id;
+    if job.attempts.len() > job.spec.attempts as usize {
+        return Err(format!("job {id} had more attempts than it may"));
+    }
+    if !job.attempts.is_sorted_by(|a, b| a.lease < b.lease) {
+        return Err(format!("the leases of job {id} do not grow"));
+    }
+    let live = job.attempts.iter().filter(|attempt| attempt.outcome.is_none()).count();
+    let expected = usize::from(matches!(job.phase, Phase::Leased | Phase::Running));
+    if live != expected {
+        return Err(format!("job {id} is {:?} and has {live} live leases", job.phase));
+    }
+    if job.cancellation.is_some() && matches!(job.phase, Phase::Queued { .. }) {
+        return Err(format!("job {id} is cancelled and waits for a runner"));
+    }
+    Ok(())
+}
+
+/// A lease is one entry of the log: one job's, and not ahead of it.
+fn check_leases(state: &State) -> Result<(), String> {
+    let mut granted = BTreeSet::new();
+    for attempt in state.jobs.values().flat_map(|job| &job.attempts) {
+        let lease = attempt.lease;
+        if lease.0 > state.applied {
+            return Err(format!("lease {lease} was granted by an entry that is not applied"));
+        }
+        if !granted.insert(lease) {
+            return Err(format!("lease {lease} was granted twice"));
+        }
+    }
+    Ok(())
+}
+
+/// A key is taken exactly as long as the job of its request is here.
+fn check_requests(state: &State) -> Result<(), String> {
+    let mut taken = BTreeMap::new();
+    for job in state.jobs.values() {
+        for request in &job.keys {
+            taken.insert(request.key.clone(), (request.digest, job.id));
+        }
+    }
+    if taken == state.requests {
+        Ok(())
+    } else {
+        Err("the taken keys are not those of the jobs' requests".to_owned())
+    }
+}

@@ -1,0 +1,29 @@
+//! The replicated state machine: what every coordinator agrees on.
+//!
+//! [`State::apply`] is the only thing that changes a [`State`]. It is a pure
+//! function of the state, the Raft index and the [`Command`]: every time and
+//! every id it needs travels inside the command. No clock, randomness, file or
+//! socket may appear in this crate; its manifest does not even name them.
+//!
+//! Replaying a log gives, byte for byte, the same [`snapshot`] as loading a
+//! snapshot and replaying the tail.
+
+pub mod command;
+pub mod event;
+pub mod explain;
+pub mod ids;
+pub mod invariants;
+pub mod job;
+pub mod queue;
+pub mod runner;
+pub mod snapshot;
+pub mod spec;
+mod state;
+
+pub use command::{Command, Refusal, Reply};
+pub use event::{Event, EventKind};
+pub use ids::{Index, JobId, Lease, RunnerId, Timestamp};
+pub use job::{Attempt, Cancellation, Final, Job, LogEnd, Outcome, Phase};
+pub use runner::{Connection, Runner, RunnerFacts};
+pub use spec::{Archive, JobSpec, OnLost, Requirements};
+pub use state::{Request, State};

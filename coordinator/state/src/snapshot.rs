@@ -1,0 +1,138 @@
+//! The state as bytes: one version byte, then MessagePack with named fields, so
+//! that a later version can add some. Equal states give equal bytes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ids::{Index, JobId, Timestamp},
+    job::Job,
+    queue::Queues,
+    runner::{Connection, Runner, RunnerFacts},
+    state::State,
+};
+
+const VERSION: u8 = 1;
+
+/// Bytes that are no snapshot.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// There are none.
+    #[error("the snapshot is empty")]
+    Empty,
+    /// A later version of Baton wrote it.
+    #[error("snapshot version {0} is not known to this version of Baton")]
+    Version(u8),
+    /// They don't decode.
+    #[error("the snapshot is damaged: {0}")]
+    Damaged(#[from] rmp_serde::decode::Error),
+    /// Something follows after its end.
+    #[error("the snapshot is damaged: {0} bytes follow after its end")]
+    Trailing(usize),
+}
+
+#[derive(Serialize)]
+struct Written<'a> {
+    applied: Index,
+    evicted_at: Index,
+    jobs: Vec<&'a Job>,
+    runners: Vec<StoredRunner>,
+    requests: Vec<(&'a str, &'a [u8; 32], JobId)>,
+}
+
+#[derive(Deserialize)]
+struct Read {
+    applied: Index,
+    evicted_at: Index,
+    jobs: Vec<Job>,
+    runners: Vec<StoredRunner>,
+    requests: Vec<(String, [u8; 32], JobId)>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredRunner {
+    facts: RunnerFacts,
+    connection: Connection,
+    registered_at: Timestamp,
+    changed_at: Timestamp,
+}
+
+/// The state as bytes.
+#[must_use]
+pub fn encode(state: &State) -> Vec<u8> {
+    let written = Written {
+        applied: state.applied,
+        evicted_at: state.evicted_at,
+        jobs: state.jobs.values().collect(),
+        runners: state.runners.values().map(StoredRunner::from).collect(),
+        requests: state
+            .requests
+            .iter()
+            .map(|(key, (digest, job))| (key.as_str(), digest, *job))
+            .collect(),
+    };
+    let mut bytes = vec![VERSION];
+    #[expect(clippy::expect_used, reason = "writing to memory, and every type can be encoded")]
+    rmp_serde::encode::write_named(&mut bytes, &written).expect("a state can be encoded");
+    bytes
+}
+
+/// Reads a state back.
+///
+/// # Errors
+/// [`SnapshotError`] when the bytes are no snapshot of a known version.
+pub fn decode(bytes: &[u8]) -> Result<State, SnapshotError> {
+    let (version, body) = bytes.split_first().ok_or(SnapshotError::Empty)?;
+    if *version != VERSION {
+        return Err(SnapshotError::Version(*version));
+    }
+    let mut rest = body;
+    let read = Read::deserialize(&mut rmp_serde::Deserializer::new(&mut rest))?;
+    if !rest.is_empty() {
+        return Err(SnapshotError::Trailing(rest.len()));
+    }
+    let mut state = State {
+        applied: read.applied,
+        evicted_at: read.evicted_at,
+        jobs: read.jobs.into_iter().map(|job| (job.id, job)).collect(),
+        runners: read
+            .runners
+            .into_iter()
+            .map(|stored| (stored.facts.id.clone(), stored.into()))
+            .collect(),
+        requests: read
+            .requests
+            .into_iter()
+            .map(|(key, digest, job)| (key, (digest, job)))
+            .collect(),
+        queues: Queues::default(),
+        finished: BTreeSet::new(),
+        leased: 0,
+    };
+    state.relink();
+    Ok(state)
+}
+
+impl From<&Runner> for StoredRunner {
+    fn from(runner: &Runner) -> Self {
+        Self {
+            facts: runner.facts.clone(),
+            connection: runner.connection,
+            registered_at: runner.registered_at,
+            changed_at: runner.changed_at,
+        }
+    }
+}
+
+impl From<StoredRunner> for Runner {
+    fn from(stored: StoredRunner) -> Self {
+        Self {
+            facts: stored.facts,
+            connection: stored.connection,
+            registered_at: stored.registered_at,
+            changed_at: stored.changed_at,
+            leases: BTreeMap::new(),
+        }
+    }
+}

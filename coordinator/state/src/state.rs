@@ -1,0 +1,211 @@
+//! The state itself: jobs, runners, requests, and what follows from them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    command::{self, Command, Refusal, Reply},
+    event::{Event, EventKind},
+    ids::{Index, JobId, RunnerId, Timestamp},
+    job::{Job, Phase},
+    queue::Queues,
+    runner::Runner,
+};
+
+/// What the cluster agrees on. Holds what is live: a finished job stays only
+/// until the history has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    pub(crate) applied: Index,
+    /// The last entry that evicted something.
+    pub(crate) evicted_at: Index,
+    pub(crate) jobs: BTreeMap<JobId, Job>,
+    pub(crate) runners: BTreeMap<RunnerId, Runner>,
+    pub(crate) requests: BTreeMap<String, ([u8; 32], JobId)>,
+    // What follows from the jobs.
+    pub(crate) queues: Queues,
+    pub(crate) finished: BTreeSet<(Index, JobId)>,
+    pub(crate) leased: usize,
+}
+
+/// A request that was carried out: its idempotency key is taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    /// The idempotency key, with the caller's name before it.
+    pub key: String,
+    /// A hash of the request.
+    pub digest: [u8; 32],
+}
+
+/// One entry's effects, as they are gathered.
+pub(crate) struct Applying<'a> {
+    pub(crate) state: &'a mut State,
+    pub(crate) index: Index,
+    pub(crate) at: Timestamp,
+    events: Vec<Event>,
+}
+
+impl Applying<'_> {
+    pub(crate) fn emit(&mut self, kind: EventKind) {
+        let ordinal = u32::try_from(self.events.len()).unwrap_or(u32::MAX);
+        self.events.push(Event { index: self.index, ordinal, at: self.at, kind });
+    }
+}
+
+impl State {
+    /// Carries out one entry of the log. A refused command changes nothing
+    /// besides [`State::applied`].
+    ///
+    /// # Panics
+    /// As [`State::skip`] does.
+    pub fn apply(
+        &mut self,
+        index: Index,
+        command: Command,
+    ) -> (Result<Reply, Refusal>, Vec<Event>) {
+        self.skip(index);
+        let at = command.at();
+        let mut applying = Applying { state: self, index, at, events: Vec::new() };
+        let reply = command::apply(&mut applying, command);
+        (reply, applying.events)
+    }
+
+    /// Notes an entry that carries no command.
+    ///
+    /// # Panics
+    /// When `index` was applied before: going on would give a lease out twice.
+    pub fn skip(&mut self, index: Index) {
+        assert!(index > self.applied, "entries are applied once and in order");
+        self.applied = index;
+    }
+
+    /// The last entry that was applied.
+    #[must_use]
+    pub fn applied(&self) -> Index {
+        self.applied
+    }
+
+    /// The last entry that evicted jobs: an answer from the history that is
+    /// older than this may miss them.
+    #[must_use]
+    pub fn evicted_at(&self) -> Index {
+        self.evicted_at
+    }
+
+    /// One job, live or not yet evicted.
+    #[must_use]
+    pub fn job(&self, id: JobId) -> Option<&Job> {
+        self.jobs.get(&id)
+    }
+
+    /// All jobs here, oldest first.
+    #[must_use]
+    pub fn jobs(&self) -> &BTreeMap<JobId, Job> {
+        &self.jobs
+    }
+
+    /// One runner.
+    #[must_use]
+    pub fn runner(&self, id: &RunnerId) -> Option<&Runner> {
+        self.runners.get(id)
+    }
+
+    /// All runners.
+    #[must_use]
+    pub fn runners(&self) -> &BTreeMap<RunnerId, Runner> {
+        &self.runners
+    }
+
+    /// The digest of the request that took this key, and the job it made or changed.
+    #[must_use]
+    pub fn request(&self, key: &str) -> Option<([u8; 32], JobId)> {
+        self.requests.get(key).copied()
+    }
+
+    /// Queued jobs.
+    #[must_use]
+    pub fn queues(&self) -> &Queues {
+        &self.queues
+    }
+
+    /// Leased or running jobs.
+    #[must_use]
+    pub fn leased(&self) -> usize {
+        self.leased
+    }
+
+    /// Up to where finished jobs can be evicted: at most `limit` of them, none
+    /// that finished after `through`. None when there is nothing to evict.
+    #[must_use]
+    pub fn evictable(&self, through: Index, limit: usize) -> Option<Index> {
+        let finished = self.finished.range(..=(through, JobId::MAX)).take(limit);
+        finished.last().map(|(index, _)| *index)
+    }
+
+    /// Takes a job out to change it; [`State::put`] brings it back. Between the
+    /// two, queues and leases don't know it.
+    pub(crate) fn take(&mut self, id: JobId) -> Option<Job> {
+        let job = self.jobs.remove(&id)?;
+        self.unlink(&job);
+        Some(job)
+    }
+
+    pub(crate) fn put(&mut self, job: Job) {
+        self.link(&job);
+        self.jobs.insert(job.id, job);
+    }
+
+    fn unlink(&mut self, job: &Job) {
+        match &job.phase {
+            Phase::Queued { .. } => self.queues.remove(job),
+            Phase::Leased | Phase::Running => {
+                self.leased -= 1;
+                if let Some(attempt) = job.current()
+                    && let Some(runner) = self.runners.get_mut(&attempt.runner)
+                {
+                    runner.leases.remove(&attempt.lease);
+                }
+            }
+            Phase::Finished { index, .. } => {
+                self.finished.remove(&(*index, job.id));
+            }
+        }
+    }
+
+    fn link(&mut self, job: &Job) {
+        match &job.phase {
+            Phase::Queued { .. } => self.queues.insert(job),
+            Phase::Leased | Phase::Running => {
+                self.leased += 1;
+                if let Some(attempt) = job.current()
+                    && let Some(runner) = self.runners.get_mut(&attempt.runner)
+                {
+                    runner.leases.insert(attempt.lease, job.id);
+                }
+            }
+            Phase::Finished { index, .. } => {
+                self.finished.insert((*index, job.id));
+            }
+        }
+    }
+
+    /// Fills in everything that follows from the jobs, after loading them.
+    pub(crate) fn relink(&mut self) {
+        self.queues = Queues::default();
+        self.finished.clear();
+        self.leased = 0;
+        for runner in self.runners.values_mut() {
+            runner.leases.clear();
+        }
+        let jobs = mem::take(&mut self.jobs);
+        for job in jobs.values() {
+            self.link(job);
+        }
+        self.jobs = jobs;
+    }
+}

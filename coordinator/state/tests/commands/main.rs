@@ -1,0 +1,19 @@
+//! Each command by example, and the answers to "why does it wait?".
+
+#![allow(clippy::expect_used, reason = "a test fails by a panic")]
+
+mod cancel;
+mod evict;
+mod explain;
+mod finish;
+mod fixture;
+mod grant;
+mod lose_lease;
+mod mark_unreachable;
+mod register_runner;
+mod snapshot;
+#[path = "../support/spec.rs"]
+mod spec;
+mod start;
+mod submit;
+mod tick;

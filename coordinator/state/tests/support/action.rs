@@ -1,0 +1,255 @@
+//! Actions: intents such as "finish the third live lease", drawn at random. What
+//! they refer to is resolved when they are carried out, so most are to the
+//! point, and a sequence still means something after it was shrunk.
+
+use baton_state::{
+    Archive, Final, JobSpec, LogEnd, OnLost, Outcome, Requirements, command::LossCause,
+};
+use proptest::{
+    collection::{btree_set, vec},
+    option,
+    prelude::*,
+    sample::{Index as Pick, select},
+};
+
+use super::spec;
+
+/// Runners a sequence may mention; the last one never registers.
+pub(crate) const RUNNERS: u8 = 4;
+
+const LABELS: [&str; 2] = ["linux", "gpu"];
+
+/// One step: an action, and what passes before it.
+#[derive(Clone, Debug)]
+pub(crate) struct Step {
+    /// How far the log has grown.
+    pub(crate) entries: u64,
+    /// How far the proposer's clock has moved; leaders' clocks differ, so it may be back.
+    pub(crate) elapsed: i64,
+    pub(crate) action: Action,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Action {
+    Submit { spec: Box<JobSpec>, taken_id: Option<Pick>, key: Option<Key>, history: History },
+    Grant { job: JobPick, runner: RunnerPick },
+    Start { lease: LeasePick },
+    Finish { lease: LeasePick, outcome: Outcome, log: Option<LogEnd>, transient: bool },
+    Cancel { job: JobPick, key: Option<Key>, history: History },
+    Lose { lease: LeasePick, cause: LossCause },
+    Register { runner: u8, labels: Vec<&'static str>, slots: u32, boot: u8 },
+    Unreachable { runner: u8 },
+    Tick { elapsed: u64 },
+    Evict { age: u64 },
+}
+
+/// An idempotency key and which of two requests it stands for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Key {
+    pub(crate) name: u8,
+    pub(crate) digest: u8,
+}
+
+/// When the proposer looked into the history.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum History {
+    Now,
+    BeforeTheLastEviction,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum JobPick {
+    Ready(Pick),
+    Leased(Pick),
+    Any(Pick),
+    Unknown,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum RunnerPick {
+    /// One that has the labels, answers and has a free slot.
+    Suited(Pick),
+    Any(u8),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum LeasePick {
+    Live(Pick),
+    Ended(Pick),
+    /// Any job with any lease that was ever granted.
+    Mixed(Pick, Pick),
+    Unknown,
+}
+
+/// Up to `limit` steps.
+pub(crate) fn steps(limit: usize) -> impl Strategy<Value = Vec<Step>> {
+    vec(step(), 1..=limit)
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    (1..=3_u64, -200..1_000_i64, action()).prop_map(|(entries, elapsed, action)| Step {
+        entries,
+        elapsed,
+        action,
+    })
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    prop_oneof![
+        10 => submit(),
+        9 => (queued_job(), runner()).prop_map(|(job, runner)| Action::Grant { job, runner }),
+        4 => lease().prop_map(|lease| Action::Start { lease }),
+        6 => finish(),
+        3 => cancel(),
+        5 => (lease(), cause()).prop_map(|(lease, cause)| Action::Lose { lease, cause }),
+        3 => register(),
+        2 => (0..RUNNERS).prop_map(|runner| Action::Unreachable { runner }),
+        2 => (0..4_000_u64).prop_map(|elapsed| Action::Tick { elapsed }),
+        1 => (0..40_u64).prop_map(|age| Action::Evict { age }),
+    ]
+}
+
+fn submit() -> impl Strategy<Value = Action> {
+    let taken_id = option::weighted(0.1, any::<Pick>());
+    (job_spec(), taken_id, option::weighted(0.4, key()), history()).prop_map(
+        |(spec, taken_id, key, history)| Action::Submit {
+            spec: Box::new(spec),
+            taken_id,
+            key,
+            history,
+        },
+    )
+}
+
+fn finish() -> impl Strategy<Value = Action> {
+    (lease(), outcome(), option::of(log_end()), any::<bool>()).prop_map(
+        |(lease, outcome, log, transient)| Action::Finish { lease, outcome, log, transient },
+    )
+}
+
+fn register() -> impl Strategy<Value = Action> {
+    // Most have all labels and some slots, so that work goes on.
+    let labels = prop_oneof![2 => Just(LABELS.to_vec()), 1 => labels()];
+    let slots = prop_oneof![1 => Just(0_u32), 3 => Just(1), 6 => Just(2)];
+    (0..RUNNERS - 1, labels, slots, 0..2_u8)
+        .prop_map(|(runner, labels, slots, boot)| Action::Register { runner, labels, slots, boot })
+}
+
+fn job_spec() -> impl Strategy<Value = JobSpec> {
+    let source =
+        option::of(any::<u64>().prop_map(|size| Archive { digest: "00".repeat(32), size }));
+    (
+        labels(),
+        -1..=1_i32,
+        1..=3_u32,
+        on_lost(),
+        option::weighted(0.3, 0..5_000_u64),
+        source,
+        "\\PC{0,8}",
+    )
+        .prop_map(|(labels, priority, attempts, on_lost, queue_timeout, source, name)| {
+            JobSpec {
+                requirements: Requirements {
+                    labels: labels.into_iter().map(str::to_owned).collect(),
+                },
+                priority,
+                attempts,
+                on_lost,
+                queue_timeout,
+                source,
+                name,
+                ..spec::plain()
+            }
+        })
+}
+
+fn labels() -> impl Strategy<Value = Vec<&'static str>> {
+    btree_set(select(&LABELS[..]), 0..=1).prop_map(|labels| labels.into_iter().collect())
+}
+
+fn on_lost() -> impl Strategy<Value = OnLost> {
+    prop_oneof![3 => Just(OnLost::Requeue), 1 => Just(OnLost::Fail), 2 => Just(OnLost::Wait)]
+}
+
+fn cause() -> impl Strategy<Value = LossCause> {
+    select(vec![LossCause::Expired, LossCause::NotHeld, LossCause::HostRestarted])
+}
+
+fn key() -> impl Strategy<Value = Key> {
+    (0..6_u8, 0..2_u8).prop_map(|(name, digest)| Key { name, digest })
+}
+
+fn cancel() -> impl Strategy<Value = Action> {
+    let job = prop_oneof![
+        1 => any::<Pick>().prop_map(JobPick::Ready),
+        4 => any::<Pick>().prop_map(JobPick::Leased),
+        3 => any::<Pick>().prop_map(JobPick::Any),
+        1 => Just(JobPick::Unknown),
+    ];
+    (job, option::weighted(0.5, key()), history()).prop_map(|(job, key, history)| Action::Cancel {
+        job,
+        key,
+        history,
+    })
+}
+
+fn history() -> impl Strategy<Value = History> {
+    prop_oneof![5 => Just(History::Now), 1 => Just(History::BeforeTheLastEviction)]
+}
+
+fn queued_job() -> impl Strategy<Value = JobPick> {
+    prop_oneof![
+        8 => any::<Pick>().prop_map(JobPick::Ready),
+        2 => any::<Pick>().prop_map(JobPick::Any),
+        1 => Just(JobPick::Unknown),
+    ]
+}
+
+fn runner() -> impl Strategy<Value = RunnerPick> {
+    prop_oneof![
+        3 => any::<Pick>().prop_map(RunnerPick::Suited),
+        2 => (0..RUNNERS).prop_map(RunnerPick::Any),
+    ]
+}
+
+fn lease() -> impl Strategy<Value = LeasePick> {
+    prop_oneof![
+        8 => any::<Pick>().prop_map(LeasePick::Live),
+        2 => any::<Pick>().prop_map(LeasePick::Ended),
+        2 => (any::<Pick>(), any::<Pick>()).prop_map(|(job, lease)| LeasePick::Mixed(job, lease)),
+        1 => Just(LeasePick::Unknown),
+    ]
+}
+
+fn outcome() -> impl Strategy<Value = Outcome> {
+    let state = prop_oneof![
+        2 => Just(Final::Succeeded),
+        1 => Just(Final::Failed),
+        1 => Just(Final::TimedOut),
+        1 => Just(Final::Cancelled),
+        1 => Just(Final::Lost),
+        5 => Just(Final::Error),
+    ];
+    (state, option::of(any::<i32>()), option::of(1..32_i32), "\\PC{0,8}", any::<bool>(), 0..3_u32)
+        .prop_map(|(state, exit_code, signal, message, tree_gone, killed)| Outcome {
+            state,
+            exit_code,
+            signal,
+            reason: String::new(),
+            message,
+            tree_gone,
+            killed,
+        })
+}
+
+fn log_end() -> impl Strategy<Value = LogEnd> {
+    (any::<u64>(), 0..100_u64).prop_map(|(stdout_length, dropped)| LogEnd {
+        stdout_length,
+        stdout_blake3: "11".repeat(32),
+        stderr_length: 0,
+        stderr_blake3: "22".repeat(32),
+        dropped,
+        file_length: stdout_length,
+        file_blake3: "33".repeat(32),
+    })
+}

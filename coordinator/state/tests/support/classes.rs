@@ -1,0 +1,94 @@
+//! Names for what entries led to, to count that everything happens often enough.
+
+use baton_state::{Command, Phase};
+
+use super::world::{Entry, finished};
+
+/// What the actions must lead to, as [`classes`] names it. Ticks, evictions and
+/// registrations are never refused; they have or have no effect.
+pub(crate) const EXPECTED: [&str; 52] = [
+    "submit: effect",
+    "submit: no effect",
+    "submit: JobIdTaken",
+    "submit: KeyReused",
+    "submit: HistoryMoved",
+    "grant: effect",
+    "grant: UnknownJob",
+    "grant: NotReady",
+    "grant: UnknownRunner",
+    "grant: RunnerUnreachable",
+    "grant: RequirementsNotMet",
+    "grant: NoFreeSlot",
+    "start: effect",
+    "start: no effect",
+    "start: UnknownJob",
+    "start: StaleLease",
+    "finish: effect",
+    "finish: UnknownJob",
+    "finish: StaleLease",
+    "cancel: effect",
+    "cancel: no effect",
+    "cancel: UnknownJob",
+    "cancel: KeyReused",
+    "lose lease: effect",
+    "lose lease: UnknownJob",
+    "lose lease: StaleLease",
+    "lose lease: LeaseKept",
+    "register runner: effect",
+    "register runner: no effect",
+    "mark unreachable: effect",
+    "mark unreachable: no effect",
+    "mark unreachable: UnknownRunner",
+    "tick: effect",
+    "tick: no effect",
+    "evict: effect",
+    "evict: no effect",
+    "job_submitted",
+    "job_leased",
+    "job_started",
+    "job_requeued",
+    "job_ready",
+    "cancel_requested",
+    "job_finished",
+    "job_evicted",
+    "runner_online",
+    "runner_unreachable",
+    "ends: Succeeded",
+    "ends: TimedOut",
+    "ends: Cancelled",
+    "ends: Error",
+    "ends: Lost",
+    "ends: dead letter",
+];
+
+pub(crate) fn classes(entry: &Entry) -> Vec<String> {
+    let command = match &entry.command {
+        Command::Submit(_) => "submit",
+        Command::Grant(_) => "grant",
+        Command::Start(_) => "start",
+        Command::Finish(_) => "finish",
+        Command::Cancel(_) => "cancel",
+        Command::LoseLease(_) => "lose lease",
+        Command::RegisterRunner(_) => "register runner",
+        Command::MarkUnreachable(_) => "mark unreachable",
+        Command::Tick(_) => "tick",
+        Command::Evict(_) => "evict",
+    };
+    let answer = match &entry.reply {
+        Ok(_) if entry.events.is_empty() => "no effect".to_owned(),
+        Ok(_) => "effect".to_owned(),
+        Err(refusal) => {
+            let refusal = format!("{refusal:?}");
+            refusal.split('(').next().unwrap_or_default().to_owned()
+        }
+    };
+    let mut classes = vec![format!("{command}: {answer}")];
+    classes.extend(entry.events.iter().map(|event| event.kind.name().to_owned()));
+    for job in finished(entry) {
+        if let Phase::Finished { outcome, dead_letter, .. } = &job.phase {
+            classes.push(format!("ends: {:?}", outcome.state));
+            classes.extend(dead_letter.then(|| "ends: dead letter".to_owned()));
+        }
+    }
+    classes
+}

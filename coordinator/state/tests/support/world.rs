@@ -1,0 +1,242 @@
+//! A state with its log: carries out actions and keeps what each led to.
+
+use std::sync::Arc;
+
+use baton_state::{
+    Command, Connection, Event, EventKind, Index, Job, JobId, Lease, Phase, Refusal, Reply,
+    Request, RunnerFacts, RunnerId, State, Timestamp,
+    command::{
+        Cancel, Evict, Finish, Grant, LoseLease, MarkUnreachable, RegisterRunner, Start, Submit,
+        Tick,
+    },
+};
+use proptest::sample::Index as Pick;
+
+use super::action::{Action, History, JobPick, Key, LeasePick, RunnerPick, Step};
+
+/// One entry of the log and what it led to.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Entry {
+    pub(crate) index: Index,
+    pub(crate) command: Command,
+    pub(crate) reply: Result<Reply, Refusal>,
+    pub(crate) events: Vec<Event>,
+}
+
+pub(crate) struct World {
+    pub(crate) state: State,
+    pub(crate) log: Vec<Entry>,
+    pub(crate) now: Timestamp,
+    submitted: u64,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self { state: State::default(), log: Vec::new(), now: Timestamp(1_000_000), submitted: 0 }
+    }
+
+    /// A world after these steps.
+    pub(crate) fn after(steps: &[Step]) -> Self {
+        let mut world = Self::new();
+        for step in steps {
+            world.take(step);
+        }
+        world
+    }
+
+    /// Carries out one step.
+    pub(crate) fn take(&mut self, step: &Step) -> &Entry {
+        self.now = Timestamp(self.now.0.saturating_add_signed(step.elapsed));
+        let command = self.command(&step.action);
+        self.apply(self.state.applied() + step.entries, command)
+    }
+
+    /// Carries out a command at the next index.
+    pub(crate) fn next(&mut self, command: Command) -> &Entry {
+        self.apply(self.state.applied() + 1, command)
+    }
+
+    fn apply(&mut self, index: Index, command: Command) -> &Entry {
+        let (reply, events) = self.state.apply(index, command.clone());
+        self.log.push(Entry { index, command, reply, events });
+        self.log.last().expect("an entry was just added")
+    }
+
+    fn history_seen(&self, history: History) -> Index {
+        match history {
+            History::Now => self.state.applied(),
+            History::BeforeTheLastEviction => self.state.evicted_at().saturating_sub(1),
+        }
+    }
+
+    fn command(&mut self, action: &Action) -> Command {
+        let at = self.now;
+        match action.clone() {
+            Action::Submit { spec, taken_id, key, history } => Command::Submit(Submit {
+                id: self.job_id(taken_id),
+                spec: Arc::new(*spec),
+                at,
+                by: "ann".to_owned(),
+                retry_of: None,
+                request: key.map(request),
+                history_seen: self.history_seen(history),
+            }),
+            Action::Grant { job, runner } => {
+                let job = self.job(&job);
+                Command::Grant(Grant { job, runner: self.runner(job, &runner), at })
+            }
+            Action::Start { lease } => {
+                let (job, lease) = self.lease(&lease);
+                Command::Start(Start { job, lease, at, started_at: at.plus(5) })
+            }
+            Action::Finish { lease, outcome, log, transient } => {
+                let (job, lease) = self.lease(&lease);
+                let started_at = transient.then_some(at);
+                let finished_at = at.plus(7);
+                Command::Finish(Finish {
+                    job,
+                    lease,
+                    at,
+                    started_at,
+                    finished_at,
+                    outcome,
+                    log,
+                    transient,
+                })
+            }
+            Action::Cancel { job, key, history } => Command::Cancel(Cancel {
+                job: self.job(&job),
+                at,
+                by: "bob".to_owned(),
+                reason: String::new(),
+                request: key.map(request),
+                history_seen: self.history_seen(history),
+            }),
+            Action::Lose { lease, cause } => {
+                let (job, lease) = self.lease(&lease);
+                Command::LoseLease(LoseLease { job, lease, at, cause })
+            }
+            Action::Register { runner, labels, slots, boot } => {
+                let labels = labels.into_iter().map(str::to_owned).collect();
+                let facts = RunnerFacts {
+                    id: runner_id(runner),
+                    name: format!("runner {runner}"),
+                    labels,
+                    slots,
+                    version: "1".to_owned(),
+                    boot_id: format!("boot {boot}"),
+                };
+                Command::RegisterRunner(RegisterRunner { facts, at })
+            }
+            Action::Unreachable { runner } => {
+                Command::MarkUnreachable(MarkUnreachable { runner: runner_id(runner), at })
+            }
+            Action::Tick { elapsed } => {
+                self.now = at.plus(elapsed);
+                Command::Tick(Tick { at: self.now })
+            }
+            Action::Evict { age } => {
+                Command::Evict(Evict { through: self.state.applied().saturating_sub(age), at })
+            }
+        }
+    }
+
+    /// A new id, or one that a live job has.
+    fn job_id(&mut self, taken: Option<Pick>) -> JobId {
+        let taken = taken.and_then(|pick| chosen(pick, self.state.jobs().keys()));
+        taken.copied().unwrap_or_else(|| {
+            self.submitted += 1;
+            // The low bits run backwards, so that ids and arrivals sort differently.
+            JobId::new(Timestamp(1_000_000), u128::from(u64::MAX - self.submitted))
+        })
+    }
+
+    fn job(&self, pick: &JobPick) -> JobId {
+        let jobs = self.state.jobs().values();
+        let job = match pick {
+            JobPick::Ready(pick) => {
+                chosen(*pick, jobs.filter(|job| job.phase == Phase::Queued { not_before: None }))
+            }
+            JobPick::Leased(pick) => chosen(*pick, jobs.filter(|job| job.lease().is_some())),
+            JobPick::Any(pick) => chosen(*pick, jobs),
+            JobPick::Unknown => None,
+        };
+        job.map_or_else(unknown_job, |job| job.id)
+    }
+
+    fn runner(&self, job: JobId, pick: &RunnerPick) -> RunnerId {
+        let suited = match (pick, self.state.job(job)) {
+            (RunnerPick::Suited(pick), Some(job)) => {
+                let runners = self.state.runners().values();
+                chosen(
+                    *pick,
+                    runners.filter(|runner| {
+                        runner.offers(&job.spec.requirements)
+                            && runner.connection == Connection::Online
+                            && runner.free_slots() > 0
+                    }),
+                )
+            }
+            _ => None,
+        };
+        match (suited, pick) {
+            (Some(runner), _) => runner.facts.id.clone(),
+            (None, RunnerPick::Any(number)) => runner_id(*number),
+            (None, RunnerPick::Suited(_)) => runner_id(0),
+        }
+    }
+
+    fn lease(&self, pick: &LeasePick) -> (JobId, Lease) {
+        let unknown = (unknown_job(), Lease(1));
+        let jobs = || self.state.jobs().values();
+        let granted = || jobs().flat_map(|job| job.attempts.iter().map(move |a| (job, a)));
+        let of = |(job, attempt): (&Job, &baton_state::Attempt)| (job.id, attempt.lease);
+        match pick {
+            LeasePick::Live(pick) => {
+                chosen(*pick, granted().filter(|(_, attempt)| attempt.outcome.is_none())).map(of)
+            }
+            LeasePick::Ended(pick) => {
+                chosen(*pick, granted().filter(|(_, attempt)| attempt.outcome.is_some())).map(of)
+            }
+            LeasePick::Mixed(job, lease) => chosen(*job, jobs())
+                .and_then(|job| chosen(*lease, granted()).map(|(_, a)| (job.id, a.lease))),
+            LeasePick::Unknown => None,
+        }
+        .unwrap_or(unknown)
+    }
+}
+
+/// Applies a log to a state; gives what each entry led to.
+pub(crate) fn replay(state: &mut State, log: &[Entry]) -> Vec<Entry> {
+    log.iter()
+        .map(|entry| {
+            let (reply, events) = state.apply(entry.index, entry.command.clone());
+            Entry { index: entry.index, command: entry.command.clone(), reply, events }
+        })
+        .collect()
+}
+
+/// Jobs that finished with this entry, once for each event that says so.
+pub(crate) fn finished(entry: &Entry) -> impl Iterator<Item = &Job> {
+    entry.events.iter().filter_map(|event| match &event.kind {
+        EventKind::JobFinished { job } => Some(&**job),
+        _ => None,
+    })
+}
+
+pub(crate) fn runner_id(number: u8) -> RunnerId {
+    RunnerId(format!("runner-{number}"))
+}
+
+fn request(key: Key) -> Request {
+    Request { key: format!("ann/{}", key.name), digest: [key.digest; 32] }
+}
+
+fn unknown_job() -> JobId {
+    JobId::new(Timestamp(1), 1)
+}
+
+fn chosen<T>(pick: Pick, from: impl Iterator<Item = T>) -> Option<T> {
+    let mut from: Vec<T> = from.collect();
+    if from.is_empty() { None } else { Some(from.swap_remove(pick.index(from.len()))) }
+}

@@ -1,0 +1,160 @@
+//! The one error model: a gRPC status whose details carry a stable reason for
+//! programs and, for people, what to do about it.
+//!
+//! The detail is a `google.rpc.ErrorInfo` of domain `baton`; its metadata
+//! `action` says what to do.
+
+use std::{collections::HashMap, fmt};
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+const DOMAIN: &str = "baton";
+
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $word:literal, $code:ident;)+) => {
+        /// Why a call was refused. The word never changes its meaning.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Reason {
+            $($(#[doc = $doc])+ $variant,)+
+        }
+
+        impl Reason {
+            /// Every reason, for the reference.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// The stable word.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)+ }
+            }
+
+            /// The gRPC code that goes with it.
+            #[must_use]
+            pub const fn code(self) -> Code {
+                match self { $(Self::$variant => Code::$code,)+ }
+            }
+
+            /// What it means, for the reference.
+            #[must_use]
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($doc),+),)+ }
+            }
+
+            fn parse(word: &str) -> Option<Self> {
+                match word { $($word => Some(Self::$variant),)+ _ => None }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// A field of the request is missing or wrong; the message names it.
+    InvalidArgument = "INVALID_ARGUMENT", InvalidArgument;
+    /// No token, or one that is not known.
+    Unauthenticated = "UNAUTHENTICATED", Unauthenticated;
+    /// There is no job with this id.
+    JobNotFound = "JOB_NOT_FOUND", NotFound;
+    /// There is no runner with this id or name.
+    RunnerNotFound = "RUNNER_NOT_FOUND", NotFound;
+    /// The job has no such attempt.
+    AttemptNotFound = "ATTEMPT_NOT_FOUND", NotFound;
+    /// The output was removed by retention.
+    LogExpired = "LOG_EXPIRED", NotFound;
+    /// The key was used before with another request.
+    IdempotencyKeyReused = "IDEMPOTENCY_KEY_REUSED", AlreadyExists;
+    /// Only a finished job can be retried.
+    JobNotFinished = "JOB_NOT_FINISHED", FailedPrecondition;
+    /// The archive that the job names is not there.
+    SourceNotUploaded = "SOURCE_NOT_UPLOADED", FailedPrecondition;
+    /// The lease is no longer the job's current one.
+    StaleLease = "STALE_LEASE", FailedPrecondition;
+    /// A chunk starts beyond the end of the file.
+    OffsetGap = "OFFSET_GAP", OutOfRange;
+    /// The bytes are not those that the checksum promised.
+    ChecksumMismatch = "CHECKSUM_MISMATCH", DataLoss;
+    /// The bytes are not a log file.
+    MalformedLog = "MALFORMED_LOG", InvalidArgument;
+    /// An upload, a message or a field exceeds its limit.
+    TooLarge = "TOO_LARGE", ResourceExhausted;
+    /// The coordinator's disk is full.
+    DiskFull = "DISK_FULL", ResourceExhausted;
+    /// This node is not the leader and knows of none; try again.
+    NoLeader = "NO_LEADER", Unavailable;
+    /// The coordinator is stopping; try again.
+    ShuttingDown = "SHUTTING_DOWN", Unavailable;
+    /// Another upload of the same archive failed its checksum; send it again from the start.
+    UploadRestarted = "UPLOAD_RESTARTED", Unavailable;
+    /// A newer session of the same runner took over.
+    SessionReplaced = "SESSION_REPLACED", Aborted;
+    /// A fault in Baton itself; the coordinator's log has the cause.
+    Internal = "INTERNAL", Internal;
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A refused call: reason, what happened, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ApiError {
+    /// Why, for programs.
+    pub reason: Reason,
+    /// What happened, for people.
+    pub message: String,
+    /// What to do about it, for people; may be empty.
+    pub action: String,
+}
+
+impl ApiError {
+    /// An error with what happened and what to do.
+    pub fn new(reason: Reason, message: impl Into<String>, action: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), action: action.into() }
+    }
+
+    /// Reads the error out of a status that a coordinator sent; `None` for a
+    /// status that did not come from Baton (a broken connection, a proxy).
+    #[must_use]
+    pub fn from_status(status: &Status) -> Option<Self> {
+        let info = status.get_details_error_info()?;
+        if info.domain != DOMAIN {
+            return None;
+        }
+        Some(Self {
+            reason: Reason::parse(&info.reason)?,
+            message: status.message().to_owned(),
+            action: info.metadata.get("action").cloned().unwrap_or_default(),
+        })
+    }
+}
+
+impl From<ApiError> for Status {
+    fn from(error: ApiError) -> Self {
+        let metadata = HashMap::from([("action".to_owned(), error.action)]);
+        let details = ErrorDetails::with_error_info(error.reason.as_str(), DOMAIN, metadata);
+        Status::with_error_details(error.reason.code(), error.message, details)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_survives_the_wire() {
+        for &reason in Reason::ALL {
+            let error = ApiError::new(reason, "what happened", "what to do");
+            let status = Status::from(error.clone());
+            assert_eq!(status.code(), reason.code());
+            assert_eq!(ApiError::from_status(&status), Some(error));
+        }
+    }
+
+    #[test]
+    fn a_foreign_status_is_not_ours() {
+        assert_eq!(ApiError::from_status(&Status::unavailable("connection refused")), None);
+    }
+}

@@ -1,0 +1,24 @@
+//! The contract between Baton's parts: the gRPC API generated from
+//! `proto/baton/v1`, the error model, and the format of log files.
+//!
+//! Nothing in here does I/O or holds state.
+
+pub mod error;
+pub mod spool;
+pub mod time;
+
+/// The public API, version 1.
+#[allow(clippy::all, clippy::pedantic, missing_docs)]
+pub mod v1 {
+    tonic::include_proto!("baton.v1");
+}
+
+/// The descriptors of every file of the API, comments included: for the
+/// reflection service and for the generated reference.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+/// The largest payload of a [`v1::FileChunk`], in bytes.
+pub const MAX_CHUNK: usize = 1024 * 1024;
+
+/// The project of a job that names none.
+pub const DEFAULT_PROJECT: &str = "default";

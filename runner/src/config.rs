@@ -1,0 +1,52 @@
+//! How a runner is set up.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
+    path::PathBuf,
+    time::Duration,
+};
+
+use baton_client::Endpoint;
+
+/// How a runner is set up.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Everything it keeps is in here: its identity and the attempts it holds.
+    pub data_dir: PathBuf,
+    /// A coordinator, and the token for it.
+    pub endpoint: Endpoint,
+    /// A name for people; best the host's.
+    pub name: String,
+    /// What it offers, such as `gpu` or `os=linux`.
+    pub labels: BTreeSet<String>,
+    /// How many jobs it runs at once.
+    pub slots: u32,
+    /// The program and first arguments that start a shim, such as `baton shim`.
+    pub shim_command: Vec<OsString>,
+    /// What every job's environment starts from. Nothing else of the runner's
+    /// own environment reaches a job.
+    pub base_env: BTreeMap<String, String>,
+    /// Time between SIGTERM and SIGKILL when a job is cancelled.
+    pub stop_grace: Duration,
+    /// The most bytes that an unpacked source may have.
+    pub unpack_limit: u64,
+}
+
+impl Config {
+    /// The defaults.
+    #[must_use]
+    pub fn new(data_dir: PathBuf, endpoint: Endpoint, name: String) -> Self {
+        Self {
+            data_dir,
+            endpoint,
+            name,
+            labels: BTreeSet::new(),
+            slots: 2,
+            shim_command: Vec::new(),
+            base_env: BTreeMap::new(),
+            stop_grace: Duration::from_secs(10),
+            unpack_limit: 4 * 1024 * 1024 * 1024,
+        }
+    }
+}

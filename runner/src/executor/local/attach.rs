@@ -1,0 +1,304 @@
+//! The runner's side of a shim: passes on what it reports and what is asked
+//! of it, and finds it again when the connection breaks.
+
+use std::{
+    fs::File,
+    io,
+    os::fd::AsRawFd as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines},
+    net::{
+        UnixStream,
+        unix::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::{mpsc, watch},
+};
+
+use super::{
+    leftovers,
+    locate::{Found, locate},
+};
+use crate::{
+    executor::{AttemptDir, Control, Execution, Progress},
+    retry::Delays,
+    shim::{Report, record},
+};
+
+/// Requests that may wait for the shim.
+const REQUESTS: usize = 16;
+/// The wait after the first search that found nothing out.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// A connection to a shim.
+#[derive(Debug)]
+pub(super) struct Connection {
+    reports: Lines<BufReader<OwnedReadHalf>>,
+    requests: OwnedWriteHalf,
+}
+
+impl Connection {
+    /// Connects to the shim that listens in `dir`. The path may be longer than
+    /// a socket's address: the address leads through an open descriptor.
+    pub(super) async fn open(dir: &Path) -> io::Result<Self> {
+        let folder = File::open(dir)?;
+        let address = format!("/proc/self/fd/{}/{}", folder.as_raw_fd(), record::SOCKET);
+        UnixStream::connect(address).await.map(Self::new)
+    }
+
+    /// Takes over one end of a pair.
+    pub(super) fn from_std(stream: std::os::unix::net::UnixStream) -> io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        UnixStream::from_std(stream).map(Self::new)
+    }
+
+    fn new(stream: UnixStream) -> Self {
+        let (reports, requests) = stream.into_split();
+        Self { reports: BufReader::new(reports).lines(), requests }
+    }
+
+    /// The next report; None when the shim is gone. May be cancelled.
+    pub(super) async fn next(&mut self) -> io::Result<Option<Report>> {
+        let Some(line) = self.reports.next_line().await? else { return Ok(None) };
+        Ok(Some(serde_json::from_str(&line)?))
+    }
+
+    async fn send(&mut self, request: Control) -> io::Result<()> {
+        let mut line = serde_json::to_vec(&request)?;
+        line.push(b'\n');
+        self.requests.write_all(&line).await
+    }
+}
+
+/// The other end of an [`Execution`].
+#[derive(Debug)]
+pub(super) struct Attachment {
+    dir: PathBuf,
+    spool_length: watch::Sender<u64>,
+    progress: watch::Sender<Progress>,
+    control: mpsc::Receiver<Control>,
+    wanted: Wanted,
+    /// For one search of the shim.
+    patience: Duration,
+}
+
+/// The newest request of each kind. What was sent may be lost with its
+/// connection, so all of it is sent again over the next.
+#[derive(Debug, Default)]
+struct Wanted {
+    stop: Option<Control>,
+    renewal: Option<Control>,
+}
+
+impl Wanted {
+    fn note(&mut self, request: Control) {
+        match request {
+            Control::Stop { .. } => self.stop = Some(request),
+            Control::Renew { .. } => self.renewal = Some(request),
+        }
+    }
+
+    fn requests(&self) -> impl Iterator<Item = Control> + use<> {
+        [self.stop, self.renewal].into_iter().flatten()
+    }
+}
+
+impl Attachment {
+    pub(super) fn new(dir: PathBuf, started_at: u64, patience: Duration) -> (Self, Execution) {
+        let (spool_length, spool_receiver) = watch::channel(0);
+        let (progress, progress_receiver) = watch::channel(Progress::Running);
+        let (requests, control) = mpsc::channel(REQUESTS);
+        let execution = Execution {
+            started_at,
+            spool_length: spool_receiver,
+            progress: progress_receiver,
+            control: requests,
+        };
+        let wanted = Wanted::default();
+        (Self { dir, spool_length, progress, control, wanted, patience }, execution)
+    }
+
+    /// Serves until the attempt is over or nobody is interested any more.
+    pub(super) async fn run(mut self, mut found: Found) {
+        loop {
+            match found {
+                Found::Live(connection) => match self.relay(connection).await {
+                    Relayed::Exited => {}
+                    Relayed::Abandoned => return,
+                    Relayed::Broken => {}
+                },
+                Found::Exited(exit) => return self.finish(Progress::Done(exit)),
+                Found::Dead(state, lock) => {
+                    let (tree_gone, killed) = leftovers::remove(&self.dir, &state).await;
+                    drop(lock);
+                    return self.finish(Progress::Died { tree_gone, killed });
+                }
+                // The record of the start vanished under a shim that lived.
+                Found::Nothing(_) => {
+                    return self.finish(Progress::Died { tree_gone: false, killed: 0 });
+                }
+            }
+            let Some(again) = self.find_again().await else { return };
+            found = again;
+        }
+    }
+
+    /// Searches until it is known what became of the shim. None: nobody is
+    /// interested any more.
+    async fn find_again(&self) -> Option<Found> {
+        let mut delays = Delays::new(RETRY_AFTER);
+        loop {
+            match locate(&self.dir, self.patience).await {
+                Ok(found) => return Some(found),
+                Err(error) => {
+                    tracing::warn!(dir = %self.dir.display(), %error, "out of sight of a job");
+                }
+            }
+            let watched = !self.spool_length.is_closed() || !self.progress.is_closed();
+            if !watched && self.control.is_closed() {
+                return None;
+            }
+            delays.wait().await;
+        }
+    }
+
+    async fn relay(&mut self, mut connection: Connection) -> Relayed {
+        for request in self.wanted.requests() {
+            // A shim that is gone shows as the end of its reports.
+            let _ = connection.send(request).await;
+        }
+        let mut may_ask = true;
+        loop {
+            tokio::select! {
+                report = connection.next() => match report {
+                    Ok(Some(Report::Spool(length))) => {
+                        self.spool_length.send_replace(length);
+                    }
+                    Ok(Some(Report::Exit(_))) => return Relayed::Exited,
+                    Ok(Some(Report::Started(_) | Report::Failed(_))) => {}
+                    Ok(None) | Err(_) => return Relayed::Broken,
+                },
+                request = self.control.recv(), if may_ask => match request {
+                    Some(request) => {
+                        self.wanted.note(request);
+                        let _ = connection.send(request).await;
+                    }
+                    None => may_ask = false,
+                },
+                () = abandoned(&self.spool_length, &self.progress), if !may_ask => {
+                    return Relayed::Abandoned;
+                }
+            }
+        }
+    }
+
+    fn finish(&self, progress: Progress) {
+        if let Ok(spool) = AttemptDir::new(&self.dir).spool().metadata() {
+            self.spool_length.send_replace(spool.len());
+        }
+        self.progress.send_replace(progress);
+    }
+}
+
+/// Why a connection was left.
+#[derive(Debug)]
+enum Relayed {
+    Exited,
+    Broken,
+    Abandoned,
+}
+
+async fn abandoned(spool_length: &watch::Sender<u64>, progress: &watch::Sender<Progress>) {
+    spool_length.closed().await;
+    progress.closed().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use tokio::{net::UnixListener, time::timeout};
+
+    use super::*;
+    use crate::executor::{Exit, ExitStatus, StopCause};
+
+    /// Longer than anything here takes on the slowest machine.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    fn exit() -> Exit {
+        Exit {
+            status: ExitStatus::Exited(0),
+            stopped: None,
+            tree_gone: true,
+            killed: 0,
+            finished_at: 1,
+        }
+    }
+
+    async fn request(lines: &mut Lines<BufReader<UnixStream>>) -> Control {
+        let line = timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap();
+        serde_json::from_str(&line.expect("the runner hung up")).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_shim_that_lives_but_cannot_be_reached_is_not_given_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let _living_shim = record::lock(dir.path()).unwrap().unwrap();
+        let (attachment, execution) = Attachment::new(dir.path().to_owned(), 1, Duration::ZERO);
+        let mut search = pin!(attachment.find_again());
+        let early = timeout(Duration::from_millis(300), &mut search).await;
+        assert!(early.is_err(), "{early:?}");
+        record::write(dir.path(), record::EXIT, &exit(), false).unwrap();
+        let found = timeout(PATIENCE, search).await.unwrap();
+        assert!(matches!(found, Some(Found::Exited(_))), "{found:?}");
+        assert_eq!(*execution.progress.borrow(), Progress::Running);
+    }
+
+    #[tokio::test]
+    async fn a_search_that_nobody_waits_for_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let _living_shim = record::lock(dir.path()).unwrap().unwrap();
+        let (attachment, execution) = Attachment::new(dir.path().to_owned(), 1, Duration::ZERO);
+        drop(execution);
+        let found = timeout(PATIENCE, attachment.find_again()).await.unwrap();
+        assert!(found.is_none(), "{found:?}");
+    }
+
+    #[tokio::test]
+    async fn requests_that_were_lost_with_a_connection_are_sent_over_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let shim = UnixListener::bind(dir.path().join(record::SOCKET)).unwrap();
+        let (attachment, mut execution) = Attachment::new(dir.path().to_owned(), 1, PATIENCE);
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let stop = Control::Stop { cause: StopCause::LeaseLost, grace: Duration::ZERO };
+        let renewal = Control::Renew { at: Duration::from_secs(7) };
+        let asked = async {
+            let mut first = BufReader::new(theirs).lines();
+            for sent in [Control::Renew { at: Duration::from_secs(6) }, stop, renewal] {
+                execution.control.send(sent).await.unwrap();
+                assert_eq!(request(&mut first).await, sent);
+            }
+            drop(first);
+            let (again, _) = timeout(PATIENCE, shim.accept()).await.unwrap().unwrap();
+            let mut again = BufReader::new(again).lines();
+            assert_eq!(request(&mut again).await, stop);
+            assert_eq!(request(&mut again).await, renewal);
+            record::write(dir.path(), record::EXIT, &exit(), false).unwrap();
+        };
+        let connection = Connection::new(ours);
+        tokio::join!(attachment.run(Found::Live(connection)), asked);
+        assert_eq!(*execution.progress.borrow_and_update(), Progress::Done(exit()));
+    }
+
+    #[tokio::test]
+    async fn damaged_records_of_a_dead_shim_do_not_hide_that_it_was_started() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(record::EXIT), "{").unwrap();
+        std::fs::write(dir.path().join(record::STATE), "[]").unwrap();
+        let found = locate(dir.path(), PATIENCE).await.unwrap();
+        assert!(matches!(found, Found::Dead(..)), "{found:?}");
+    }
+}

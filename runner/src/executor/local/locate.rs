@@ -1,0 +1,83 @@
+//! How far an attempt came, from what its folder holds. Changes nothing.
+
+use std::{fs::File, io, path::Path, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{ExecutorError, attach::Connection, io_error};
+use crate::{
+    executor::Exit,
+    shim::record::{self, State},
+};
+
+/// Time between two looks at a shim that is between two states.
+const INTERVAL: Duration = Duration::from_millis(5);
+
+/// How far an attempt came.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// Its shim lives; this leads to it.
+    Live(Connection),
+    /// It is over and recorded.
+    Exited(Exit),
+    /// Its shim died and left no record of an exit. Nobody can take its place
+    /// while the lock is held.
+    Dead(State, File),
+    /// It was never started, and is not while the lock is held.
+    Nothing(File),
+}
+
+/// Finds out, waiting for a shim that is just starting or just ending, but no
+/// longer than `patience` for one that lives and cannot be reached. An error
+/// says nothing about what runs.
+pub(super) async fn locate(dir: &Path, patience: Duration) -> Result<Found, ExecutorError> {
+    let give_up = Instant::now() + patience;
+    loop {
+        if let Some(exit) = read_exit(dir)? {
+            return Ok(Found::Exited(exit));
+        }
+        if let Ok(connection) = Connection::open(dir).await {
+            return Ok(Found::Live(connection));
+        }
+        if let Some(lock) = record::lock(dir).map_err(io_error("lock the attempt"))? {
+            return locate_dead(dir, lock);
+        }
+        if Instant::now() >= give_up {
+            return Err(ExecutorError::Shim("it lives, but cannot be reached".to_owned()));
+        }
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+fn locate_dead(dir: &Path, lock: File) -> Result<Found, ExecutorError> {
+    if let Some(exit) = read_exit(dir)? {
+        return Ok(Found::Exited(exit));
+    }
+    Ok(match read_state(dir)? {
+        Some(state) => Found::Dead(state, lock),
+        None => Found::Nothing(lock),
+    })
+}
+
+/// The recorded exit. One that the job damaged is none.
+fn read_exit(dir: &Path) -> Result<Option<Exit>, ExecutorError> {
+    match record::read_exit(dir) {
+        Err(error) if is_damage(&error) => Ok(None),
+        read => read.map_err(io_error("read the exit")),
+    }
+}
+
+/// The record of the start. One that the job damaged still says that there was
+/// one, and what is left of it must be looked for.
+pub(super) fn read_state(dir: &Path) -> Result<Option<State>, ExecutorError> {
+    match record::read(dir, record::STATE) {
+        Err(error) if is_damage(&error) => State::begun(0).map(Some),
+        read => read,
+    }
+    .map_err(io_error("read the state"))
+}
+
+/// Reading it again will not help.
+fn is_damage(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
+}

@@ -1,0 +1,470 @@
+//! One attempt, from its assignment to the recorded outcome: prepare, run,
+//! report, clean up.
+
+use std::{sync::Arc, time::Duration};
+
+use baton_proto::{
+    time::{duration_from_proto, timestamp_from_micros},
+    v1::{self, JobState, source::Kind},
+};
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use super::{
+    Attempts, Orders, Stop, env,
+    journal::Journal,
+    outcome,
+    output::{self, Complete, Output},
+    prepare, remove,
+};
+use crate::{
+    clock,
+    executor::{AttemptDir, Control, Execution, Executor, Launch, Progress, Recovered, StopCause},
+    retry::Delays,
+};
+
+/// The wait after the first failure to find an attempt.
+const RECOVER_AFTER: Duration = Duration::from_millis(100);
+
+/// How an attempt came to this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// Assigned just now.
+    Fresh,
+    /// Found in the data folder at start.
+    Recovered,
+}
+
+/// One attempt and what it needs.
+pub(super) struct Attempt {
+    attempts: Attempts,
+    assign: v1::Assign,
+    journal: Journal,
+    orders: watch::Receiver<Orders>,
+}
+
+/// What an attempt came to.
+enum Ended {
+    /// Report this.
+    Finished(Box<v1::Finished>),
+    /// Nothing that is reported would count.
+    LeaseLost,
+}
+
+/// How the way to a running process ended.
+enum Begun {
+    Running(Execution),
+    Ended(Ended),
+}
+
+impl Attempt {
+    pub(super) fn new(
+        attempts: Attempts,
+        assign: v1::Assign,
+        journal: Journal,
+        orders: watch::Receiver<Orders>,
+    ) -> Self {
+        Self { attempts, assign, journal, orders }
+    }
+
+    /// Runs the attempt; returns when nothing of it is left on this host.
+    pub(super) async fn run(mut self, origin: Origin) {
+        let recorded = match origin {
+            Origin::Fresh => None,
+            Origin::Recovered => self.journal.outcome().unwrap_or_default(),
+        };
+        let ended = match recorded {
+            Some(finished) => Ended::Finished(Box::new(finished)),
+            None => match self.begin(origin).await {
+                Begun::Running(execution) => self.execute(execution).await,
+                Begun::Ended(ended) => ended,
+            },
+        };
+        if let Ended::Finished(finished) = ended {
+            self.report(*finished).await;
+        }
+        self.clean_up().await;
+    }
+
+    /// Gets the process running, or finds it.
+    async fn begin(&mut self, origin: Origin) -> Begun {
+        if origin == Origin::Recovered {
+            match self.recover().await {
+                Recovered::Started(execution) => return Begun::Running(execution),
+                // It was being prepared: begin again, in a fresh folder.
+                Recovered::NotStarted => self.clean_up().await,
+            }
+        }
+        if let Err(error) = self.journal.begin(&self.assign) {
+            return Begun::Ended(self.infrastructure(&error));
+        }
+        if let Some(ended) = self.prepare().await {
+            return Begun::Ended(ended);
+        }
+        if let Some(ended) = self.until_lease_is_known().await {
+            return Begun::Ended(ended);
+        }
+        let launch = self.launch();
+        match self.attempts.0.executor.start(self.journal.dir(), &launch).await {
+            Ok(execution) => Begun::Running(execution),
+            Err(error) => match self.recover().await {
+                Recovered::Started(execution) => Begun::Running(execution),
+                Recovered::NotStarted => Begun::Ended(self.infrastructure(&error)),
+            },
+        }
+    }
+
+    async fn recover(&mut self) -> Recovered {
+        let executor = Arc::clone(&self.attempts.0.executor);
+        recover(&*executor, self.journal.dir(), &mut self.orders).await
+    }
+
+    /// Brings the code; the end, if it comes to that.
+    async fn prepare(&mut self) -> Option<Ended> {
+        let source = self.assign.spec.as_ref().and_then(|spec| spec.source.as_ref());
+        let Some(Kind::Archive(archive)) = source.and_then(|source| source.kind.clone()) else {
+            return None;
+        };
+        let dir = self.journal.dir();
+        let bring = prepare::bring_source(
+            self.attempts.0.link.clone(),
+            &self.assign,
+            &archive,
+            dir.path().join("source"),
+            dir.work(),
+            self.attempts.0.config.unpack_limit,
+        );
+        let mut orders = self.orders.clone();
+        let stopped = until(&mut orders, |orders| orders.stop.is_some());
+        tokio::select! {
+            result = bring => match result {
+                Ok(()) => None,
+                Err(error) => {
+                    warn!(job = self.assign.job_id, %error, "source not brought");
+                    let outcome =
+                        outcome::without_process(JobState::Error, "SOURCE", error.to_string());
+                    Some(self.finished(outcome, !error.is_permanent()))
+                }
+            },
+            orders = stopped => orders.stop.map(|stop| self.stopped(stop)),
+        }
+    }
+
+    /// After a restart of the runner: is the lease still ours? And did the
+    /// preparation take longer than it was good for? Then the coordinator has
+    /// to say so again before anything starts.
+    async fn until_lease_is_known(&mut self) -> Option<Ended> {
+        let known = |orders: &Orders| {
+            let fresh = match (orders.renewed, orders.lease_limit) {
+                (Some(renewed), Some(limit)) => clock::boottime().saturating_sub(renewed) < limit,
+                _ => false,
+            };
+            fresh || orders.stop.is_some()
+        };
+        let stop = until(&mut self.orders, known).await.stop;
+        stop.map(|stop| self.stopped(stop))
+    }
+
+    fn launch(&self) -> Launch {
+        let spec = self.assign.spec.clone().unwrap_or_default();
+        let limit = |limit: Option<prost_types::Duration>| {
+            limit.as_ref().and_then(duration_from_proto).unwrap_or(Duration::MAX)
+        };
+        let orders = *self.orders.borrow();
+        let waits = spec.on_lost() == v1::OnLost::Wait;
+        Launch {
+            env: env::environment(
+                &self.attempts.0.config.base_env,
+                &self.assign,
+                self.journal.dir(),
+            ),
+            soft_timeout: limit(spec.soft_timeout),
+            hard_timeout: limit(spec.timeout),
+            output_limit: spec.output_limit,
+            lease_limit: if waits { None } else { orders.lease_limit },
+            lease_renewed: orders.renewed.unwrap_or_default(),
+            command: spec.command,
+        }
+    }
+
+    /// Watches over the process and sends its output, until both are over.
+    async fn execute(&mut self, execution: Execution) -> Ended {
+        let started = v1::Started {
+            job_id: self.assign.job_id.clone(),
+            lease: self.assign.lease,
+            time: Some(timestamp_from_micros(execution.started_at)),
+        };
+        self.attempts.report_started(started);
+        let (complete, completed) = watch::channel(None);
+        let output = Output {
+            link: self.attempts.0.link.clone(),
+            job_id: self.assign.job_id.clone(),
+            lease: self.assign.lease,
+            spool: self.journal.dir().spool(),
+            length: execution.spool_length.clone(),
+            complete: completed,
+        };
+        let started_at = execution.started_at;
+        let spool = self.journal.dir().spool();
+        let mut orders = self.orders.clone();
+        let run = async {
+            let progress = supervise(execution, self.orders.clone(), self.grace()).await;
+            let looked_at = output::complete(spool).await.unwrap_or_else(|error| {
+                warn!(job = self.assign.job_id, %error, "the output cannot be read");
+                Complete::default()
+            });
+            complete.send_replace(Some(looked_at));
+            progress
+        };
+        let send = async {
+            tokio::select! {
+                log = output.send() => log,
+                // Nobody takes the output any more; the process still has to end.
+                _ = until(&mut orders, lease_lost) => None,
+            }
+        };
+        let (progress, log) = tokio::join!(run, send);
+        if lease_lost(&self.orders.borrow()) {
+            return Ended::LeaseLost;
+        }
+        let (outcome, finished_at) = match progress {
+            Progress::Done(exit) => (outcome::of_exit(&exit), Some(exit.finished_at)),
+            Progress::Died { tree_gone, killed } => (outcome::of_death(tree_gone, killed), None),
+            // It is watched until it is one of the two.
+            Progress::Running => return Ended::LeaseLost,
+        };
+        let finished = self.message(outcome, log, false);
+        Ended::Finished(Box::new(v1::Finished {
+            started_at: Some(timestamp_from_micros(started_at)),
+            time: finished_at.map(timestamp_from_micros).or(finished.time),
+            ..finished
+        }))
+    }
+
+    /// Reports until the outcome is recorded, or no longer asked for.
+    async fn report(&mut self, finished: v1::Finished) {
+        if let Err(error) = self.journal.record_outcome(&finished) {
+            // After a restart it will be worked out again.
+            warn!(job = self.assign.job_id, %error, "cannot keep the outcome");
+        }
+        info!(
+            job = self.assign.job_id,
+            lease = self.assign.lease,
+            outcome = finished.outcome.as_ref().map(|outcome| outcome.state().as_str_name()),
+            "attempt over"
+        );
+        self.attempts.report_finished(finished);
+        until(&mut self.orders, |orders| orders.settled || lease_lost(orders)).await;
+    }
+
+    async fn clean_up(&self) {
+        let path = self.journal.dir().path();
+        if let Err(error) = remove::remove(path, &self.attempts.trash()).await {
+            warn!(job = self.assign.job_id, dir = %path.display(), %error, "folder not removed");
+        }
+    }
+
+    fn grace(&self) -> Duration {
+        self.attempts.0.config.stop_grace
+    }
+
+    /// Stopped before there was a process.
+    fn stopped(&self, stop: Stop) -> Ended {
+        match stop {
+            Stop::LeaseLost => Ended::LeaseLost,
+            Stop::Cancelled => {
+                let message = "cancelled before its process started";
+                let outcome = outcome::without_process(JobState::Cancelled, "CANCELLED", message);
+                self.finished(outcome, false)
+            }
+        }
+    }
+
+    /// Only for an attempt of which it is proven that nothing runs.
+    fn infrastructure(&self, error: &dyn std::error::Error) -> Ended {
+        warn!(job = self.assign.job_id, %error, "the runner could not run the job");
+        let message = format!("the runner could not run the job: {error}");
+        self.finished(outcome::without_process(JobState::Error, "RUNNER", message), true)
+    }
+
+    /// The end of an attempt that has no output.
+    fn finished(&self, outcome: v1::Outcome, transient: bool) -> Ended {
+        Ended::Finished(Box::new(self.message(outcome, None, transient)))
+    }
+
+    fn message(
+        &self,
+        outcome: v1::Outcome,
+        log: Option<v1::LogEnd>,
+        transient: bool,
+    ) -> v1::Finished {
+        v1::Finished {
+            job_id: self.assign.job_id.clone(),
+            lease: self.assign.lease,
+            time: Some(timestamp_from_micros(clock::wall())),
+            outcome: Some(outcome),
+            log,
+            started_at: None,
+            transient,
+        }
+    }
+}
+
+/// Asks until it is known what became of an attempt. An error proves nothing,
+/// so a lost lease is no reason to give up: what runs still has to be stopped.
+async fn recover(
+    executor: &dyn Executor,
+    dir: &AttemptDir,
+    orders: &mut watch::Receiver<Orders>,
+) -> Recovered {
+    let mut delays = Delays::new(RECOVER_AFTER);
+    loop {
+        match executor.recover(dir).await {
+            Ok(recovered) => return recovered,
+            Err(error) => {
+                warn!(dir = %dir.path().display(), %error, "not known yet whether a job runs");
+            }
+        }
+        let stop = orders.borrow().stop;
+        tokio::select! {
+            () = delays.wait() => {}
+            _ = until(orders, |orders| orders.stop != stop) => {}
+        }
+    }
+}
+
+/// Passes orders on to the process until it and its tree are gone.
+async fn supervise(
+    mut execution: Execution,
+    mut orders: watch::Receiver<Orders>,
+    grace: Duration,
+) -> Progress {
+    let mut before = Orders::default();
+    loop {
+        let now = *orders.borrow();
+        for control in controls(before, now, grace) {
+            // A process that is gone needs no orders.
+            let _ = execution.control.send(control).await;
+        }
+        before = now;
+        tokio::select! {
+            progress = over(&mut execution.progress) => return progress,
+            _ = until(&mut orders, |orders| *orders != now) => {}
+        }
+    }
+}
+
+/// Waits for orders of some kind. Never returns once the runner stops: the
+/// attempt is dropped then, and goes on in the next process of the runner.
+async fn until(
+    orders: &mut watch::Receiver<Orders>,
+    wanted: impl FnMut(&Orders) -> bool,
+) -> Orders {
+    if let Ok(orders) = orders.wait_for(wanted).await {
+        return *orders;
+    }
+    std::future::pending().await
+}
+
+fn lease_lost(orders: &Orders) -> bool {
+    orders.stop == Some(Stop::LeaseLost)
+}
+
+/// How the process ended.
+async fn over(progress: &mut watch::Receiver<Progress>) -> Progress {
+    match progress.wait_for(|progress| *progress != Progress::Running).await {
+        Ok(progress) => progress.clone(),
+        // Whoever followed it is gone, and with it what it knew.
+        Err(_) => Progress::Died { tree_gone: false, killed: 0 },
+    }
+}
+
+/// What to tell the process about a change of orders.
+fn controls(before: Orders, now: Orders, grace: Duration) -> Vec<Control> {
+    let mut controls = Vec::new();
+    if now.stop != before.stop {
+        controls.extend(now.stop.map(|stop| match stop {
+            Stop::Cancelled => Control::Stop { cause: StopCause::Cancelled, grace },
+            Stop::LeaseLost => Control::Stop { cause: StopCause::LeaseLost, grace: Duration::ZERO },
+        }));
+    }
+    if now.renewed != before.renewed {
+        controls.extend(now.renewed.map(|at| Control::Renew { at }));
+    }
+    controls
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use futures::future::{BoxFuture, FutureExt as _};
+    use tokio::{sync::mpsc, time::timeout};
+
+    use super::*;
+    use crate::executor::ExecutorError;
+
+    /// Does not know for a while, then finds a running process.
+    struct Slow {
+        failures: Mutex<u32>,
+        orders: watch::Sender<Orders>,
+        found: Mutex<Option<Execution>>,
+    }
+
+    impl Executor for Slow {
+        fn start<'a>(
+            &'a self,
+            _: &'a AttemptDir,
+            _: &'a Launch,
+        ) -> BoxFuture<'a, Result<Execution, ExecutorError>> {
+            async { Err(ExecutorError::Shim("not asked for".to_owned())) }.boxed()
+        }
+
+        fn recover<'a>(
+            &'a self,
+            _: &'a AttemptDir,
+        ) -> BoxFuture<'a, Result<Recovered, ExecutorError>> {
+            async {
+                let mut failures = self.failures.lock().unwrap();
+                if *failures > 0 {
+                    *failures -= 1;
+                    // The lease is lost while nothing is known.
+                    self.orders.send_modify(|orders| orders.stop = Some(Stop::LeaseLost));
+                    return Err(ExecutorError::Shim("it lives, but is silent".to_owned()));
+                }
+                let found = self.found.lock().unwrap().take();
+                Ok(Recovered::Started(found.expect("asked again after an answer")))
+            }
+            .boxed()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lease_that_is_lost_while_a_process_cannot_be_found_still_stops_it() {
+        let (orders, mut receiver) = watch::channel(Orders::default());
+        let (control, mut requests) = mpsc::channel(16);
+        let (_spool_length, spool_length) = watch::channel(0);
+        let (running, progress) = watch::channel(Progress::Running);
+        let execution = Execution { started_at: 1, spool_length, progress, control };
+        let found = Mutex::new(Some(execution));
+        let executor = Slow { failures: Mutex::new(3), orders, found };
+        let attempt = async {
+            let dir = AttemptDir::new("/nonexistent");
+            match recover(&executor, &dir, &mut receiver).await {
+                Recovered::Started(execution) => {
+                    supervise(execution, receiver, Duration::from_secs(10)).await
+                }
+                Recovered::NotStarted => panic!("it was started"),
+            }
+        };
+        let process = async {
+            let stop = Control::Stop { cause: StopCause::LeaseLost, grace: Duration::ZERO };
+            assert_eq!(requests.recv().await, Some(stop));
+            running.send_replace(Progress::Died { tree_gone: true, killed: 1 });
+        };
+        let both = async { tokio::join!(attempt, process) };
+        let (ended, ()) = timeout(Duration::from_secs(60), both).await.unwrap();
+        assert_eq!(ended, Progress::Died { tree_gone: true, killed: 1 });
+        assert_eq!(*executor.failures.lock().unwrap(), 0);
+    }
+}

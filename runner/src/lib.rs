@@ -1,0 +1,18 @@
+//! Baton's runner: takes leases from a coordinator, runs the jobs, sends their
+//! output back.
+
+mod clock;
+mod config;
+pub mod executor;
+mod identity;
+mod job;
+mod retry;
+mod runner;
+mod session;
+pub mod shim;
+pub mod source;
+
+pub use self::{
+    config::Config,
+    runner::{Error, Runner},
+};

@@ -1,0 +1,81 @@
+//! A runner, put together from its parts.
+
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
+
+use tokio::sync::{mpsc, watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{info, warn};
+
+use crate::{
+    Config, executor::local::LocalExecutor, identity::Identity, job::Attempts, session::Session,
+};
+
+/// Why a runner cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The data folder cannot be used.
+    #[error("cannot use the data folder {dir}: {source}")]
+    DataDir {
+        /// Which folder.
+        dir: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Another runner uses the data folder.
+    #[error("another runner is using {0}; stop it first, or choose another data folder")]
+    DataDirInUse(PathBuf),
+}
+
+/// How long a stop waits for tasks to end.
+const STOP_WITHIN: Duration = Duration::from_secs(5);
+
+/// A running runner.
+pub struct Runner {
+    id: String,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Runner {
+    /// Starts a runner: it takes up what an earlier process left, and connects.
+    ///
+    /// # Errors
+    /// [`Error`], with what to do about it.
+    pub async fn start(config: Config) -> Result<Self, Error> {
+        // An absolute path: jobs have folders in it and run elsewhere.
+        let given = config.data_dir.clone();
+        let data_dir =
+            std::path::absolute(&given).map_err(|source| Error::DataDir { dir: given, source })?;
+        let config = Config { data_dir, ..config };
+        let identity = Identity::take(&config.data_dir)?;
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let (link, linked) = watch::channel(None);
+        let (report, reports) = mpsc::unbounded_channel();
+        let executor = Arc::new(LocalExecutor::new(config.shim_command.clone()));
+        let attempts =
+            Attempts::new(config.clone(), executor, linked, report, tasks.clone(), stop.clone());
+        attempts.recover().await?;
+        let id = identity.runner_id.clone();
+        info!(runner = id, name = config.name, data = %config.data_dir.display(), "runner starts");
+        let session = Session { config, identity, attempts, link, reports };
+        let stopped = stop.clone();
+        tasks.spawn(async move { stopped.run_until_cancelled(session.keep()).await });
+        Ok(Self { id, tasks, stop })
+    }
+
+    /// The id that it made for itself.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Stops the runner. Its jobs go on, and the next start takes them up again.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(STOP_WITHIN, self.tasks.wait()).await.is_err() {
+            warn!("some tasks did not end in time; leaving them");
+        }
+        info!("runner stopped; its jobs go on");
+    }
+}

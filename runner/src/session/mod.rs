@@ -1,0 +1,218 @@
+//! The stream to the leader: hello, heartbeats, what to run and what to stop.
+//! When it breaks it is opened again, and the jobs do not notice.
+
+mod heartbeats;
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder as _, ExponentialBuilder};
+use baton_client::{ClientError, Connection, Endpoint};
+use baton_proto::{
+    time::duration_from_proto,
+    v1::{self, session_request, session_response::Item},
+};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, MissedTickBehavior, interval, timeout},
+};
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::Streaming;
+use tracing::{info, warn};
+
+use self::heartbeats::Heartbeats;
+use crate::{Config, identity::Identity, job::Attempts};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const WELCOME_WITHIN: Duration = Duration::from_secs(10);
+
+/// What keeps the session.
+pub(crate) struct Session {
+    pub(crate) config: Config,
+    pub(crate) identity: Identity,
+    pub(crate) attempts: Attempts,
+    /// Where the rest of the runner finds the connection.
+    pub(crate) link: watch::Sender<Option<Connection>>,
+    /// What the attempts have to report.
+    pub(crate) reports: mpsc::UnboundedReceiver<v1::SessionRequest>,
+}
+
+/// How a session ended.
+enum Ended {
+    /// Open it there.
+    Redirected(Endpoint),
+    /// Try again soon.
+    Broken(ClientError),
+}
+
+impl Session {
+    /// Keeps a session open for ever.
+    pub(crate) async fn keep(mut self) {
+        let mut endpoint = self.config.endpoint.clone();
+        let mut delays = delays();
+        loop {
+            let opened = Instant::now();
+            let ended = match self.open(&endpoint).await {
+                Ok(stream) => self.serve(stream).await,
+                Err(ended) => ended,
+            };
+            self.link.send_replace(None);
+            if opened.elapsed() > Duration::from_secs(10) {
+                delays = self::delays();
+            }
+            match ended {
+                Ended::Redirected(leader) => {
+                    info!(leader = leader.address(), "sent on to the leader");
+                    endpoint = leader;
+                }
+                Ended::Broken(error) => {
+                    let action = error.refusal().map(|refusal| refusal.action.clone());
+                    warn!(
+                        coordinator = endpoint.address(),
+                        %error,
+                        action,
+                        "no session; trying again, running jobs go on"
+                    );
+                    endpoint = self.config.endpoint.clone();
+                }
+            }
+            tokio::time::sleep(delays.next().unwrap_or(Duration::from_secs(5))).await;
+        }
+    }
+
+    async fn open(&mut self, endpoint: &Endpoint) -> Result<Open, Ended> {
+        let connection = Connection::connect(endpoint.clone(), CONNECT_TIMEOUT).await?;
+        let (sender, requests) = mpsc::unbounded_channel();
+        let mut heartbeats = Heartbeats::new();
+        let held = self.attempts.held();
+        heartbeats.sent(&held);
+        let hello = v1::Hello {
+            runner_id: self.identity.runner_id.clone(),
+            name: self.config.name.clone(),
+            labels: self.config.labels.iter().cloned().collect(),
+            slots: self.config.slots,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            boot_id: self.identity.boot_id.clone(),
+            held,
+        };
+        send(&sender, session_request::Item::Hello(hello));
+        let stream = UnboundedReceiverStream::new(requests);
+        let mut answers =
+            connection.runners().session(stream).await.map_err(ClientError::from)?.into_inner();
+        let first = timeout(WELCOME_WITHIN, answers.message()).await;
+        let first = first.map_err(|_| ClientError::Unreachable("no answer in time".to_owned()))?;
+        let welcome = match first.map_err(ClientError::from)?.and_then(|answer| answer.item) {
+            Some(Item::Welcome(welcome)) => welcome,
+            Some(Item::Redirect(redirect)) if !redirect.leader.is_empty() => {
+                let leader = endpoint.with_address(&redirect.leader).map_err(ClientError::from)?;
+                return Err(Ended::Redirected(leader));
+            }
+            _ => return Err(ClientError::Unreachable("there is no leader".to_owned()).into()),
+        };
+        let ttl = duration(welcome.lease_ttl.as_ref());
+        info!(coordinator = endpoint.address(), "session open");
+        self.link.send_replace(Some(connection));
+        Ok(Open {
+            sender,
+            answers,
+            heartbeats,
+            heartbeat_interval: duration(welcome.heartbeat_interval.as_ref()),
+            // The coordinator counts from when it hears of a renewal, the runner
+            // from when it asked; the rest is time to kill and for clocks that
+            // run at different rates.
+            lease_limit: ttl - ttl / 6,
+        })
+    }
+
+    async fn serve(&mut self, mut open: Open) -> Ended {
+        // They are in what the attempts say now, with everything else.
+        while self.reports.try_recv().is_ok() {}
+        for report in self.attempts.reports() {
+            let _ = open.sender.send(report);
+        }
+        let mut beats = interval(open.heartbeat_interval);
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut heard = Instant::now();
+        loop {
+            tokio::select! {
+                answer = open.answers.message() => match answer {
+                    Ok(Some(answer)) => {
+                        heard = Instant::now();
+                        if let Some(item) = answer.item {
+                            self.take(item, &mut open);
+                        }
+                    }
+                    Ok(None) => return broken("the coordinator ended the session"),
+                    Err(status) => return Ended::Broken(status.into()),
+                },
+                Some(report) = self.reports.recv() => {
+                    let _ = open.sender.send(report);
+                }
+                _ = beats.tick() => {
+                    if heard.elapsed() > open.heartbeat_interval * 4 {
+                        return broken("the coordinator does not answer");
+                    }
+                    let held = self.attempts.held();
+                    let sequence = open.heartbeats.sent(&held);
+                    let heartbeat = v1::Heartbeat { sequence, held };
+                    send(&open.sender, session_request::Item::Heartbeat(heartbeat));
+                }
+            }
+        }
+    }
+
+    fn take(&self, item: Item, open: &mut Open) {
+        match item {
+            Item::HeartbeatAck(ack) => {
+                if let Some((leases, at)) = open.heartbeats.acknowledged(ack.sequence) {
+                    self.attempts.renewed(&leases, at, open.lease_limit);
+                }
+            }
+            Item::Assign(assign) => {
+                let renewed = open.heartbeats.sent_at(assign.renewed_by);
+                self.attempts.assign(assign, renewed, open.lease_limit);
+            }
+            Item::Stop(stop) => self.attempts.stop(&stop),
+            Item::Settled(settled) => self.attempts.settled(settled.lease),
+            // Only as a first message.
+            Item::Welcome(_) | Item::Redirect(_) => {}
+        }
+    }
+}
+
+/// An open session.
+struct Open {
+    sender: mpsc::UnboundedSender<v1::SessionRequest>,
+    answers: Streaming<v1::SessionResponse>,
+    heartbeats: Heartbeats,
+    heartbeat_interval: Duration,
+    lease_limit: Duration,
+}
+
+impl From<ClientError> for Ended {
+    fn from(error: ClientError) -> Self {
+        Self::Broken(error)
+    }
+}
+
+fn broken(what: &str) -> Ended {
+    Ended::Broken(ClientError::Unreachable(what.to_owned()))
+}
+
+fn send(sender: &mpsc::UnboundedSender<v1::SessionRequest>, item: session_request::Item) {
+    // If the stream has ended, its last word is among the answers.
+    let _ = sender.send(v1::SessionRequest { item: Some(item) });
+}
+
+/// A duration of the welcome; never zero, whatever a coordinator says.
+fn duration(given: Option<&prost_types::Duration>) -> Duration {
+    given.and_then(duration_from_proto).unwrap_or_default().max(Duration::from_millis(100))
+}
+
+fn delays() -> impl Iterator<Item = Duration> {
+    ExponentialBuilder::new()
+        .with_min_delay(Duration::from_millis(50))
+        .with_max_delay(Duration::from_secs(5))
+        .without_max_times()
+        .with_jitter()
+        .build()
+}

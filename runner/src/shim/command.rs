@@ -1,0 +1,141 @@
+//! Starts the job's command: its own session, its own pipes, exactly its own
+//! environment, and nothing of the shim.
+
+use std::{
+    ffi::OsStr,
+    io,
+    os::{
+        fd::OwnedFd,
+        unix::{fs::PermissionsExt as _, process::CommandExt as _},
+    },
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use nix::{
+    errno::Errno,
+    sys::{
+        signal::{SigSet, SigmaskHow, sigprocmask},
+        stat::{Mode, umask},
+    },
+};
+
+use super::COOKIE;
+use crate::executor::Launch;
+
+/// The kernel's highest signal number, which is also its signal set's size in bits.
+const LAST_SIGNAL: libc::c_int = 64;
+/// The kernel's `struct sigaction`, at least as large as on any architecture.
+const DEFAULT_ACTION: [u64; 8] = [0; 8];
+
+/// A command that runs.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) pid: i32,
+    pub(super) stdout: OwnedFd,
+    pub(super) stderr: OwnedFd,
+}
+
+/// A command that could not be started.
+#[derive(Debug)]
+pub(super) struct NotStarted {
+    /// 126 or 127, as shells have it.
+    pub(super) code: i32,
+    /// Why, for people.
+    pub(super) message: String,
+}
+
+/// Starts the command of `launch` in the work folder of `dir`.
+pub(super) fn start(launch: &Launch, dir: &Path, mask: Mode) -> Result<Running, NotStarted> {
+    let refuse = |code, message| Err(NotStarted { code, message });
+    let Some((program, arguments)) = launch.command.split_first().filter(|(it, _)| !it.is_empty())
+    else {
+        return refuse(127, "no command given".to_owned());
+    };
+    let work = dir.join("work");
+    if let Err(error) = std::fs::read_dir(&work) {
+        return refuse(126, format!("{}: {}", work.display(), describe(&error)));
+    }
+    #[expect(clippy::disallowed_methods, reason = "the one place that starts a job's process")]
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .env_clear()
+        .envs(&launch.env)
+        .env(COOKIE, dir)
+        .current_dir(&work)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    // SAFETY: only calls that are allowed between fork and exec, and no allocation.
+    unsafe { command.pre_exec(move || enter_own_session(mask)) };
+    let child = command.spawn().map_err(|error| {
+        let (code, reason) = classify(program, launch.env.get("PATH"), &error);
+        NotStarted { code, message: format!("{program}: {reason}") }
+    })?;
+    let pid = child.id().cast_signed();
+    match (child.stdout, child.stderr) {
+        (Some(stdout), Some(stderr)) => {
+            Ok(Running { pid, stdout: stdout.into(), stderr: stderr.into() })
+        }
+        // Both were asked for above, so this cannot be reached.
+        _ => refuse(126, format!("{program}: no pipes")),
+    }
+}
+
+fn enter_own_session(mask: Mode) -> io::Result<()> {
+    nix::unistd::setsid()?;
+    for number in 1..=LAST_SIGNAL {
+        // Not through the C library, which refuses two of them: whoever started
+        // the runner may have left those ignored, too.
+        // SAFETY: all zeros is the kernel's way to say "default, no flags". The
+        // two signals that cannot be set are refused.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                number,
+                DEFAULT_ACTION.as_ptr(),
+                std::ptr::null_mut::<u64>(),
+                size_of::<u64>(),
+            );
+        }
+    }
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
+    umask(mask);
+    Ok(())
+}
+
+fn classify(program: &str, path: Option<&String>, error: &io::Error) -> (i32, String) {
+    let named_by_path = program.contains('/');
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::ENOENT) if named_by_path && Path::new(program).exists() => {
+            (127, "cannot execute: required file not found".to_owned())
+        }
+        Some(Errno::ENOENT) if named_by_path => (127, describe(error)),
+        Some(Errno::ENOENT) => (127, "command not found".to_owned()),
+        // A folder of PATH that may not be searched hides that nothing was found.
+        Some(Errno::EACCES) if !named_by_path && !is_in(path, program) => {
+            (127, "command not found".to_owned())
+        }
+        Some(Errno::EACCES) if Path::new(program).is_dir() => (126, "Is a directory".to_owned()),
+        _ => (126, describe(error)),
+    }
+}
+
+fn is_in(path: Option<&String>, program: &str) -> bool {
+    path.is_some_and(|path| {
+        std::env::split_paths(OsStr::new(path)).any(|folder| {
+            folder
+                .join(program)
+                .metadata()
+                .is_ok_and(|it| it.is_file() && it.permissions().mode() > 0)
+        })
+    })
+}
+
+fn describe(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(number) => Errno::from_raw(number).desc().to_owned(),
+        None => error.to_string(),
+    }
+}

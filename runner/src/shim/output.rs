@@ -1,0 +1,274 @@
+//! The job's two output streams on their way into the spool.
+//!
+//! A frame is in the spool whole or not at all: what could only be written in
+//! part, because the disk is full, is cut off again and tried later, and until
+//! then the streams are not read, so the job waits rather than losing bytes.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Read as _},
+    os::{
+        fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
+        unix::fs::{FileExt as _, OpenOptionsExt as _},
+    },
+    path::Path,
+};
+
+use baton_proto::{
+    spool::{HEADER_LEN, Header, Kind, MAX_PAYLOAD, push_end, push_frame},
+    v1::LogEnd,
+};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+
+use crate::clock;
+
+/// One of the job's output streams.
+#[derive(Debug)]
+struct Stream {
+    kind: Kind,
+    pipe: Option<File>,
+    /// Bytes still to be read when nobody is left to write. None: until the end.
+    left: Option<usize>,
+    kept: u64,
+    hasher: blake3::Hasher,
+}
+
+/// The spool and what flows into it.
+#[derive(Debug)]
+pub(super) struct Output {
+    spool: File,
+    /// Bytes of whole frames in the spool.
+    length: u64,
+    /// Whole frames that could not be written yet.
+    waiting: Vec<u8>,
+    /// Room for one frame, header first, so that a read needs no copy.
+    frame: Vec<u8>,
+    streams: [Stream; 2],
+    limit: u64,
+    dropped: u64,
+    ended: bool,
+}
+
+impl Output {
+    /// Opens the spool at `path` to append to what it holds. Of both streams
+    /// together `limit` bytes are kept.
+    pub(super) fn open(path: &Path, limit: u64) -> io::Result<Self> {
+        let spool =
+            OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        let length = spool.metadata()?.len();
+        let stream =
+            |kind| Stream { kind, pipe: None, left: None, kept: 0, hasher: blake3::Hasher::new() };
+        Ok(Self {
+            spool,
+            length,
+            waiting: Vec::new(),
+            frame: vec![0; HEADER_LEN + MAX_PAYLOAD],
+            streams: [stream(Kind::Stdout), stream(Kind::Stderr)],
+            limit,
+            dropped: 0,
+            ended: false,
+        })
+    }
+
+    /// Takes the read ends of the job's pipes.
+    pub(super) fn attach(&mut self, stdout: OwnedFd, stderr: OwnedFd) -> io::Result<()> {
+        for (stream, pipe) in self.streams.iter_mut().zip([stdout, stderr]) {
+            fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+            stream.pipe = Some(File::from(pipe));
+        }
+        Ok(())
+    }
+
+    /// Bytes of whole frames in the spool.
+    pub(super) fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Frames wait for room on the disk: call [`Output::flush`] again later.
+    pub(super) fn is_blocked(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Both streams have reached their end.
+    pub(super) fn is_drained(&self) -> bool {
+        self.streams.iter().all(|stream| stream.pipe.is_none())
+    }
+
+    /// The pipes to wait for: none while the spool is blocked.
+    pub(super) fn pipes(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let streams = if self.is_blocked() { &[][..] } else { &self.streams[..] };
+        streams.iter().filter_map(|stream| stream.pipe.as_ref()).map(|pipe| pipe.as_fd())
+    }
+
+    /// Nobody of the job is left to write: what the pipes hold now is all that
+    /// will be read, even if a stranger was handed one and keeps it open.
+    pub(super) fn stop_waiting(&mut self) {
+        for stream in &mut self.streams {
+            let mut held: libc::c_int = 0;
+            if let Some(pipe) = &stream.pipe {
+                // SAFETY: the descriptor is open and `held` a valid place for the answer.
+                unsafe { libc::ioctl(pipe.as_raw_fd(), libc::FIONREAD, &raw mut held) };
+            }
+            stream.left = Some(usize::try_from(held).unwrap_or_default());
+        }
+    }
+
+    /// Moves what is there, at most one frame of each stream.
+    pub(super) fn pump(&mut self) {
+        for index in 0..self.streams.len() {
+            if !self.is_blocked() {
+                self.pump_stream(index);
+            }
+        }
+    }
+
+    fn pump_stream(&mut self, index: usize) {
+        let stream = &mut self.streams[index];
+        let Some(pipe) = &mut stream.pipe else { return };
+        let most = stream.left.unwrap_or(MAX_PAYLOAD).min(MAX_PAYLOAD);
+        match pipe.read(&mut self.frame[HEADER_LEN..HEADER_LEN + most]) {
+            Ok(0) => stream.pipe = None,
+            Ok(read) => {
+                stream.left = stream.left.map(|left| left - read);
+                self.keep(index, read);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && stream.left.is_none() => {}
+            Err(_) => stream.pipe = None,
+        }
+    }
+
+    /// Keeps of the `read` bytes in the frame what the limit allows.
+    fn keep(&mut self, index: usize, read: usize) {
+        let kept: u64 = self.streams.iter().map(|stream| stream.kept).sum();
+        let room = usize::try_from(self.limit.saturating_sub(kept)).unwrap_or(usize::MAX);
+        let taken = read.min(room);
+        let time = clock::wall();
+        if taken > 0 {
+            let stream = &mut self.streams[index];
+            let payload = HEADER_LEN..HEADER_LEN + taken;
+            stream.hasher.update(&self.frame[payload.clone()]);
+            stream.kept += taken as u64;
+            // A read is at most MAX_PAYLOAD bytes, which fits.
+            let len = u32::try_from(taken).unwrap_or(u32::MAX);
+            let header = Header { kind: stream.kind, time, len };
+            self.frame[..HEADER_LEN].copy_from_slice(&header.encode());
+            if self.write_from_frame(payload.end).is_err() {
+                self.waiting.extend_from_slice(&self.frame[..payload.end]);
+            }
+        }
+        if taken < read {
+            if self.dropped == 0 {
+                let limit = human_bytes(self.limit);
+                self.note(&format!("output limit of {limit} reached; the rest is dropped"));
+            }
+            self.dropped += (read - taken) as u64;
+        }
+    }
+
+    /// Adds a line by Baton itself.
+    pub(super) fn note(&mut self, text: &str) {
+        let mut end = text.len().min(MAX_PAYLOAD);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        push_frame(&mut self.waiting, Kind::Note, clock::wall(), &text.as_bytes()[..end]);
+        self.flush();
+    }
+
+    /// Adds the last frame, once.
+    pub(super) fn end(&mut self) {
+        if self.ended {
+            return;
+        }
+        self.ended = true;
+        let [stdout, stderr] = &self.streams;
+        let end = LogEnd {
+            stdout_length: stdout.kept,
+            stdout_blake3: stdout.hasher.finalize().to_hex().to_string(),
+            stderr_length: stderr.kept,
+            stderr_blake3: stderr.hasher.finalize().to_hex().to_string(),
+            dropped: self.dropped,
+            ..LogEnd::default()
+        };
+        push_end(&mut self.waiting, clock::wall(), &end);
+        self.flush();
+    }
+
+    /// Tries again to write what waits.
+    pub(super) fn flush(&mut self) {
+        if append(&self.spool, self.length, &self.waiting).is_ok() {
+            self.length += self.waiting.len() as u64;
+            self.waiting.clear();
+        }
+    }
+
+    /// Brings the spool to the disk.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.spool.sync_data()
+    }
+
+    fn write_from_frame(&mut self, end: usize) -> io::Result<()> {
+        append(&self.spool, self.length, &self.frame[..end])?;
+        self.length += end as u64;
+        Ok(())
+    }
+}
+
+/// Writes all of `bytes` at `offset` or leaves nothing of them.
+fn append(spool: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    spool.write_all_at(bytes, offset).inspect_err(|_| {
+        // When this fails too, the next attempt overwrites the remains.
+        let _ = spool.set_len(offset);
+    })
+}
+
+/// A number of bytes for people, always exact.
+fn human_bytes(bytes: u64) -> String {
+    for (shift, unit) in [(30, "GiB"), (20, "MiB"), (10, "KiB")] {
+        if bytes > 0 && bytes.trailing_zeros() >= shift {
+            return format!("{} {unit}", bytes >> shift);
+        }
+    }
+    format!("{bytes} bytes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_told_exactly() {
+        assert_eq!(human_bytes(64 << 20), "64 MiB");
+        assert_eq!(human_bytes(1536 << 20), "1536 MiB");
+        assert_eq!(human_bytes(3 << 30), "3 GiB");
+        assert_eq!(human_bytes(1000), "1000 bytes");
+        assert_eq!(human_bytes(0), "0 bytes");
+    }
+
+    #[test]
+    fn frames_wait_whole_for_a_disk_that_is_full_and_order_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("spool");
+        let mut output = Output::open(&path, 10).unwrap();
+        output.note("before");
+        let room = output.length();
+        let spool = std::mem::replace(&mut output.spool, full_disk());
+        output.note("one");
+        output.note("two");
+        assert!(output.is_blocked());
+        assert_eq!(output.length(), room);
+        assert_eq!(output.pipes().count(), 0);
+        output.spool = spool;
+        output.flush();
+        assert!(!output.is_blocked());
+        let bytes = std::fs::read(&path).unwrap();
+        assert_eq!(bytes.len() as u64, output.length());
+        assert!(bytes.ends_with(b"two"));
+        assert_eq!(bytes.len(), 3 * HEADER_LEN + "beforeonetwo".len());
+    }
+
+    fn full_disk() -> File {
+        OpenOptions::new().write(true).open("/dev/full").unwrap()
+    }
+}

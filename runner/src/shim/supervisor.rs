@@ -1,0 +1,409 @@
+//! The shim's one loop: moves output, enforces limits, answers runners, and
+//! when the main process has ended removes what it left behind.
+
+use std::{
+    io,
+    os::fd::AsFd as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::{
+        signal::{SigSet, Signal},
+        signalfd::{SfdFlags, SignalFd},
+        stat::Mode,
+        time::TimeSpec,
+        timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags},
+    },
+};
+
+use super::{
+    command,
+    control::{Connection, Listener, Report},
+    limits::{Limits, Order},
+    output::Output,
+    process::{self, Process, Sweep},
+    record::{self, State},
+};
+use crate::{
+    clock,
+    executor::{AttemptDir, Control, Exit, ExitStatus, Launch},
+};
+
+/// The spool's length is told at most this often.
+const TELL_INTERVAL: Duration = Duration::from_millis(5);
+/// Time between two attempts to write to a disk that refused.
+const RETRY_INTERVAL: Duration = Duration::from_millis(250);
+/// How long a disk may refuse the record of the exit.
+const REFUSED_FOR: Duration = Duration::from_secs(30);
+/// Time between two rounds of killing: the first, and what it grows to.
+const SWEEP_INTERVAL: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(500));
+/// How long a slow runner can hold up the end of the shim, in milliseconds.
+const FAREWELL: u16 = 500;
+
+/// A job's process and everything about it.
+#[derive(Debug)]
+pub(super) struct Supervisor {
+    dir: PathBuf,
+    started_at: u64,
+    output: Output,
+    limits: Limits,
+    children: SignalFd,
+    lease_timer: TimerFd,
+    listener: Listener,
+    runners: Vec<Connection>,
+    told_at: Duration,
+    retry_at: Option<Duration>,
+    /// Since when the disk has refused the record of the exit.
+    refused_since: Option<Duration>,
+    main: i32,
+    status: Option<ExitStatus>,
+    tree_gone: bool,
+    sweep: Sweep,
+    sweep_next: Option<(Duration, Duration)>,
+    finished_at: Option<u64>,
+    /// Held until the process ends, by which it is released.
+    _lock: std::fs::File,
+}
+
+impl Supervisor {
+    /// Starts what the folder's launch file says. A command that cannot be
+    /// started is no error, but an exit like any other.
+    pub(super) fn start(dir: &Path, mask: Mode) -> Result<Self, String> {
+        let dir = dir.canonicalize().map_err(because("find the attempt's folder"))?;
+        let lock = record::lock(&dir)
+            .map_err(because("lock the attempt"))?
+            .ok_or("another shim holds the attempt")?;
+        if record::read::<State>(&dir, record::STATE).map_err(because("read the state"))?.is_some()
+        {
+            return Err("the attempt was started before".to_owned());
+        }
+        let launch: Launch = record::read(&dir, record::LAUNCH)
+            .map_err(because("read what to launch"))?
+            .ok_or("the launch was withdrawn")?;
+        let spool = AttemptDir::new(&dir).spool();
+        let output =
+            Output::open(&spool, launch.output_limit).map_err(because("open the spool"))?;
+        let listener = Listener::bind(&dir).map_err(because("listen"))?;
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        let children = SignalFd::with_flags(&SigSet::from(Signal::SIGCHLD), flags)
+            .map_err(because("watch for signals"))?;
+        let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
+        let lease_timer =
+            TimerFd::new(ClockId::CLOCK_BOOTTIME, flags).map_err(because("make a timer"))?;
+        let started_at = clock::wall();
+        let state = State::begun(started_at).map_err(because("read the boot's id"))?;
+        record::write(&dir, record::STATE, &state, true).map_err(because("record the start"))?;
+
+        let mut supervisor = Self {
+            dir,
+            started_at,
+            output,
+            limits: Limits::new(&launch, clock::monotonic()),
+            children,
+            lease_timer,
+            listener,
+            runners: Vec::new(),
+            told_at: Duration::ZERO,
+            retry_at: None,
+            refused_since: None,
+            main: 0,
+            status: None,
+            tree_gone: false,
+            sweep: Sweep::default(),
+            sweep_next: None,
+            finished_at: None,
+            _lock: lock,
+        };
+        supervisor.start_command(&launch, mask, state);
+        Ok(supervisor)
+    }
+
+    fn start_command(&mut self, launch: &Launch, mask: Mode, state: State) {
+        match command::start(launch, &self.dir, mask) {
+            Ok(running) => {
+                self.main = running.pid;
+                // Recovery can do without: it also looks for the cookie.
+                let _ =
+                    record::write(&self.dir, record::STATE, &state.with_main(running.pid), false);
+                if let Err(error) = self.output.attach(running.stdout, running.stderr) {
+                    self.output.note(&format!("cannot read the output: {error}"));
+                }
+                self.arm_lease_timer();
+            }
+            Err(refused) => {
+                self.output.note(&refused.message);
+                self.status =
+                    Some(ExitStatus::NotStarted { code: refused.code, message: refused.message });
+                self.limits.lift();
+                self.tree_gone = true;
+            }
+        }
+        // It is of no more use and may hold secrets.
+        let _ = std::fs::remove_file(self.dir.join(record::LAUNCH));
+    }
+
+    /// Runs until all is over and recorded.
+    pub(super) fn run(mut self, runner: Option<Connection>) {
+        if let Some(runner) = runner {
+            self.welcome(runner);
+        }
+        self.reap();
+        loop {
+            self.enforce();
+            self.output_step();
+            if let Some(exit) = self.finish() {
+                self.tell_length(true);
+                for runner in &mut self.runners {
+                    runner.queue(&Report::Exit(exit.clone()));
+                    runner.flush_within(FAREWELL);
+                }
+                return;
+            }
+            self.tell_length(false);
+            let child_changed = self.wait();
+            if child_changed {
+                self.reap();
+            }
+            self.serve();
+        }
+    }
+
+    /// Collects ended children. The shim is the subreaper of the tree, so when
+    /// it has no child left, the tree has no process left.
+    fn reap(&mut self) {
+        while !self.tree_gone {
+            let mut status = 0;
+            // SAFETY: `status` is a valid place for an integer.
+            let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+            if pid == 0 {
+                return;
+            }
+            if pid > 0 && pid == self.main {
+                self.status = Some(if libc::WIFSIGNALED(status) {
+                    ExitStatus::Signaled(libc::WTERMSIG(status))
+                } else {
+                    ExitStatus::Exited(libc::WEXITSTATUS(status))
+                });
+                self.limits.lift();
+                self.start_sweep();
+            }
+            if pid < 0 {
+                self.tree_gone = io::Error::last_os_error().raw_os_error() == Some(libc::ECHILD);
+                if self.tree_gone {
+                    self.output.stop_waiting();
+                }
+                return;
+            }
+        }
+    }
+
+    fn start_sweep(&mut self) {
+        self.sweep_next.get_or_insert((Duration::ZERO, SWEEP_INTERVAL.0));
+    }
+
+    /// Carries out what the limits demand, and goes on killing once begun.
+    fn enforce(&mut self) {
+        if let Some(order) = self.limits.due(clock::monotonic(), clock::boottime()) {
+            self.obey(&order);
+        }
+        let Some((at, pause)) = self.sweep_next else { return };
+        if !self.tree_gone && clock::monotonic() >= at {
+            let mut sweep = std::mem::take(&mut self.sweep);
+            sweep.round(|each| {
+                // Otherwise the dead pile up and slow the next scan down.
+                self.reap();
+                scan_tree(each);
+            });
+            self.sweep = sweep;
+            let again = clock::monotonic() + pause;
+            self.sweep_next = Some((again, (pause * 2).min(SWEEP_INTERVAL.1)));
+            self.reap();
+        }
+    }
+
+    fn obey(&mut self, order: &Order) {
+        if order.signal == Signal::SIGKILL {
+            self.start_sweep();
+        } else {
+            scan_tree(|process| {
+                process.signal(order.signal);
+                // A stopped process would not notice.
+                process.signal(Signal::SIGCONT);
+            });
+        }
+        self.output.note(&order.note);
+    }
+
+    fn output_step(&mut self) {
+        if self.output.is_blocked() {
+            let now = clock::monotonic();
+            if self.retry_at.is_none_or(|at| now >= at) {
+                self.output.flush();
+                self.retry_at = self.output.is_blocked().then_some(now + RETRY_INTERVAL);
+            }
+        } else if self.finished_at.is_none() {
+            self.retry_at = None;
+        }
+        self.output.pump();
+        while self.tree_gone && !self.output.is_drained() && !self.output.is_blocked() {
+            self.output.pump();
+        }
+    }
+
+    /// Records the exit when there is nothing left to wait for. None: not yet,
+    /// or the disk refused and it is tried again.
+    ///
+    /// What the job left in its folders may be what fills the disk, and nothing
+    /// needs it any more once the tree is gone. A disk that refuses for too long
+    /// leaves the exit to the runner that is connected: the job must end.
+    fn finish(&mut self) -> Option<Exit> {
+        if self.tree_gone && (self.output.is_blocked() || self.retry_at.is_some()) {
+            self.free_disk();
+        }
+        if !self.tree_gone || !self.output.is_drained() {
+            return None;
+        }
+        self.output.end();
+        let now = clock::monotonic();
+        if self.output.is_blocked() || self.retry_at.is_some_and(|at| now < at) {
+            self.retry_at.get_or_insert(now + RETRY_INTERVAL);
+            return None;
+        }
+        let exit = Exit {
+            // Without a main process the status says so from the start.
+            status: self.status.clone().unwrap_or(ExitStatus::Exited(0)),
+            stopped: self.limits.cause(),
+            tree_gone: true,
+            killed: self.sweep.killed(),
+            finished_at: *self.finished_at.get_or_insert_with(clock::wall),
+        };
+        let recorded =
+            self.output.sync().and_then(|()| record::write(&self.dir, record::EXIT, &exit, true));
+        let Err(error) = recorded else {
+            return Some(exit);
+        };
+        let refused_since = *self.refused_since.get_or_insert(now);
+        // Nothing becomes of a folder that is gone.
+        if error.kind() == io::ErrorKind::NotFound || now >= refused_since + REFUSED_FOR {
+            return Some(exit);
+        }
+        self.retry_at = Some(now + RETRY_INTERVAL);
+        None
+    }
+
+    fn free_disk(&self) {
+        let dir = AttemptDir::new(&self.dir);
+        for folder in [dir.work(), dir.tmp()] {
+            // What cannot be removed is the runner's to remove, with the rest.
+            let _ = std::fs::remove_dir_all(folder);
+        }
+    }
+
+    fn tell_length(&mut self, now: bool) {
+        let time = clock::monotonic();
+        if now || time >= self.told_at + TELL_INTERVAL {
+            let length = self.output.length();
+            for runner in &mut self.runners {
+                if runner.is_behind(length) {
+                    self.told_at = time;
+                    runner.tell_length(length);
+                }
+            }
+        }
+    }
+
+    /// Sleeps until something happens. True when a child changed.
+    fn wait(&self) -> bool {
+        let mut fds = vec![
+            PollFd::new(self.children.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.listener.as_fd(), PollFlags::POLLIN),
+        ];
+        if self.limits.lease_until().is_some() {
+            fds.push(PollFd::new(self.lease_timer.as_fd(), PollFlags::POLLIN));
+        }
+        fds.extend(self.output.pipes().map(|pipe| PollFd::new(pipe, PollFlags::POLLIN)));
+        fds.extend(self.runners.iter().map(Connection::poll_fd));
+        // An interrupted wait is one that ended early.
+        let _ = poll(&mut fds, self.patience());
+        let mut changed = false;
+        while let Ok(Some(_)) = self.children.read_signal() {
+            changed = true;
+        }
+        changed
+    }
+
+    fn patience(&self) -> PollTimeout {
+        let length = self.output.length();
+        let behind = self.runners.iter().any(|runner| runner.is_behind(length));
+        let wake_at = [
+            self.limits.wake_at(),
+            self.retry_at,
+            self.sweep_next.map(|(at, _)| at).filter(|_| !self.tree_gone),
+            behind.then_some(self.told_at + TELL_INTERVAL),
+        ];
+        let Some(at) = wake_at.into_iter().flatten().min() else { return PollTimeout::NONE };
+        let left = at.saturating_sub(clock::monotonic()).as_micros().div_ceil(1000);
+        PollTimeout::try_from(left.min(60_000)).unwrap_or(PollTimeout::ZERO)
+    }
+
+    fn serve(&mut self) {
+        for runner in self.listener.accept() {
+            self.welcome(runner);
+        }
+        let requests: Vec<Control> =
+            self.runners.iter_mut().flat_map(Connection::receive).collect();
+        for request in requests {
+            self.handle(request);
+        }
+        for runner in &mut self.runners {
+            runner.flush();
+        }
+        self.runners.retain(|runner| !runner.is_broken());
+    }
+
+    fn welcome(&mut self, mut runner: Connection) {
+        runner.queue(&Report::Started(self.started_at));
+        runner.flush();
+        self.runners.push(runner);
+    }
+
+    fn handle(&mut self, request: Control) {
+        match request {
+            // Everything is being killed already.
+            Control::Stop { .. } if self.sweep_next.is_some() || self.tree_gone => {}
+            Control::Stop { cause, grace } => {
+                if let Some(order) = self.limits.stop(cause, grace, clock::monotonic()) {
+                    self.obey(&order);
+                }
+            }
+            Control::Renew { at } => {
+                self.limits.renew(at);
+                self.arm_lease_timer();
+            }
+        }
+    }
+
+    /// Has the lease's end wake the loop, even right after the host slept.
+    fn arm_lease_timer(&self) {
+        let Some(until) = self.limits.lease_until() else {
+            let _ = self.lease_timer.unset();
+            return;
+        };
+        let expiration = Expiration::OneShot(TimeSpec::from_duration(until));
+        let _ = self.lease_timer.set(expiration, TimerSetTimeFlags::TFD_TIMER_ABSTIME);
+    }
+}
+
+/// Finds the job's processes: all that are below the shim.
+fn scan_tree(each: impl FnMut(&Process)) {
+    let this = std::process::id().cast_signed();
+    // Without /proc there is nothing to find, and the next round tries again.
+    let _ = process::scan(|one| one.parent == this, each);
+}
+
+fn because<E: std::fmt::Display>(action: &'static str) -> impl FnOnce(E) -> String {
+    move |error| format!("cannot {action}: {error}")
+}

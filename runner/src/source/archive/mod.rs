@@ -1,0 +1,245 @@
+//! Unpacks a `tar.zst` archive into an empty folder, safely against whatever
+//! the archive says.
+//!
+//! Two lines of defence, each enough alone: names and link targets are judged
+//! by their text, and the file system is reached through handles of folders
+//! opened without following links ([`tree`]). Nothing in here may open a path
+//! of more than one name, nor allocate by a size that a header declares.
+
+mod error;
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod fuzz;
+#[cfg(test)]
+mod hostile;
+mod meter;
+#[cfg(test)]
+mod roundtrip;
+mod tree;
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use baton_client::source::layout::{self, DEFAULT_UNPACKED_LIMIT, MAX_ENTRIES};
+use tar::{Archive, Entry, EntryType};
+
+pub use error::{Refusal, UnpackError};
+
+use meter::{Meter, Metered};
+use tree::Tree;
+
+const COPY_BUFFER: usize = 64 << 10;
+
+/// How much an archive may become.
+#[derive(Debug, Clone)]
+pub struct UnpackLimits {
+    /// The sum of all files' sizes, in bytes.
+    pub bytes: u64,
+    /// Files, folders and links together.
+    pub entries: u64,
+}
+
+impl Default for UnpackLimits {
+    fn default() -> Self {
+        Self { bytes: DEFAULT_UNPACKED_LIMIT, entries: MAX_ENTRIES }
+    }
+}
+
+/// What was unpacked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Unpacked {
+    /// Regular files; a hard link is none.
+    pub files: u64,
+    /// The sum of their sizes, in bytes.
+    pub bytes: u64,
+}
+
+/// Unpacks `archive` into `dest`, which exists, is empty, and is written to by
+/// nobody else meanwhile. Blocks: run it where blocking is allowed.
+///
+/// Modes are cut down to `rwxr-xr-x` at most and are `rw-------` at least;
+/// owners are dropped; modification times are kept, a folder's only where the
+/// archive lists a folder's content right after it.
+///
+/// `cancelled` is asked often; soon after it says yes, this returns
+/// [`UnpackError::Cancelled`].
+///
+/// # Errors
+/// [`UnpackError`]. What was unpacked until then stays in `dest`, for the
+/// caller to remove.
+pub fn unpack(
+    archive: impl Read,
+    dest: &Path,
+    limits: &UnpackLimits,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<Unpacked, UnpackError> {
+    let tree = Tree::open(dest, limits.entries)?;
+    let meter = Meter::new(limits, cancelled);
+    let stream = Metered::new(archive, &meter).map_err(UnpackError::Read)?;
+    let mut archive = Archive::new(stream);
+    let mut unpacking = Unpacking {
+        tree,
+        meter: &meter,
+        limits,
+        so_far: Unpacked::default(),
+        buffer: vec![0; COPY_BUFFER],
+    };
+    unpacking.entries(&mut archive)?;
+    meter.check_end(archive.into_inner())?;
+    unpacking.tree.close()?;
+    Ok(unpacking.so_far)
+}
+
+struct Unpacking<'a> {
+    tree: Tree,
+    meter: &'a Meter<'a>,
+    limits: &'a UnpackLimits,
+    so_far: Unpacked,
+    buffer: Vec<u8>,
+}
+
+impl Unpacking<'_> {
+    fn entries(&mut self, archive: &mut Archive<impl Read>) -> Result<(), UnpackError> {
+        let mut entries = archive.entries().map_err(|err| self.meter.fault(&err))?;
+        let mut seen = 0;
+        loop {
+            self.meter.expect_headers();
+            let Some(entry) = entries.next() else { return Ok(()) };
+            let mut entry = entry.map_err(|err| self.meter.fault(&err))?;
+            self.meter.expect_content();
+            seen += 1;
+            if seen > self.limits.entries {
+                return Err(UnpackError::TooManyEntries { limit: self.limits.entries });
+            }
+            let name = entry.path_bytes().into_owned();
+            self.entry(&mut entry, &name).map_err(|fault| fault.about(&name))?;
+        }
+    }
+
+    fn entry(&mut self, entry: &mut Entry<'_, impl Read>, name: &[u8]) -> Result<(), Fault> {
+        let kind = entry.header().entry_type();
+        if kind == EntryType::XGlobalHeader {
+            return Ok(());
+        }
+        check_extensions(entry)?;
+        if kind != EntryType::Regular && entry.size() != 0 {
+            return Err(unsupported(kind).unwrap_or(Refusal::Content).into());
+        }
+        let mode = entry.header().mode().map_err(|_| Refusal::Header)?;
+        let mtime = entry.header().mtime().map_err(|_| Refusal::Header)?;
+        let names = layout::names(name)?;
+        let Some((last, folders)) = names.split_last() else {
+            let top = kind == EntryType::Directory;
+            return if top { Ok(()) } else { Err(layout::LayoutFault::Empty.into()) };
+        };
+        match kind {
+            EntryType::Directory => Ok(self.tree.folder(&names, mode, mtime)?),
+            EntryType::Regular if name.ends_with(b"/") => Err(Refusal::Header.into()),
+            EntryType::Regular => {
+                let left = self.limits.bytes - self.so_far.bytes;
+                if entry.size() > left {
+                    return Err(UnpackError::TooLarge { limit: self.limits.bytes }.into());
+                }
+                let file = self.tree.create(folders, last)?;
+                self.content(entry, &file)?;
+                Ok(tree::seal(&file, mode, mtime)?)
+            }
+            EntryType::Symlink => {
+                let target = entry.link_name_bytes().unwrap_or_default();
+                layout::check_link(folders.len(), &target)?;
+                Ok(self.tree.symlink(folders, last, &target, mtime)?)
+            }
+            EntryType::Link => {
+                let target = entry.link_name_bytes().unwrap_or_default();
+                let target = layout::names(&target).map_err(|_| Refusal::HardLink)?;
+                Ok(self.tree.hard_link(folders, last, &target)?)
+            }
+            other => Err(unsupported(other).unwrap_or(Refusal::Header).into()),
+        }
+    }
+
+    fn content(&mut self, entry: &mut Entry<'_, impl Read>, mut file: &File) -> Result<(), Fault> {
+        let mut left = entry.size();
+        while left > 0 {
+            let read = match entry.read(&mut self.buffer) {
+                Ok(0) => return Err(UnpackError::Damaged("it ends within a file".into()).into()),
+                Ok(read) => read,
+                Err(err) => return Err(self.meter.fault(&err).into()),
+            };
+            file.write_all(&self.buffer[..read])?;
+            left = left.saturating_sub(read as u64);
+            self.so_far.bytes += read as u64;
+        }
+        self.so_far.files += 1;
+        Ok(())
+    }
+}
+
+/// Extended headers that cannot be read in full, or that make a file sparse
+/// behind the header's back.
+fn check_extensions(entry: &mut Entry<'_, impl Read>) -> Result<(), Refusal> {
+    let Some(extensions) = entry.pax_extensions().map_err(|_| Refusal::Header)? else {
+        return Ok(());
+    };
+    for extension in extensions {
+        let extension = extension.map_err(|_| Refusal::Header)?;
+        if extension.key_bytes().starts_with(b"GNU.sparse.") {
+            return Err(Refusal::Sparse);
+        }
+    }
+    Ok(())
+}
+
+fn unsupported(kind: EntryType) -> Option<Refusal> {
+    match kind {
+        EntryType::Regular | EntryType::Directory | EntryType::Symlink | EntryType::Link => None,
+        EntryType::Char | EntryType::Block => Some(Refusal::Device),
+        EntryType::Fifo => Some(Refusal::Pipe),
+        EntryType::GNUSparse => Some(Refusal::Sparse),
+        other => Some(Refusal::Kind(char::from(other.as_byte()))),
+    }
+}
+
+/// What went wrong with one entry, before its name is put to it.
+enum Fault {
+    Refused(Refusal),
+    Local(io::Error),
+    Other(UnpackError),
+}
+
+impl Fault {
+    fn about(self, name: &[u8]) -> UnpackError {
+        let entry = error::shown(name);
+        match self {
+            Self::Refused(reason) => UnpackError::Refused { entry, reason },
+            Self::Local(source) => UnpackError::Write { entry, source },
+            Self::Other(err) => err,
+        }
+    }
+}
+
+impl From<Refusal> for Fault {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<layout::LayoutFault> for Fault {
+    fn from(fault: layout::LayoutFault) -> Self {
+        Self::Refused(fault.into())
+    }
+}
+
+impl From<io::Error> for Fault {
+    fn from(err: io::Error) -> Self {
+        Self::Local(err)
+    }
+}
+
+impl From<UnpackError> for Fault {
+    fn from(err: UnpackError) -> Self {
+        Self::Other(err)
+    }
+}

@@ -1,0 +1,209 @@
+//! The file system below one folder, reached one name at a time.
+//!
+//! Every folder on the way is opened by a single name from its parent's handle
+//! and never through a link, and everything is created anew, never replaced. So
+//! no name and no order of entries can make anything happen outside. Nothing
+//! in here may take a path, save for the top folder's own.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
+use nix::sys::stat::{
+    FileStat, Mode, SFlag, UtimensatFlags, fchmod, fstatat, futimens, mkdirat, utimensat,
+};
+use nix::sys::time::TimeSpec;
+use nix::unistd::{linkat, symlinkat};
+
+use super::{Fault, Refusal, UnpackError};
+
+/// No group and no stranger writes, and no set-user-id, set-group-id or sticky
+/// bit comes out of an archive.
+const MODE_KEPT: u32 = 0o755;
+/// The year 9999: what file systems and tools still understand.
+const MTIME_MAX: u64 = 253_402_300_799;
+
+struct Folder {
+    name: Vec<u8>,
+    handle: OwnedFd,
+    mtime: Option<u64>,
+}
+
+/// A top folder, and the folders below it that lead to the last entry.
+pub(super) struct Tree {
+    top: OwnedFd,
+    open: Vec<Folder>,
+    created: u64,
+    limit: u64,
+}
+
+impl Tree {
+    /// Opens the empty folder `dest`; at most `limit` things are created in it.
+    pub(super) fn open(dest: &Path, limit: u64) -> Result<Self, UnpackError> {
+        let fault = |source| UnpackError::Destination { path: dest.into(), source };
+        if std::fs::read_dir(dest).map_err(fault)?.next().is_some() {
+            return Err(fault(io::ErrorKind::DirectoryNotEmpty.into()));
+        }
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let top = openat(AT_FDCWD, dest, flags, Mode::empty()).map_err(|err| fault(err.into()))?;
+        Ok(Self { top, open: Vec::new(), created: 0, limit })
+    }
+
+    /// A folder, made where it is not there yet.
+    pub(super) fn folder(&mut self, names: &[&[u8]], mode: u32, mtime: u64) -> Result<(), Fault> {
+        self.enter(names)?;
+        if let Some(folder) = self.open.last_mut() {
+            fchmod(&folder.handle, kept(mode | 0o700)).map_err(io::Error::from)?;
+            folder.mtime = Some(mtime);
+        }
+        Ok(())
+    }
+
+    /// A new file, open for writing; nobody else may read it before
+    /// [`seal`].
+    pub(super) fn create(&mut self, folders: &[&[u8]], name: &[u8]) -> Result<File, Fault> {
+        self.enter(folders)?;
+        self.count()?;
+        let flags =
+            OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let file =
+            openat(self.here(), name, flags, Mode::S_IRUSR | Mode::S_IWUSR).map_err(taken)?;
+        Ok(file.into())
+    }
+
+    pub(super) fn symlink(
+        &mut self,
+        folders: &[&[u8]],
+        name: &[u8],
+        target: &[u8],
+        mtime: u64,
+    ) -> Result<(), Fault> {
+        self.enter(folders)?;
+        self.count()?;
+        symlinkat(target, self.here(), name).map_err(taken)?;
+        utimensat(
+            self.here(),
+            name,
+            &TimeSpec::UTIME_OMIT,
+            &timestamp(mtime),
+            UtimensatFlags::NoFollowSymlink,
+        )
+        .map_err(io::Error::from)?;
+        Ok(())
+    }
+
+    /// Another name for a regular file that is there already.
+    pub(super) fn hard_link(
+        &mut self,
+        folders: &[&[u8]],
+        name: &[u8],
+        target: &[&[u8]],
+    ) -> Result<(), Fault> {
+        let (target_name, target_folders) = target.split_last().ok_or(Refusal::HardLink)?;
+        let target_folder = self.find(target_folders)?;
+        let found = fstatat(&target_folder, *target_name, AtFlags::AT_SYMLINK_NOFOLLOW)
+            .map_err(not_there)?;
+        if !is_regular(&found) {
+            return Err(Refusal::HardLink.into());
+        }
+        self.enter(folders)?;
+        self.count()?;
+        linkat(&target_folder, *target_name, self.here(), name, AtFlags::empty()).map_err(taken)?;
+        Ok(())
+    }
+
+    /// Sets the times of the folders still open.
+    pub(super) fn close(&mut self) -> Result<(), UnpackError> {
+        self.leave(0).map_err(|fault| fault.about(b"."))
+    }
+
+    fn here(&self) -> BorrowedFd<'_> {
+        self.open.last().map_or(self.top.as_fd(), |folder| folder.handle.as_fd())
+    }
+
+    /// Makes the folder of these names the current one.
+    fn enter(&mut self, names: &[&[u8]]) -> Result<(), Fault> {
+        let common =
+            self.open.iter().zip(names).take_while(|(folder, name)| folder.name == **name).count();
+        self.leave(common)?;
+        for name in &names[common..] {
+            match mkdirat(self.here(), *name, kept(MODE_KEPT)) {
+                Ok(()) => self.count()?,
+                Err(Errno::EEXIST) => {}
+                Err(err) => return Err(taken(err)),
+            }
+            let handle = open_folder(self.here(), name).map_err(taken)?;
+            self.open.push(Folder { name: name.to_vec(), handle, mtime: None });
+        }
+        Ok(())
+    }
+
+    fn leave(&mut self, depth: usize) -> Result<(), Fault> {
+        while self.open.len() > depth {
+            if let Some(Folder { handle, mtime: Some(mtime), .. }) = self.open.pop() {
+                futimens(&handle, &TimeSpec::UTIME_OMIT, &timestamp(mtime))
+                    .map_err(io::Error::from)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn find(&self, names: &[&[u8]]) -> Result<OwnedFd, Fault> {
+        let mut handle = self.top.try_clone()?;
+        for name in names {
+            handle = open_folder(handle.as_fd(), name).map_err(not_there)?;
+        }
+        Ok(handle)
+    }
+
+    fn count(&mut self) -> Result<(), UnpackError> {
+        self.created += 1;
+        if self.created > self.limit {
+            return Err(UnpackError::TooManyEntries { limit: self.limit });
+        }
+        Ok(())
+    }
+}
+
+/// Gives a file that has all its content its mode and time.
+pub(super) fn seal(file: &File, mode: u32, mtime: u64) -> io::Result<()> {
+    fchmod(file, kept(mode | 0o600))?;
+    futimens(file, &TimeSpec::UTIME_OMIT, &timestamp(mtime))?;
+    Ok(())
+}
+
+fn open_folder(parent: BorrowedFd<'_>, name: &[u8]) -> nix::Result<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    openat(parent, name, flags, Mode::empty())
+}
+
+fn is_regular(stat: &FileStat) -> bool {
+    SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG
+}
+
+fn kept(mode: u32) -> Mode {
+    Mode::from_bits_truncate(mode & MODE_KEPT)
+}
+
+fn timestamp(mtime: u64) -> TimeSpec {
+    TimeSpec::new(mtime.min(MTIME_MAX) as i64, 0)
+}
+
+/// The folder was empty and is ours alone, so whatever is in the way came out
+/// of the archive.
+fn taken(err: Errno) -> Fault {
+    match err {
+        Errno::EEXIST | Errno::ENOTDIR | Errno::ELOOP | Errno::EMLINK => Refusal::Taken.into(),
+        other => Fault::Local(other.into()),
+    }
+}
+
+fn not_there(err: Errno) -> Fault {
+    match err {
+        Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP => Refusal::HardLink.into(),
+        other => Fault::Local(other.into()),
+    }
+}

@@ -1,0 +1,223 @@
+//! An attempt to run, and its log read back and checked.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    future::Future,
+    os::fd::IntoRawFd as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use baton_proto::{
+    spool::{HEADER_LEN, Header, Kind, decode_end},
+    v1::LogEnd,
+};
+use baton_runner::executor::{
+    AttemptDir, Execution, Executor as _, Exit, Launch, Progress, local::LocalExecutor,
+};
+use nix::{
+    fcntl::{FcntlArg, FdFlag, fcntl},
+    time::{ClockId, clock_gettime},
+};
+use tempfile::TempDir;
+use tokio::time::timeout;
+
+/// Longer than anything here takes on the slowest machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) const FOREVER: Duration = Duration::from_secs(3600);
+
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Runtime::new().unwrap().block_on(future)
+}
+
+/// Gives this process what a runner has and no job may see.
+pub(crate) fn burden_this_process() {
+    // SAFETY: no other thread runs yet.
+    unsafe {
+        std::env::set_var("BATON_TEST_SECRET", crate::SECRET);
+    }
+    let leaked = std::fs::File::open("/etc/passwd").unwrap();
+    fcntl(&leaked, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
+    let _open_until_the_end = leaked.into_raw_fd();
+}
+
+pub(crate) fn executor() -> LocalExecutor {
+    let program = std::env::current_exe().unwrap();
+    LocalExecutor::new(vec![program.into_os_string(), OsString::from("shim")])
+}
+
+/// The time by which leases are renewed.
+pub(crate) fn boottime() -> Duration {
+    clock_gettime(ClockId::CLOCK_BOOTTIME).unwrap().into()
+}
+
+pub(crate) fn launch(command: &[&str]) -> Launch {
+    Launch {
+        command: command.iter().map(ToString::to_string).collect(),
+        env: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
+        soft_timeout: FOREVER,
+        hard_timeout: FOREVER,
+        output_limit: 64 << 20,
+        lease_limit: None,
+        lease_renewed: Duration::ZERO,
+    }
+}
+
+pub(crate) fn sh(script: &str) -> Launch {
+    launch(&["sh", "-c", script])
+}
+
+/// An attempt's folder.
+pub(crate) struct Attempt {
+    root: TempDir,
+    pub(crate) dir: AttemptDir,
+}
+
+impl Attempt {
+    pub(crate) fn new() -> Self {
+        Self::below("attempt")
+    }
+
+    /// In a folder `name` of the temporary one.
+    pub(crate) fn below(name: &str) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let dir = AttemptDir::new(root.path().canonicalize().unwrap().join(name));
+        std::fs::create_dir_all(dir.work()).unwrap();
+        std::fs::create_dir_all(dir.tmp()).unwrap();
+        Self { root, dir }
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        self.root.path()
+    }
+
+    /// A file in the job's work folder.
+    pub(crate) fn in_work(&self, name: &str) -> PathBuf {
+        self.dir.work().join(name)
+    }
+
+    /// A pipe in the job's work folder, for a job to wait at: `read x < NAME`.
+    pub(crate) fn gate(&self, name: &str) {
+        nix::unistd::mkfifo(&self.in_work(name), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    }
+
+    /// Lets the job past the gate.
+    pub(crate) async fn open_gate(&self, name: &str) {
+        timeout(PATIENCE, tokio::fs::write(self.in_work(name), "go\n")).await.unwrap().unwrap();
+    }
+
+    /// Runs to the end under an executor of its own.
+    pub(crate) async fn run(&self, launch: &Launch) -> (Exit, Log) {
+        let executor = executor();
+        let mut execution = executor.start(&self.dir, launch).await.unwrap();
+        let exit = done(&mut execution).await;
+        let log = self.log();
+        assert_eq!(*execution.spool_length.borrow(), log.length);
+        (exit, log)
+    }
+
+    /// The complete log, checked against its own end.
+    pub(crate) fn log(&self) -> Log {
+        let log = self.log_so_far();
+        let end = log.end.as_ref().expect("the log has no end");
+        for (kind, length, hash) in [
+            (Kind::Stdout, end.stdout_length, &end.stdout_blake3),
+            (Kind::Stderr, end.stderr_length, &end.stderr_blake3),
+        ] {
+            let bytes = log.stream(kind);
+            assert_eq!(bytes.len() as u64, length);
+            assert_eq!(blake3::hash(&bytes).to_hex().as_str(), hash);
+        }
+        log
+    }
+
+    pub(crate) fn log_so_far(&self) -> Log {
+        let bytes = std::fs::read(self.dir.spool()).unwrap();
+        let mut log = Log { frames: Vec::new(), end: None, length: bytes.len() as u64 };
+        let mut rest = &bytes[..];
+        while let Some((header, after)) = rest.split_first_chunk::<HEADER_LEN>() {
+            assert!(log.end.is_none(), "something follows the end");
+            let header = Header::decode(header).unwrap();
+            let (payload, after) = after.split_at(header.len as usize);
+            if header.kind == Kind::End {
+                log.end = Some(decode_end(payload).unwrap());
+            }
+            log.frames.push((header.kind, payload.to_vec()));
+            rest = after;
+        }
+        assert!(rest.is_empty(), "the last frame is torn");
+        log
+    }
+
+    /// Waits until the job has written `text` to stdout, and returns the
+    /// words written until then.
+    pub(crate) async fn output(&self, execution: &mut Execution, text: &str) -> Vec<String> {
+        let seen = async {
+            loop {
+                execution.spool_length.borrow_and_update();
+                if self.dir.spool().exists() {
+                    let stdout = self.log_so_far().text();
+                    if stdout.contains(text) {
+                        return stdout.split_whitespace().map(str::to_owned).collect();
+                    }
+                }
+                execution.spool_length.changed().await.unwrap();
+            }
+        };
+        timeout(PATIENCE, seen).await.expect("the job never wrote it")
+    }
+}
+
+/// A log read back.
+pub(crate) struct Log {
+    pub(crate) frames: Vec<(Kind, Vec<u8>)>,
+    pub(crate) end: Option<LogEnd>,
+    pub(crate) length: u64,
+}
+
+impl Log {
+    pub(crate) fn stream(&self, kind: Kind) -> Vec<u8> {
+        let of_kind = self.frames.iter().filter(|frame| frame.0 == kind);
+        of_kind.flat_map(|frame| frame.1.clone()).collect()
+    }
+
+    /// Standard output as text.
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.stream(Kind::Stdout)).unwrap()
+    }
+
+    pub(crate) fn notes(&self) -> Vec<String> {
+        let notes = self.frames.iter().filter(|frame| frame.0 == Kind::Note);
+        notes.map(|frame| String::from_utf8(frame.1.clone()).unwrap()).collect()
+    }
+}
+
+/// Waits for the end of whatever kind.
+pub(crate) async fn ended(execution: &mut Execution) -> Progress {
+    let end = execution.progress.wait_for(|progress| *progress != Progress::Running);
+    timeout(PATIENCE, end).await.expect("the job did not end").unwrap().clone()
+}
+
+/// Waits for a recorded end.
+pub(crate) async fn done(execution: &mut Execution) -> Exit {
+    match ended(execution).await {
+        Progress::Done(exit) => {
+            assert!(exit.tree_gone);
+            exit
+        }
+        other => panic!("not a recorded end: {other:?}"),
+    }
+}
+
+/// Panics when a process with that number is there, dead or alive.
+pub(crate) fn assert_gone(pid: &str) {
+    assert!(pid.parse::<u32>().is_ok(), "{pid} is no process number");
+    assert!(!Path::new("/proc").join(pid).exists(), "process {pid} is still there");
+}
+
+pub(crate) fn assert_alive(pid: &str) {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    assert!(!stat.contains(") Z "), "process {pid} is a zombie");
+}

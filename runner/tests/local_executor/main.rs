@@ -1,0 +1,78 @@
+//! What the local executor promises, tried with a real shim: this program is
+//! its own shim, and its own runner where one has to be killed.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "all of this is tests")]
+#![allow(clippy::disallowed_methods, reason = "tests start programs to look at processes with")]
+
+mod fixture;
+mod output;
+mod process;
+mod recovery;
+mod stopping;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+/// Set in the environment of the runner, which is this program.
+const SECRET: &str = "runner-secret-4711";
+
+macro_rules! trials {
+    ($($module:ident: $($name:ident),+;)+) => {
+        vec![$($(Trial::test(concat!(stringify!($module), "::", stringify!($name)), || {
+            fixture::block_on($module::$name());
+            Ok(())
+        })),+),+]
+    };
+}
+
+fn main() -> ExitCode {
+    if let Some(code) = baton_runner::shim::main_if_asked(std::env::args_os()) {
+        return code;
+    }
+    let arguments: Vec<String> = std::env::args().collect();
+    if let [_, role, dir] = &arguments[..]
+        && role == "runner"
+    {
+        return fixture::block_on(recovery::run_as_runner(dir));
+    }
+    fixture::burden_this_process();
+    let trials = trials! {
+        process:
+            exit_codes_and_signals_are_recorded,
+            a_command_that_is_not_there_exits_127,
+            a_command_that_cannot_be_executed_exits_126,
+            the_environment_is_exactly_the_given_one,
+            a_job_inherits_no_file_and_no_signal_setting,
+            a_job_starts_in_its_work_folder_and_leads_its_own_session,
+            a_path_longer_than_a_socket_address_works,
+            an_attempt_starts_only_once;
+        output:
+            both_streams_arrive_byte_for_byte,
+            output_keeps_its_order,
+            output_follows_what_the_spool_holds_already,
+            output_is_seen_while_the_job_runs,
+            output_beyond_the_limit_is_dropped_and_counted,
+            output_of_exactly_the_limit_is_whole;
+        stopping:
+            the_soft_timeout_asks_the_tree_to_end,
+            the_hard_timeout_kills_what_ignores_the_soft_one,
+            cancelling_ends_a_daemon_that_left_the_session_and_ignores_sigterm,
+            a_hundred_processes_left_behind_are_killed,
+            processes_that_keep_replacing_themselves_cannot_escape,
+            a_background_process_that_holds_the_pipes_does_not_delay_the_end,
+            a_lease_that_is_not_renewed_kills_the_job,
+            a_renewed_lease_lets_the_job_finish;
+        recovery:
+            a_dropped_runner_leaves_the_job_running_and_finds_it_again,
+            a_killed_runner_costs_no_output,
+            a_found_job_can_be_stopped,
+            a_stopped_shim_is_neither_over_nor_never_started,
+            what_was_never_started_never_starts,
+            an_ended_job_is_found_with_its_exit,
+            a_killed_shim_takes_its_tree_with_it,
+            a_shim_that_dies_under_the_runner_shows_at_once,
+            nothing_is_left_after_a_restart_of_the_host;
+    };
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}

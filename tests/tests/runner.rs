@@ -1,0 +1,154 @@
+//! What runners survive, and what becomes of jobs whose runner does not.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::disallowed_methods, reason = "tests start tasks and read the clock to give up")]
+
+use baton_tests::{
+    fleet::{Fleet, code, text},
+    wait,
+};
+use nix::{errno::Errno, sys::signal, unistd::Pid};
+
+/// Submits a job and gives its id.
+async fn submit(fleet: &Fleet, options: &[&str], script: &str) -> String {
+    let mut args = vec!["submit"];
+    args.extend(options);
+    args.extend(["--", "sh", "-c", script]);
+    let output = fleet.baton(&args).await;
+    assert_eq!(code(&output), Some(0), "{}", text(&output.stderr));
+    text(&output.stdout).trim().to_owned()
+}
+
+async fn state(fleet: &Fleet, job: &str) -> String {
+    fleet.show(job).await["state"].as_str().unwrap().to_owned()
+}
+
+async fn until_state(fleet: &Fleet, job: &str, wanted: &str) {
+    wait::until(&format!("{job} to be {wanted}"), async || {
+        (state(fleet, job).await == wanted).then_some(())
+    })
+    .await;
+}
+
+async fn read_when_there(path: &std::path::Path) -> String {
+    wait::until(&path.display().to_string(), async || {
+        std::fs::read_to_string(path).ok().filter(|text| text.ends_with('\n'))
+    })
+    .await
+}
+
+fn is_alive(pid: i32) -> bool {
+    signal::kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_does_not_notice_that_its_runner_is_killed_and_started_again() {
+    let mut fleet = Fleet::with_runner(2).await;
+    let folder = fleet.folder().to_owned();
+    let script = format!(
+        "echo $$ > {0}/pid; i=0; while [ ! -e {0}/gate ]; do i=$((i+1)); echo line $i; \
+         sleep 0.005; done; echo $i > {0}/count",
+        folder.display()
+    );
+    let job = submit(&fleet, &[], &script).await;
+    let pid: i32 = read_when_there(&folder.join("pid")).await.trim().parse().unwrap();
+    until_state(&fleet, &job, "running").await;
+    fleet.kill_runner("one");
+    assert!(is_alive(pid), "the job goes on without its runner");
+    fleet.start_runner("one");
+    std::fs::write(folder.join("gate"), "").unwrap();
+    until_state(&fleet, &job, "succeeded").await;
+
+    let count: usize = read_when_there(&folder.join("count")).await.trim().parse().unwrap();
+    let output = fleet.baton(&["logs", &job]).await;
+    let wanted: String = (1..=count).map(|i| format!("line {i}\n")).collect();
+    assert_eq!(text(&output.stdout), wanted);
+    let record = fleet.show(&job).await;
+    assert_eq!(record["attempts"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cancel_brings_the_proof_that_the_whole_tree_is_gone() {
+    let fleet = Fleet::with_runner(2).await;
+    let pids = fleet.folder().join("pids");
+    // A child that ignores SIGTERM, and a daemon that has left its session.
+    let script = format!(
+        "trap '' TERM; setsid sh -c 'trap \"\" TERM; (while :; do sleep 1; done) & echo $! >> {0}; \
+         echo done >> {0}' & sh -c 'trap \"\" TERM; echo $$ >> {0}; while :; do sleep 1; done' & \
+         while :; do sleep 1; done",
+        pids.display()
+    );
+    let job = submit(&fleet, &[], &script).await;
+    let pids = wait::until("the processes to run", async || {
+        let text = std::fs::read_to_string(&pids).ok()?;
+        let pids: Vec<i32> = text.lines().filter_map(|line| line.parse().ok()).collect();
+        (pids.len() == 2 && text.contains("done")).then_some(pids)
+    })
+    .await;
+    until_state(&fleet, &job, "running").await;
+    let cancel = fleet.baton(&["jobs", "cancel", &job]).await;
+    assert_eq!(code(&cancel), Some(0), "{}", text(&cancel.stderr));
+    until_state(&fleet, &job, "cancelled").await;
+    assert!(pids.iter().all(|pid| !is_alive(*pid)), "{pids:?} must be gone");
+    let record = fleet.show(&job).await;
+    assert_eq!(
+        record["tree_gone"].as_bool().or(record["outcome"]["tree_gone"].as_bool()),
+        Some(true)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_runner_is_handled_as_each_job_asked() {
+    let mut fleet = Fleet::start(&[
+        "--lease-ttl",
+        "3s",
+        "--heartbeat-interval",
+        "500ms",
+        "--unreachable-after",
+        "1s",
+    ])
+    .await;
+    fleet.add_runner("one", &["--slots", "4"]).await;
+    let folder = fleet.folder().to_owned();
+    let script = |name: &str| {
+        format!(
+            "echo $$ >> {0}/{name}; while [ ! -e {0}/gate ]; do sleep 0.05; done",
+            folder.display()
+        )
+    };
+    let requeued = submit(&fleet, &["--on-lost", "requeue"], &script("requeued")).await;
+    let failed = submit(&fleet, &["--on-lost", "fail"], &script("failed")).await;
+    let waiting = submit(&fleet, &["--on-lost", "wait"], &script("waiting")).await;
+    let once = submit(&fleet, &["--attempts", "1"], &script("once")).await;
+    for job in [&requeued, &failed, &waiting, &once] {
+        until_state(&fleet, job, "running").await;
+    }
+    let first: i32 = read_when_there(&folder.join("requeued")).await.trim().parse().unwrap();
+    fleet.kill_runner("one");
+
+    until_state(&fleet, &failed, "lost").await;
+    until_state(&fleet, &once, "lost").await;
+    until_state(&fleet, &requeued, "queued").await;
+    assert!(!is_alive(first), "stopped before its lease was given away");
+    assert_eq!(state(&fleet, &waiting).await, "running");
+    let letters = fleet.baton(&["jobs", "list", "--dead-letters", "-o", "json"]).await;
+    let letters = text(&letters.stdout);
+    assert!(letters.contains(&once) && !letters.contains(&failed), "{letters}");
+    let why = fleet.baton(&["jobs", "why", &requeued]).await;
+    assert!(text(&why.stdout).contains("one"), "names the runner: {}", text(&why.stdout));
+
+    fleet.add_runner("two", &["--slots", "4"]).await;
+    until_state(&fleet, &requeued, "running").await;
+    fleet.start_runner("one");
+    std::fs::write(folder.join("gate"), "").unwrap();
+    until_state(&fleet, &requeued, "succeeded").await;
+    until_state(&fleet, &waiting, "succeeded").await;
+    let starts = std::fs::read_to_string(folder.join("waiting")).unwrap();
+    assert_eq!(starts.lines().count(), 1, "the job that waits is never started twice");
+
+    let replay = fleet.baton(&["jobs", "retry", &once]).await;
+    assert_eq!(code(&replay), Some(0), "{}", text(&replay.stderr));
+    let again = text(&replay.stdout).trim().to_owned();
+    until_state(&fleet, &again, "succeeded").await;
+    assert_eq!(fleet.show(&again).await["retry_of"], once.as_str());
+}
