@@ -126,6 +126,8 @@ impl Writer {
                 if self.health.send_replace(None).is_some() {
                     tracing::info!("the history can be written again");
                 }
+                // After the health: whoever waited for this position finds both.
+                self.announce(self.pending.through);
             }
             Err(error) => {
                 tracing::error!(%error, retry_in = ?self.backoff, "cannot write the history");
@@ -143,9 +145,12 @@ impl Writer {
         if self.pending.through > *self.position.borrow() {
             insert::batch(connection, &self.pending).await?;
             self.pending.events = Vec::new();
-            self.position.send_replace(self.pending.through);
         }
         Ok(())
+    }
+
+    fn announce(&self, position: Index) {
+        self.position.send_if_modified(|known| std::mem::replace(known, position) != position);
     }
 
     /// Connects again after an error. Whether the write that failed is in the
@@ -154,7 +159,7 @@ impl Writer {
         if self.connection.is_none() {
             let (connection, position) = self.database.prepare().await?;
             self.pending.events.retain(|event: &Event| event.index > position);
-            self.position.send_if_modified(|known| std::mem::replace(known, position) != position);
+            self.announce(position);
             self.connection = Some(connection);
         }
         Ok(())
