@@ -15,7 +15,8 @@ pub enum ClientError {
     /// the call took effect is not known.
     #[error("{0}")]
     Unreachable(String),
-    /// The coordinator answered and refused, with a reason and what to do.
+    /// The coordinator answered and refused, or what it sent is not what was
+    /// recorded; with a reason and what to do.
     #[error(transparent)]
     Refused(#[from] ApiError),
     /// The address or the token cannot be used.

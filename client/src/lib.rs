@@ -8,6 +8,7 @@ mod connection;
 mod endpoint;
 mod error;
 mod logs;
+mod received;
 mod retry;
 pub mod source;
 mod upload;

@@ -11,6 +11,7 @@ use tonic::Streaming;
 
 use crate::{
     ClientError, Connection, Patience, WatchEvent,
+    received::Received,
     retry::Outage,
     watch::{is_final, watch},
 };
@@ -68,10 +69,11 @@ pub enum LogEvent {
 /// Reads output as `options` say. Dropping a half-polled `next()` loses nothing.
 ///
 /// With [`LogUntil::JobEnd`] it also waits for the first attempt of a queued job.
+/// What came is compared with the record before an attempt's end is told.
 ///
 /// # Errors
 /// The stream's last item, when the coordinator refuses or stays away for
-/// longer than `patience`.
+/// longer than `patience`, or when the output is not what was recorded.
 pub fn read_log(
     connection: Connection,
     options: LogOptions,
@@ -87,6 +89,8 @@ pub fn read_log(
         attempt: options.attempt,
         announced: false,
         start: Start::Offset(options.offset),
+        left_out: options.offset,
+        received: Received::default(),
         options,
         outage: Outage::new(patience),
         phase,
@@ -129,6 +133,9 @@ struct Follower {
     announced: bool,
     /// Where the next stream of this attempt starts.
     start: Start,
+    /// How many of this attempt's bytes were not asked for.
+    left_out: u64,
+    received: Received,
     outage: Outage,
     phase: Phase,
     /// The failure to wait for before the next try.
@@ -225,9 +232,14 @@ impl Follower {
             }
             Item::Piece(piece) => {
                 self.start = Start::Position(piece.next);
+                self.received.add(&piece);
                 Ok(Some(LogEvent::Piece(piece)))
             }
-            Item::End(end) => Ok(Some(self.attempt_over(Some(end)))),
+            Item::End(end) => {
+                let (attempt, chosen) = (self.attempt, self.options.stream);
+                self.received.check(attempt, chosen, self.left_out, &end)?;
+                Ok(Some(self.attempt_over(Some(end))))
+            }
         }
     }
 
@@ -262,6 +274,8 @@ impl Follower {
             ),
         };
         self.start = Start::Offset(0);
+        self.left_out = 0;
+        self.received = Received::default();
         LogEvent::End { attempt, end }
     }
 }

@@ -49,10 +49,16 @@ struct Facts {
     watches: usize,
     /// Every call fails.
     away: bool,
+    /// The record of the second attempt has other bytes.
+    damaged: bool,
 }
 
 #[derive(Clone, Default)]
 struct Fragile(Arc<Mutex<Facts>>);
+
+fn numbers(attempt: u32) -> String {
+    (0..PIECES).map(|number| format!("{attempt}:{number} ")).collect()
+}
 
 fn broken() -> Status {
     Status::unavailable("broken on purpose")
@@ -86,6 +92,7 @@ impl Fragile {
         let mut items = vec![item(Item::Start(start))];
         for number in from..PIECES {
             items.push(item(Item::Piece(v1::LogPiece {
+                stream: v1::LogStream::Stdout.into(),
                 data: Bytes::from(format!("{attempt}:{number} ")),
                 next: number + 1,
                 ..Default::default()
@@ -99,7 +106,16 @@ impl Fragile {
             facts.first_lost = true;
         } else {
             facts.ended = true;
-            items.push(item(Item::End(v1::LogEnd { stdout_length: 7, ..Default::default() })));
+            let mut whole = numbers(attempt);
+            if facts.damaged {
+                whole.replace_range(..1, "9");
+            }
+            items.push(item(Item::End(v1::LogEnd {
+                stdout_length: whole.len() as u64,
+                stdout_blake3: blake3::hash(whole.as_bytes()).to_string(),
+                stderr_blake3: blake3::hash(b"").to_string(),
+                ..Default::default()
+            })));
         }
         items
     }
@@ -261,10 +277,23 @@ async fn output_comes_once_and_in_order_over_broken_streams_and_attempts() {
             LogEvent::Reconnected => {}
         }
     }
-    let numbers = |attempt| (0..PIECES).map(move |number| format!("{attempt}:{number} "));
-    assert_eq!(text, numbers(1).chain(numbers(2)).collect::<String>());
-    assert_eq!(told, ["attempt 1", "end 1 0", "attempt 2", "end 2 7"]);
+    assert_eq!(text, numbers(1) + &numbers(2));
+    assert_eq!(told, ["attempt 1", "end 1 0", "attempt 2", "end 2 40"]);
     assert!(breaks >= 6, "the streams broke {breaks} times only");
+}
+
+#[tokio::test]
+async fn output_that_is_not_what_was_recorded_ends_with_an_error_instead_of_its_end() {
+    let fixture = fixture().await;
+    fixture.server.0.lock().unwrap().damaged = true;
+    let events = read_log(fixture.connection.clone(), whole_job(), PATIENCE);
+    let mut events: Vec<_> = events.collect().await;
+    let error = events.pop().unwrap().unwrap_err();
+    assert_eq!(error.refusal().unwrap().reason, Reason::ChecksumMismatch);
+    let ends = |event: &_| matches!(event, Ok(LogEvent::End { attempt: 2, .. }));
+    assert!(!events.iter().any(ends), "{events:?}");
+    let came = |event: &_| matches!(event, Ok(LogEvent::Piece(_)));
+    assert_eq!(events.into_iter().filter(came).count() as u64, 2 * PIECES);
 }
 
 #[tokio::test]
