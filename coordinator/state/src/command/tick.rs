@@ -24,7 +24,8 @@ pub(super) fn apply(ctx: &mut Applying<'_>, command: &Tick) -> Result<Reply, Ref
             continue;
         };
         let limit = job.spec.queue_timeout.unwrap_or_default();
-        let message = format!("no runner took it within its queue timeout of {limit} ms");
+        let limit = in_words(limit);
+        let message = format!("no runner took it within its queue timeout of {limit}");
         let mut outcome = Outcome::without_process(Final::Error, "QUEUE_TIMEOUT", message);
         outcome.tree_gone = true;
         end(ctx, job, outcome, false);
@@ -38,4 +39,32 @@ pub(super) fn apply(ctx: &mut Applying<'_>, command: &Tick) -> Result<Reply, Ref
         ctx.emit(EventKind::JobReady { job: id });
     }
     Ok(Reply::Done)
+}
+
+/// So many milliseconds in the largest unit that leaves no rest.
+fn in_words(millis: u64) -> String {
+    const UNITS: [(u64, &str); 4] = [(3_600_000, "h"), (60_000, "min"), (1000, "s"), (1, "ms")];
+    let whole = UNITS.iter().find(|(unit, _)| millis > 0 && millis.is_multiple_of(*unit));
+    let (unit, name) = whole.unwrap_or(&(1, "ms"));
+    format!("{} {name}", millis / unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::in_words;
+
+    #[test]
+    fn a_time_is_told_in_the_unit_that_fits() {
+        let table = [
+            (0, "0 ms"),
+            (250, "250 ms"),
+            (2000, "2 s"),
+            (1500, "1500 ms"),
+            (5_400_000, "90 min"),
+            (7_200_000, "2 h"),
+        ];
+        for (millis, words) in table {
+            assert_eq!(in_words(millis), words);
+        }
+    }
 }
