@@ -1,10 +1,12 @@
 //! The options of `run` and `submit` that say what the job is, and the
-//! specification they become. What the values may be is the coordinator's to judge.
+//! specification they become. What the values may be is the coordinator's to judge;
+//! its own check is asked here too, so that a mistake is told without a cluster.
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use baton_client::source::{SourceArg, parse as parse_source};
-use baton_proto::{time::duration_to_proto, v1};
+use baton_coordinator::check_spec;
+use baton_proto::{error::ApiError, time::duration_to_proto, v1};
 use clap::{Args, ValueEnum};
 
 use crate::{
@@ -66,16 +68,16 @@ pub(crate) struct JobOptions {
     queue_timeout: Option<Duration>,
     /// How many times the job may be given to a runner; a command that ran and failed is
     /// not started again [default: 3]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     attempts: Option<u32>,
     /// What to do when the job's runner is lost
     #[arg(long, value_enum, value_name = "POLICY", default_value = "requeue")]
     on_lost: OnLost,
     /// Output kept per attempt, such as 10MiB [default: 64MiB]
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES", value_parser = output_limit)]
     output_limit: Option<Size>,
     /// The same key never makes a second job [default: random]
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", value_parser = idempotency_key)]
     pub(crate) idempotency_key: Option<String>,
 }
 
@@ -89,7 +91,8 @@ impl JobOptions {
     /// takes its value from.
     ///
     /// # Errors
-    /// [`UsageError`] when such a variable is missing.
+    /// [`UsageError`] when such a variable is missing, or when no coordinator would
+    /// take the specification; with the option.
     pub(crate) fn spec(&self, environment: &Environment) -> anyhow::Result<v1::JobSpec> {
         let (soft_timeout, timeout) = timeouts(self.soft_timeout, self.timeout);
         let on_lost = match self.on_lost {
@@ -97,7 +100,7 @@ impl JobOptions {
             OnLost::Fail => v1::OnLost::Fail,
             OnLost::Wait => v1::OnLost::Wait,
         };
-        Ok(v1::JobSpec {
+        let spec = v1::JobSpec {
             command: self.command.clone(),
             name: self.name.clone().unwrap_or_default(),
             project: self.project.clone().unwrap_or_default(),
@@ -111,7 +114,38 @@ impl JobOptions {
             on_lost: on_lost.into(),
             source: None,
             output_limit: self.output_limit.map_or(0, |limit| limit.0),
-        })
+        };
+        check_spec(spec.clone()).map_err(|error| wrong_option(&error))?;
+        Ok(spec)
+    }
+}
+
+/// The refusal of a field as that of the option it comes from.
+fn wrong_option(error: &ApiError) -> UsageError {
+    let (field, problem) = error.message.split_once(": ").unwrap_or(("", &error.message));
+    let option = match field.trim_start_matches("spec.") {
+        "" => String::new(),
+        "command" => "COMMAND: ".to_owned(),
+        "labels" => "--label: ".to_owned(),
+        field => format!("--{}: ", field.replace('_', "-")),
+    };
+    UsageError(format!("{option}{problem}"))
+}
+
+/// For the API no key and an empty one are the same, but an empty one is never meant.
+pub(crate) fn idempotency_key(text: &str) -> Result<String, String> {
+    if (1..=128).contains(&text.len()) && !text.chars().any(char::is_control) {
+        Ok(text.to_owned())
+    } else {
+        Err("must be 1 to 128 bytes without control characters".to_owned())
+    }
+}
+
+/// For the API no limit and zero are the same.
+fn output_limit(text: &str) -> Result<Size, String> {
+    match text.parse()? {
+        Size(0) => Err("must be at least 1 byte".to_owned()),
+        limit => Ok(limit),
     }
 }
 
@@ -122,7 +156,9 @@ fn timeouts(
 ) -> (Option<Duration>, Option<Duration>) {
     match (soft, hard) {
         (None, Some(hard)) => (Some(hard - GRACE.min(hard / 10)), Some(hard)),
-        (Some(soft), None) if soft > DEFAULT_SOFT_TIMEOUT => (Some(soft), Some(soft + GRACE)),
+        (Some(soft), None) if soft > DEFAULT_SOFT_TIMEOUT => {
+            (Some(soft), Some(soft.saturating_add(GRACE)))
+        }
         both => both,
     }
 }
@@ -205,6 +241,36 @@ mod tests {
         let line = Line::try_parse_from(["baton", "--env", "MISSING", "--", "true"]).unwrap();
         let error = line.options.spec(&Environment::default()).unwrap_err();
         assert!(error.downcast_ref::<UsageError>().is_some());
+    }
+
+    #[test]
+    fn what_no_coordinator_takes_is_wrong_usage_and_names_its_option() {
+        let table = [
+            ("--timeout 1s --soft-timeout 2s", "--soft-timeout: "),
+            ("--soft-timeout 584542046000y", "--timeout: "),
+            ("--timeout 0s", "--timeout: "),
+            ("--queue-timeout 0s", "--queue-timeout: "),
+            ("--priority 1000", "--priority: "),
+            ("--attempts 101", "--attempts: "),
+            ("--output-limit 17GiB", "--output-limit: "),
+            ("--label a,b", "--label: "),
+            ("--env BATON_X=1", "--env: "),
+            ("--project A", "--project: "),
+        ];
+        for (options, named) in table {
+            let line = format!("baton {options} -- true");
+            let line = Line::try_parse_from(line.split(' ')).unwrap();
+            let error = line.options.spec(&Environment::default()).unwrap_err();
+            assert!(error.downcast_ref::<UsageError>().is_some(), "{options}");
+            assert!(error.to_string().starts_with(named), "{options}: {error}");
+        }
+    }
+
+    #[test]
+    fn nothing_stands_for_the_default_by_mistake() {
+        for wrong in ["--attempts=0", "--output-limit=0", "--idempotency-key="] {
+            assert!(Line::try_parse_from(["baton", wrong, "--", "true"]).is_err(), "{wrong}");
+        }
     }
 
     #[test]

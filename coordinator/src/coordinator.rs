@@ -80,8 +80,9 @@ impl Config {
 pub enum Error {
     /// The address is open to other hosts and there is no TLS.
     #[error(
-        "{0} is open to other hosts and the connection is not encrypted; \
-         listen on 127.0.0.1, or allow it with allow-insecure-listen"
+        "{0} is open to other hosts and nothing is encrypted: whoever can read the network would \
+         read token, code and output; listen on 127.0.0.1, or accept that with \
+         --allow-insecure-listen (`allow_insecure_listen = true` in the config file)"
     )]
     InsecureListen(SocketAddr),
     /// Leases would end before a runner can renew them.

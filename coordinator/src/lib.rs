@@ -17,6 +17,7 @@ mod uploads;
 mod watchers;
 
 pub use self::{
+    convert::check_spec,
     coordinator::{Config, Coordinator, Error},
     dispatch::Timing,
     retention::Retention,

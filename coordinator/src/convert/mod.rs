@@ -4,6 +4,7 @@
 mod job;
 mod spec;
 
+pub use self::spec::check_spec;
 pub(crate) use self::{
     job::{
         job_to_proto, log_end_from_proto, outcome_from_proto, runner_to_proto, state_from_proto,

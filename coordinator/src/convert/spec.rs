@@ -54,6 +54,15 @@ pub(crate) fn spec_from_proto(spec: v1::JobSpec) -> Result<JobSpec, ApiError> {
     })
 }
 
+/// Whether a coordinator would take `spec`, for those who want to know before
+/// they ask one.
+///
+/// # Errors
+/// The refusal; its message begins with the field and a colon.
+pub fn check_spec(spec: v1::JobSpec) -> Result<(), ApiError> {
+    spec_from_proto(spec).map(drop)
+}
+
 /// A specification as the API shows it.
 pub(crate) fn spec_to_proto(spec: &JobSpec) -> v1::JobSpec {
     let duration = |millis| baton_proto::time::duration_to_proto(Duration::from_millis(millis));
@@ -142,7 +151,7 @@ fn timeouts(spec: &v1::JobSpec) -> Result<(Duration, Duration), ApiError> {
         (None, None) => (SOFT_TIMEOUT, TIMEOUT),
     };
     if soft > hard {
-        return Err(invalid("spec.soft_timeout", "must not be longer than spec.timeout"));
+        return Err(invalid("spec.soft_timeout", "must not be longer than the timeout"));
     }
     Ok((soft, hard))
 }

@@ -7,6 +7,7 @@ use clap::Args;
 use super::Context;
 use crate::{
     connect::ClientArgs,
+    job_options::idempotency_key,
     output::{self, Format, views::SubmittedView},
     random,
 };
@@ -19,7 +20,7 @@ pub(super) struct RetryArgs {
     #[arg(value_name = "JOB")]
     job: String,
     /// The same key never makes a second job [default: random]
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", value_parser = idempotency_key)]
     idempotency_key: Option<String>,
     #[command(flatten)]
     client: ClientArgs,
@@ -27,11 +28,11 @@ pub(super) struct RetryArgs {
 
 pub(super) async fn run(args: RetryArgs, context: &Context) -> anyhow::Result<()> {
     let (cluster, connection) = context.connect(&args.client).await?;
-    let idempotency_key = match args.idempotency_key {
+    let key = match args.idempotency_key {
         Some(key) => key,
         None => random::idempotency_key()?,
     };
-    let request = RetryJobRequest { idempotency_key, job_id: args.job };
+    let request = RetryJobRequest { idempotency_key: key, job_id: args.job };
     let call = || async {
         let answer = connection.jobs().retry(request.clone()).await?.into_inner();
         answer.job.ok_or_else(|| ClientError::missing("job"))
