@@ -9,7 +9,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use crate::{
-    environment::Environment, exit::UsageError, messages::Messages, quantities::duration, toml_file,
+    environment::Environment, messages::Messages, quantities::duration, token::TokenArgs, toml_file,
 };
 
 const DEFAULT_ADDRESS: &str = "127.0.0.1:7700";
@@ -21,10 +21,9 @@ pub(crate) struct ClientArgs {
     /// Address of a coordinator, host:port [default: 127.0.0.1:7700]
     #[arg(long, env = "BATON_ADDR", value_name = "HOST:PORT")]
     addr: Option<String>,
-    /// Token to show; prefer the variable, since others can see a command line
-    #[arg(long, env = "BATON_TOKEN", hide_env_values = true, value_name = "TOKEN")]
-    token: Option<String>,
-    /// File with `addr` and `token` [default: ~/.config/baton/config.toml]
+    #[command(flatten)]
+    token: TokenArgs,
+    /// File with `addr`, and `token` or `token_file` [default: ~/.config/baton/config.toml]
     #[arg(long, env = "BATON_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
     /// How long to try to reach the cluster
@@ -41,6 +40,7 @@ pub(crate) struct ClientArgs {
 struct ConfigFile {
     addr: Option<String>,
     token: Option<String>,
+    token_file: Option<PathBuf>,
 }
 
 /// A cluster and how patient to be with it.
@@ -58,7 +58,6 @@ impl ClientArgs {
     /// # Errors
     /// [`UsageError`] when the token is missing or something is malformed.
     pub(crate) fn resolve(&self, environment: &Environment) -> anyhow::Result<Cluster> {
-        let given = |value: &Option<String>| value.clone().filter(|value| !value.is_empty());
         let file = match &self.config {
             Some(path) if !path.as_os_str().is_empty() => toml_file::read(path)?,
             _ => match environment.config_file() {
@@ -66,14 +65,10 @@ impl ClientArgs {
                 None => ConfigFile::default(),
             },
         };
-        let address = given(&self.addr).or(file.addr).unwrap_or_else(|| DEFAULT_ADDRESS.to_owned());
-        let token = given(&self.token).or(file.token).ok_or_else(|| {
-            UsageError(
-                "no token; set BATON_TOKEN, or write `token` into ~/.config/baton/config.toml \
-                 (`baton dev` makes one and says where it is)"
-                    .to_owned(),
-            )
-        })?;
+        let given = self.addr.clone().filter(|addr| !addr.is_empty());
+        let address = given.or(file.addr).unwrap_or_else(|| DEFAULT_ADDRESS.to_owned());
+        let configured = TokenArgs { token: file.token, token_file: file.token_file };
+        let token = self.token.resolve(environment, configured)?;
         let endpoint = Endpoint::new(&address, &token).map_err(ClientError::from)?;
         Ok(Cluster {
             endpoint,
@@ -149,7 +144,7 @@ mod tests {
     fn args(addr: Option<&str>, token: Option<&str>, config: Option<PathBuf>) -> ClientArgs {
         ClientArgs {
             addr: addr.map(str::to_owned),
-            token: token.map(str::to_owned),
+            token: TokenArgs { token: token.map(str::to_owned), token_file: None },
             config,
             connect_timeout: Duration::from_secs(1),
             reconnect_timeout: Duration::from_secs(1),

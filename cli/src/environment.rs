@@ -7,6 +7,8 @@ use std::{
     path::PathBuf,
 };
 
+use crate::exit::UsageError;
+
 /// The variables of one process.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Environment(HashMap<OsString, OsString>);
@@ -28,6 +30,18 @@ impl Environment {
     pub(crate) fn get(&self, name: &str) -> Option<&OsStr> {
         let value = self.0.get(OsStr::new(name))?;
         (!value.is_empty()).then_some(value)
+    }
+
+    /// The value of `name` as text; none also when it is empty.
+    ///
+    /// # Errors
+    /// [`UsageError`] when it is not UTF-8.
+    pub(crate) fn text(&self, name: &str) -> Result<Option<String>, UsageError> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        match value.to_str() {
+            Some(text) => Ok(Some(text.to_owned())),
+            None => Err(UsageError(format!("{name} is not UTF-8"))),
+        }
     }
 
     /// The value of `name`, also an empty one.

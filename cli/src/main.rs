@@ -22,7 +22,9 @@ mod printer;
 mod quantities;
 mod random;
 mod server_log;
+mod settings;
 mod submission;
+mod token;
 mod toml_file;
 mod waiting;
 

@@ -2,18 +2,16 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use anyhow::Context as _;
 use baton_coordinator::{Config, Coordinator};
 use clap::Args;
 use serde::Deserialize;
 
 use super::Context;
 use crate::{
-    exit::UsageError,
     interrupts::Interrupts,
     quantities::{Size, Span},
-    server_log::LogArgs,
-    toml_file,
+    settings::{ServingArgs, Settings, needed},
+    token::TokenArgs,
 };
 
 const EXAMPLE: &str = r#"Example:
@@ -38,35 +36,30 @@ const EXAMPLE: &str = r#"Example:
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLE)]
 pub(crate) struct CoordinatorArgs {
-    /// TOML file with these settings
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
     #[command(flatten)]
-    settings: Settings,
-    #[command(flatten)]
-    log: LogArgs,
+    serving: ServingArgs<CoordinatorSettings>,
 }
 
 /// What can be set, on the command line or in the file.
 #[derive(Args, Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Settings {
+struct CoordinatorSettings {
     /// Where to serve, ADDRESS:PORT
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
     /// Folder for everything it keeps
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// The token that callers must bring; prefer the file or the variable
-    #[arg(long, env = "BATON_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    /// What callers must bring.
+    #[arg(skip)]
     token: Option<String>,
-    /// File with the token
-    #[arg(long, value_name = "FILE")]
+    #[arg(skip)]
     token_file: Option<PathBuf>,
     /// Number of this node in the cluster [default: 1]
     #[arg(long, value_name = "N")]
     node_id: Option<u64>,
-    /// Serve other hosts although the connection is not encrypted
+    /// Serve other hosts although the connection is not encrypted: whoever can read the
+    /// network then reads token, code and output
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     allow_insecure_listen: Option<bool>,
     /// How often runners report [default: 5s]
@@ -96,12 +89,8 @@ struct Settings {
 }
 
 pub(super) async fn run(args: CoordinatorArgs, context: &Context) -> anyhow::Result<u8> {
-    args.log.start("info", &context.environment)?;
-    let file = match &args.config {
-        Some(path) => toml_file::read(path)?,
-        None => Settings::default(),
-    };
-    let config = args.settings.over(file).config()?;
+    let (settings, token) = args.serving.read(&context.environment)?;
+    let config = settings.config(token)?;
     let mut interrupts = Interrupts::catch()?;
     let mut coordinator = Coordinator::start(config).await?;
     let failure = tokio::select! {
@@ -112,16 +101,17 @@ pub(super) async fn run(args: CoordinatorArgs, context: &Context) -> anyhow::Res
     failure.map_or(Ok(0), |failure| Err(failure.into()))
 }
 
-impl Settings {
-    /// These settings, and `file`'s where there is none here.
+impl Settings for CoordinatorSettings {
+    fn token(&self) -> TokenArgs {
+        TokenArgs { token: self.token.clone(), token_file: self.token_file.clone() }
+    }
+
     fn over(self, file: Self) -> Self {
-        // A token given here must not lose against a file named there.
-        let has_token = self.token.is_some() || self.token_file.is_some();
         Self {
             listen: self.listen.or(file.listen),
             data: self.data.or(file.data),
-            token: self.token.or(file.token.filter(|_| !has_token)),
-            token_file: self.token_file.or(file.token_file.filter(|_| !has_token)),
+            token: file.token,
+            token_file: file.token_file,
             node_id: self.node_id.or(file.node_id),
             allow_insecure_listen: self.allow_insecure_listen.or(file.allow_insecure_listen),
             heartbeat_interval: self.heartbeat_interval.or(file.heartbeat_interval),
@@ -134,12 +124,12 @@ impl Settings {
             snapshot_every: self.snapshot_every.or(file.snapshot_every),
         }
     }
+}
 
-    fn config(self) -> anyhow::Result<Config> {
-        let missing = |what| UsageError(format!("no {what}; give --{what}, or set it in --config"));
-        let data = self.data.ok_or_else(|| missing("data"))?;
-        let listen = self.listen.ok_or_else(|| missing("listen"))?;
-        let token = token(self.token, self.token_file)?;
+impl CoordinatorSettings {
+    fn config(self, token: String) -> anyhow::Result<Config> {
+        let data = needed("data", self.data)?;
+        let listen = needed("listen", self.listen)?;
         let mut config = Config::new(data, listen, token);
         set(&mut config.node_id, self.node_id);
         set(&mut config.allow_insecure_listen, self.allow_insecure_listen);
@@ -161,29 +151,6 @@ fn set<T>(setting: &mut T, value: Option<T>) {
     }
 }
 
-/// The token itself, or out of its file.
-///
-/// # Errors
-/// [`UsageError`] when there is neither, or both.
-pub(super) fn token(token: Option<String>, file: Option<PathBuf>) -> anyhow::Result<String> {
-    match (token.filter(|token| !token.is_empty()), file) {
-        (Some(_), Some(_)) => {
-            let text = "both `token` (or BATON_TOKEN) and `token_file` are given; give one";
-            Err(UsageError(text.to_owned()).into())
-        }
-        (Some(token), None) => Ok(token),
-        (None, Some(path)) => {
-            let text = std::fs::read_to_string(&path)
-                .with_context(|| format!("cannot read {}", path.display()))?;
-            Ok(text.trim().to_owned())
-        }
-        (None, None) => {
-            let text = "no token; set BATON_TOKEN, or `token_file` in --config";
-            Err(UsageError(text.to_owned()).into())
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,34 +159,30 @@ mod tests {
     fn the_example_is_a_valid_file() {
         let (_, toml) = EXAMPLE.split_once("# coordinator.toml").unwrap();
         let (_, toml) = toml.split_once('\n').unwrap();
-        let settings: Settings = toml::from_str(toml).unwrap();
+        let settings: CoordinatorSettings = toml::from_str(toml).unwrap();
         assert_eq!(settings.retention_size, Some(Size(50 << 30)));
         assert_eq!(settings.snapshot_every, Some(20_000));
     }
 
     #[test]
     fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
-        let file: Settings = toml::from_str(
+        let file: CoordinatorSettings = toml::from_str(
             "listen = \"127.0.0.1:1\"\ndata = \"/d\"\ntoken = \"t\"\nlease_ttl = \"9s\"",
         )
         .unwrap();
-        let flags = Settings { listen: "127.0.0.1:2".parse().ok(), ..Settings::default() };
-        let config = flags.over(file).config().unwrap();
+        let flags = CoordinatorSettings {
+            listen: "127.0.0.1:2".parse().ok(),
+            ..CoordinatorSettings::default()
+        };
+        let config = flags.over(file).config("t".to_owned()).unwrap();
         assert_eq!(config.listen.port(), 2);
         assert_eq!(config.timing.lease_ttl.as_secs(), 9);
         assert_eq!(config.node_id, 1);
     }
 
     #[test]
-    fn a_token_and_a_file_with_a_token_contradict_each_other() {
-        let error = token(Some("t".to_owned()), Some("/f".into())).unwrap_err();
-        assert!(error.downcast_ref::<UsageError>().is_some());
-        assert!(error.to_string().contains("`token_file`"), "{error}");
-    }
-
-    #[test]
     fn what_is_missing_is_named() {
-        let error = Settings::default().config().err().unwrap();
+        let error = CoordinatorSettings::default().config("t".to_owned()).err().unwrap();
         assert!(error.to_string().contains("--data"), "{error}");
     }
 }

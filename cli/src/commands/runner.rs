@@ -7,15 +7,15 @@ use baton_runner::{Config, Runner};
 use clap::Args;
 use serde::Deserialize;
 
-use super::{Context, coordinator::token};
+use super::Context;
 use crate::{
     environment::Environment,
     exit::UsageError,
     interrupts::Interrupts,
     local::{base_env, host_name, shim_command},
     quantities::{Size, Span},
-    server_log::LogArgs,
-    toml_file,
+    settings::{ServingArgs, Settings, needed},
+    token::TokenArgs,
 };
 
 const EXAMPLE: &str = r#"Example:
@@ -41,30 +41,24 @@ const SLOTS: RangeInclusive<u32> = 1..=1000;
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLE)]
 pub(crate) struct RunnerArgs {
-    /// TOML file with these settings
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
     #[command(flatten)]
-    settings: Settings,
+    serving: ServingArgs<RunnerSettings>,
     /// Variable for every job, K=V; may be repeated
     #[arg(short = 'e', long = "env", value_name = "K=V", value_parser = parse_variable)]
     variables: Vec<(String, String)>,
-    #[command(flatten)]
-    log: LogArgs,
 }
 
 /// What can be set, on the command line or in the file.
 #[derive(Args, Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct Settings {
+struct RunnerSettings {
     /// Address of a coordinator, host:port
     #[arg(long, env = "BATON_ADDR", value_name = "HOST:PORT")]
     addr: Option<String>,
-    /// The token to show; prefer the file or the variable
-    #[arg(long, env = "BATON_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    /// What it shows.
+    #[arg(skip)]
     token: Option<String>,
-    /// File with the token
-    #[arg(long, value_name = "FILE")]
+    #[arg(skip)]
     token_file: Option<PathBuf>,
     /// Folder for everything it keeps
     #[arg(long, value_name = "DIR")]
@@ -89,29 +83,25 @@ struct Settings {
 }
 
 pub(super) async fn run(args: RunnerArgs, context: &Context) -> anyhow::Result<u8> {
-    args.log.start("info", &context.environment)?;
-    let file = match &args.config {
-        Some(path) => toml_file::read(path)?,
-        None => Settings::default(),
-    };
-    let mut settings = args.settings.over(file);
+    let (mut settings, token) = args.serving.read(&context.environment)?;
     settings.env.extend(args.variables);
     let mut interrupts = Interrupts::catch()?;
-    let runner = Runner::start(settings.config(&context.environment)?).await?;
+    let runner = Runner::start(settings.config(&token, &context.environment)?).await?;
     interrupts.next().await;
     runner.stop().await;
     Ok(0)
 }
 
-impl Settings {
-    /// These settings, and `file`'s where there is none here.
+impl Settings for RunnerSettings {
+    fn token(&self) -> TokenArgs {
+        TokenArgs { token: self.token.clone(), token_file: self.token_file.clone() }
+    }
+
     fn over(self, file: Self) -> Self {
-        // A token given here must not lose against a file named there.
-        let has_token = self.token.is_some() || self.token_file.is_some();
         Self {
             addr: self.addr.or(file.addr),
-            token: self.token.or(file.token.filter(|_| !has_token)),
-            token_file: self.token_file.or(file.token_file.filter(|_| !has_token)),
+            token: file.token,
+            token_file: file.token_file,
             data: self.data.or(file.data),
             name: self.name.or(file.name),
             labels: if self.labels.is_empty() { file.labels } else { self.labels },
@@ -121,13 +111,13 @@ impl Settings {
             env: file.env.into_iter().chain(self.env).collect(),
         }
     }
+}
 
-    fn config(self, environment: &Environment) -> anyhow::Result<Config> {
-        let missing = |what| UsageError(format!("no {what}; give --{what}, or set it in --config"));
-        let data = self.data.ok_or_else(|| missing("data"))?;
-        let addr = self.addr.ok_or_else(|| missing("addr"))?;
-        let token = token(self.token, self.token_file)?;
-        let endpoint = Endpoint::new(&addr, &token).map_err(ClientError::from)?;
+impl RunnerSettings {
+    fn config(self, token: &str, environment: &Environment) -> anyhow::Result<Config> {
+        let data = needed("data", self.data)?;
+        let addr = needed("addr", self.addr)?;
+        let endpoint = Endpoint::new(&addr, token).map_err(ClientError::from)?;
         let mut config = Config::new(data, endpoint, self.name.unwrap_or_else(host_name));
         check_labels(&self.labels)?;
         config.labels = self.labels.into_iter().collect();
@@ -176,19 +166,19 @@ mod tests {
         let (_, toml) = EXAMPLE.split_once("# runner.toml").unwrap();
         let (_, toml) = toml.split_once('\n').unwrap();
         let (toml, _) = toml.split_once("\n\n").unwrap();
-        let settings: Settings = toml::from_str(toml).unwrap();
+        let settings: RunnerSettings = toml::from_str(toml).unwrap();
         assert_eq!(settings.labels, ["os=linux", "gpu"]);
         assert_eq!(settings.slots, Some(4));
     }
 
     #[test]
     fn a_job_starts_from_path_and_what_the_operator_chose() {
-        let settings: Settings = toml::from_str(
+        let settings: RunnerSettings = toml::from_str(
             "addr = \"h:1\"\ndata = \"/d\"\ntoken = \"t\"\nname = \"n\"\nenv = { A = \"1\" }",
         )
         .unwrap();
         let environment = Environment::of([("PATH", "/bin"), ("SECRET", "x")]);
-        let config = settings.config(&environment).unwrap();
+        let config = settings.config("t", &environment).unwrap();
         let names: Vec<_> = config.base_env.keys().map(String::as_str).collect();
         assert_eq!(names, ["A", "PATH"]);
         assert_eq!(config.name, "n");
@@ -203,11 +193,10 @@ mod tests {
             ("labels = [\"a b\"]", "labels: "),
             ("labels = [\"\"]", "labels: "),
             ("labels = [\"gpu\", \"größe\"]", "labels: "),
-            ("token_file = \"/f\"", "`token_file`"),
         ];
         for (line, key) in wrong {
-            let settings: Settings = toml::from_str(&format!("{good}{line}")).unwrap();
-            let error = settings.config(&Environment::default()).err().unwrap();
+            let settings: RunnerSettings = toml::from_str(&format!("{good}{line}")).unwrap();
+            let error = settings.config("t", &Environment::default()).err().unwrap();
             assert!(error.downcast_ref::<UsageError>().is_some(), "{line}");
             assert!(error.to_string().contains(key), "{error}");
         }
@@ -216,7 +205,7 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named() {
-        let error = Settings::default().config(&Environment::default()).err().unwrap();
+        let error = RunnerSettings::default().config("t", &Environment::default()).err().unwrap();
         assert!(error.to_string().contains("--data"), "{error}");
     }
 }
