@@ -1,16 +1,14 @@
-//! The JSON that `-o json` and `--result-file` write. Field names and their
-//! meaning are stable; fields are only ever added. Times are RFC 3339 in UTC,
-//! durations seconds, states the API's words in lower case. No text for people
-//! is made here.
+//! Jobs, their attempts and what is answered about them.
 
 use std::collections::BTreeMap;
 
 use baton_proto::v1::{
-    self, Attempt, ClusterStatusResponse, Job, JobState, LogEnd, LogPiece, LogStream, OnLost,
-    Outcome, Runner, RunnerState, Waiting, source::Kind,
+    self, Attempt, Job, JobState, LogEnd, OnLost, Outcome, Waiting, source::Kind,
 };
 use jiff::Timestamp;
 use serde::Serialize;
+
+use super::{optional_time, seconds};
 
 /// A job.
 #[derive(Debug, Serialize)]
@@ -121,78 +119,11 @@ pub(crate) struct WhyView {
     pub(crate) waiting: Option<WaitingView>,
 }
 
-/// Bytes of a job, or a note by Baton.
-#[derive(Debug, Serialize)]
-pub(crate) struct LogPieceView {
-    pub(crate) stream: &'static str,
-    pub(crate) time: Option<Timestamp>,
-    /// Null when the bytes are not UTF-8.
-    pub(crate) text: Option<String>,
-    /// Null when the bytes are UTF-8.
-    pub(crate) bytes: Option<Vec<u8>>,
-}
-
 /// The answer of `submit` and `jobs retry`.
 #[derive(Debug, Serialize)]
 pub(crate) struct SubmittedView {
     pub(crate) job_id: String,
     pub(crate) state: &'static str,
-}
-
-/// A runner.
-#[derive(Debug, Serialize)]
-pub(crate) struct RunnerView {
-    pub(crate) id: String,
-    pub(crate) name: String,
-    pub(crate) state: &'static str,
-    pub(crate) labels: Vec<String>,
-    pub(crate) slots: u32,
-    pub(crate) slots_used: usize,
-    pub(crate) version: String,
-    pub(crate) registered_at: Option<Timestamp>,
-    pub(crate) changed_at: Option<Timestamp>,
-    pub(crate) last_heartbeat: Option<Timestamp>,
-    pub(crate) leases: Vec<LeaseView>,
-}
-
-/// A lease that a runner holds.
-#[derive(Debug, Serialize)]
-pub(crate) struct LeaseView {
-    pub(crate) job_id: String,
-    pub(crate) job_name: String,
-    pub(crate) lease: u64,
-    pub(crate) state: &'static str,
-}
-
-/// All runners.
-#[derive(Debug, Serialize)]
-pub(crate) struct RunnersView {
-    pub(crate) runners: Vec<RunnerView>,
-}
-
-/// The coordinators and the figures of the fleet.
-#[derive(Debug, Serialize)]
-pub(crate) struct ClusterView {
-    pub(crate) node_id: u64,
-    pub(crate) leader_id: Option<u64>,
-    pub(crate) term: u64,
-    pub(crate) committed: u64,
-    pub(crate) applied: u64,
-    pub(crate) version: String,
-    pub(crate) members: Vec<MemberView>,
-    pub(crate) jobs_queued: u64,
-    pub(crate) jobs_running: u64,
-    pub(crate) runners_online: u64,
-    pub(crate) runners_unreachable: u64,
-    pub(crate) slots: u64,
-    pub(crate) slots_used: u64,
-}
-
-/// One coordinator.
-#[derive(Debug, Serialize)]
-pub(crate) struct MemberView {
-    pub(crate) node_id: u64,
-    pub(crate) voter: bool,
 }
 
 /// The word for a job's state.
@@ -211,33 +142,12 @@ pub(crate) fn job_state(state: JobState) -> &'static str {
     }
 }
 
-fn runner_state(state: RunnerState) -> &'static str {
-    match state {
-        RunnerState::Unspecified => "unspecified",
-        RunnerState::Online => "online",
-        RunnerState::Unreachable => "unreachable",
-    }
-}
-
 fn on_lost(policy: OnLost) -> &'static str {
     match policy {
         OnLost::Unspecified | OnLost::Requeue => "requeue",
         OnLost::Fail => "fail",
         OnLost::Wait => "wait",
     }
-}
-
-/// A time of the API; none when it is out of any calendar's range.
-pub(crate) fn time(time: &prost_types::Timestamp) -> Option<Timestamp> {
-    Timestamp::new(time.seconds, time.nanos).ok()
-}
-
-fn optional_time(at: Option<&prost_types::Timestamp>) -> Option<Timestamp> {
-    at.and_then(time)
-}
-
-fn seconds(duration: Option<&prost_types::Duration>) -> Option<f64> {
-    duration.and_then(baton_proto::time::duration_from_proto).map(|duration| duration.as_secs_f64())
 }
 
 impl From<&Job> for JobView {
@@ -329,19 +239,6 @@ impl From<&LogEnd> for LogView {
     }
 }
 
-impl From<&LogPiece> for LogPieceView {
-    fn from(piece: &LogPiece) -> Self {
-        let text = std::str::from_utf8(&piece.data).ok().map(str::to_owned);
-        let bytes = text.is_none().then(|| piece.data.to_vec());
-        let stream = match piece.stream() {
-            LogStream::Unspecified | LogStream::Stdout => "stdout",
-            LogStream::Stderr => "stderr",
-            LogStream::Note => "note",
-        };
-        Self { stream, time: optional_time(piece.time.as_ref()), text, bytes }
-    }
-}
-
 impl From<Waiting> for WaitingView {
     fn from(waiting: Waiting) -> Self {
         Self { reason: waiting.reason, message: waiting.message, ahead: waiting.ahead }
@@ -351,57 +248,6 @@ impl From<Waiting> for WaitingView {
 impl From<&Job> for SubmittedView {
     fn from(job: &Job) -> Self {
         Self { job_id: job.id.clone(), state: job_state(job.state()) }
-    }
-}
-
-impl From<&Runner> for RunnerView {
-    fn from(runner: &Runner) -> Self {
-        Self {
-            id: runner.id.clone(),
-            name: runner.name.clone(),
-            state: runner_state(runner.state()),
-            labels: runner.labels.clone(),
-            slots: runner.slots,
-            slots_used: runner.leases.len(),
-            version: runner.version.clone(),
-            registered_at: optional_time(runner.registered_at.as_ref()),
-            changed_at: optional_time(runner.changed_at.as_ref()),
-            last_heartbeat: optional_time(runner.last_heartbeat.as_ref()),
-            leases: runner
-                .leases
-                .iter()
-                .map(|lease| LeaseView {
-                    job_id: lease.job_id.clone(),
-                    job_name: lease.job_name.clone(),
-                    lease: lease.lease,
-                    state: job_state(lease.state()),
-                })
-                .collect(),
-        }
-    }
-}
-
-impl From<ClusterStatusResponse> for ClusterView {
-    fn from(status: ClusterStatusResponse) -> Self {
-        let member = |member: &v1::ClusterMember| MemberView {
-            node_id: member.node_id,
-            voter: member.voter,
-        };
-        Self {
-            node_id: status.node_id,
-            leader_id: (status.leader_id != 0).then_some(status.leader_id),
-            term: status.term,
-            committed: status.committed,
-            applied: status.applied,
-            members: status.members.iter().map(member).collect(),
-            version: status.version,
-            jobs_queued: status.jobs_queued,
-            jobs_running: status.jobs_running,
-            runners_online: status.runners_online,
-            runners_unreachable: status.runners_unreachable,
-            slots: status.slots,
-            slots_used: status.slots_used,
-        }
     }
 }
 
@@ -482,11 +328,5 @@ mod tests {
         assert_eq!(view["spec"]["on_lost"], "requeue");
         assert_eq!(view["attempts"][0]["log"]["stdout_length"], 3);
         assert_eq!(view["retry_of"], Value::Null);
-    }
-
-    #[test]
-    fn no_leader_is_null_rather_than_zero() {
-        let view = ClusterView::from(ClusterStatusResponse::default());
-        assert_eq!(view.leader_id, None);
     }
 }

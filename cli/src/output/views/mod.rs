@@ -1,0 +1,34 @@
+//! The JSON that `-o json` and `--result-file` write. Field names and their
+//! meaning are stable; fields are only ever added. Times are RFC 3339 in UTC,
+//! durations seconds, states the API's words in lower case. No text for people
+//! is made here.
+
+mod cluster;
+mod job;
+mod log;
+mod runner;
+
+use jiff::Timestamp;
+
+pub(crate) use self::{
+    cluster::{ClusterView, MemberView},
+    job::{
+        AttemptView, CancellationView, JobView, JobsView, SourceView, SpecView, SubmittedView,
+        WhyView, job_state,
+    },
+    log::LogPieceView,
+    runner::{RunnerView, RunnersView},
+};
+
+/// A time of the API; none when it is out of any calendar's range.
+pub(crate) fn time(time: &prost_types::Timestamp) -> Option<Timestamp> {
+    Timestamp::new(time.seconds, time.nanos).ok()
+}
+
+fn optional_time(at: Option<&prost_types::Timestamp>) -> Option<Timestamp> {
+    at.and_then(time)
+}
+
+fn seconds(duration: Option<&prost_types::Duration>) -> Option<f64> {
+    duration.and_then(baton_proto::time::duration_from_proto).map(|duration| duration.as_secs_f64())
+}
