@@ -20,17 +20,31 @@ pub(crate) struct Conclusion {
     /// One line for the person; worth it also when quiet, if `code` is not 0.
     pub(crate) line: String,
     pub(crate) result: RunResult,
+    /// The line would continue one of the job's.
+    pub(crate) mid_line: bool,
 }
 
-/// Concludes following `job_id`. With `allow_unfinished`, leaving a job that goes
-/// on is a success.
-pub(crate) fn conclude(followed: Followed, job_id: &str, allow_unfinished: bool) -> Conclusion {
-    let job = followed.job.as_ref();
-    let come_back = format!("the job goes on; come back with: baton jobs wait {job_id}");
-    let unfinished = if allow_unfinished { 0 } else { exit::STOPPED_WAITING };
+/// What leaving a job that goes on means.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Leaving {
+    /// It is a success.
+    pub(crate) allowed: bool,
+    /// The cluster stays, so that somebody can come back to the job.
+    pub(crate) cluster_stays: bool,
+}
+
+/// Concludes following `job_id`.
+pub(crate) fn conclude(followed: Followed, job_id: &str, leaving: Leaving) -> Conclusion {
+    let (job, mid_line) = (followed.job.as_ref(), followed.mid_line);
+    let come_back = if leaving.cluster_stays {
+        format!("the job goes on; come back with: baton jobs wait {job_id}")
+    } else {
+        "the job ends with its cluster".to_owned()
+    };
+    let unfinished = if leaving.allowed { 0 } else { exit::STOPPED_WAITING };
     let (code, reason, line) = match followed.ending {
         Ending::Ended => match job.and_then(|job| job.outcome.as_ref().map(|end| (job, end))) {
-            Some((job, outcome)) => return concluded(job, outcome),
+            Some((job, outcome)) => return concluded(job, outcome, mid_line),
             None => {
                 (exit::INFRASTRUCTURE, "NO_OUTCOME", format!("job {job_id} ended without a record"))
             }
@@ -44,11 +58,13 @@ pub(crate) fn conclude(followed: Followed, job_id: &str, allow_unfinished: bool)
         Ending::OutputClosed => {
             (unfinished, "OUTPUT_CLOSED", format!("standard output was closed; {come_back}"))
         }
-        Ending::LeftCancelling => (
-            exit::CANCELLED,
-            "INTERRUPTED",
-            format!("left while job {job_id} is being cancelled; see: baton jobs show {job_id}"),
-        ),
+        Ending::LeftCancelling => {
+            let mut line = format!("left while job {job_id} is being cancelled");
+            if leaving.cluster_stays {
+                line.push_str(&format!("; see: baton jobs show {job_id}"));
+            }
+            (exit::CANCELLED, "INTERRUPTED", line)
+        }
         Ending::Failed(error) => {
             let code = exit::of_client_error(&error);
             let reason = error.refusal().map_or("UNREACHABLE", |refusal| refusal.reason.as_str());
@@ -66,7 +82,7 @@ pub(crate) fn conclude(followed: Followed, job_id: &str, allow_unfinished: bool)
     result.exit_code = code;
     result.reason = reason.to_owned();
     result.message.clone_from(&line);
-    Conclusion { code, line, result }
+    Conclusion { code, line, result, mid_line }
 }
 
 /// Concludes a command that had no job, because of `error`.
@@ -79,6 +95,7 @@ pub(crate) fn no_job(error: &anyhow::Error) -> Conclusion {
         (None, exit::UNREACHABLE) => "UNREACHABLE",
         (None, exit::CANCELLED) => "INTERRUPTED",
         (None, exit::REFUSED) => "UNEXPECTED_ANSWER",
+        (None, exit::USAGE) => "USAGE",
         (None, _) => "LOCAL",
     };
     let result = RunResult {
@@ -87,14 +104,14 @@ pub(crate) fn no_job(error: &anyhow::Error) -> Conclusion {
         message: line.clone(),
         ..RunResult::default()
     };
-    Conclusion { code, line, result }
+    Conclusion { code, line, result, mid_line: false }
 }
 
-fn concluded(job: &Job, outcome: &Outcome) -> Conclusion {
+fn concluded(job: &Job, outcome: &Outcome, mid_line: bool) -> Conclusion {
     let code = exit::of_outcome(outcome);
     let mut result = RunResult::of(&JobView::from(job));
     result.exit_code = code;
-    Conclusion { code, line: sentence(job, outcome), result }
+    Conclusion { code, line: sentence(job, outcome), result, mid_line }
 }
 
 /// How `job` ended, in one line.
@@ -152,6 +169,8 @@ mod tests {
 
     use super::*;
 
+    const STAYS: Leaving = Leaving { allowed: false, cluster_stays: true };
+
     fn ended(outcome: Outcome) -> Followed {
         let job = Job {
             id: "J".to_owned(),
@@ -164,7 +183,7 @@ mod tests {
             outcome: Some(outcome),
             ..Job::default()
         };
-        Followed { ending: Ending::Ended, job: Some(job) }
+        Followed { ending: Ending::Ended, job: Some(job), mid_line: false }
     }
 
     fn outcome(state: JobState) -> Outcome {
@@ -173,13 +192,13 @@ mod tests {
 
     fn unfinished(ending: Ending) -> Followed {
         let job = Job { id: "J".to_owned(), state: JobState::Running.into(), ..Job::default() };
-        Followed { ending, job: Some(job) }
+        Followed { ending, job: Some(job), mid_line: false }
     }
 
     #[test]
     fn the_code_of_the_job_is_the_code_of_the_command() {
         let failed = Outcome { exit_code: Some(7), ..outcome(JobState::Failed) };
-        let end = conclude(ended(failed), "J", false);
+        let end = conclude(ended(failed), "J", STAYS);
         assert_eq!(end.code, 7);
         assert_eq!((end.result.exit_code, end.result.job_exit_code), (7, Some(7)));
         assert_eq!(end.line, "job J failed with exit code 7");
@@ -188,7 +207,7 @@ mod tests {
     #[test]
     fn a_signal_is_named() {
         let killed = Outcome { exit_code: Some(137), signal: Some(9), ..outcome(JobState::Failed) };
-        let end = conclude(ended(killed), "J", false);
+        let end = conclude(ended(killed), "J", STAYS);
         assert_eq!(end.code, 137);
         assert_eq!(end.line, "job J failed: signal 9 ended it (exit code 137)");
     }
@@ -196,10 +215,10 @@ mod tests {
     #[test]
     fn a_cancelled_job_says_what_was_proven() {
         let gone = Outcome { tree_gone: true, killed: 2, ..outcome(JobState::Cancelled) };
-        let end = conclude(ended(gone), "J", false);
+        let end = conclude(ended(gone), "J", STAYS);
         assert_eq!(end.code, exit::CANCELLED);
         assert!(end.line.contains("none of its processes is left (2 had to be killed)"));
-        let unknown = conclude(ended(outcome(JobState::Cancelled)), "J", false);
+        let unknown = conclude(ended(outcome(JobState::Cancelled)), "J", STAYS);
         assert!(unknown.line.contains("no runner could see"), "{}", unknown.line);
     }
 
@@ -208,13 +227,13 @@ mod tests {
         let gone = Outcome { tree_gone: true, ..outcome(JobState::Cancelled) };
         let mut followed = ended(gone);
         followed.job.as_mut().unwrap().attempts.clear();
-        assert_eq!(conclude(followed, "J", false).line, "job J was cancelled before it started");
+        assert_eq!(conclude(followed, "J", STAYS).line, "job J was cancelled before it started");
     }
 
     #[test]
     fn a_state_that_was_never_seen_is_not_made_up() {
-        let unseen = Followed { ending: Ending::WaitedEnough, job: None };
-        let end = conclude(unseen, "J", false);
+        let unseen = Followed { ending: Ending::WaitedEnough, job: None, mid_line: false };
+        let end = conclude(unseen, "J", STAYS);
         assert!(end.line.starts_with("waited long enough; the job goes on"), "{}", end.line);
         assert_eq!(end.result.state, None);
     }
@@ -231,10 +250,20 @@ mod tests {
             (unreachable(), true, exit::UNREACHABLE, "UNREACHABLE"),
         ];
         for (ending, allow, code, reason) in table {
-            let end = conclude(unfinished(ending), "J", allow);
+            let end = conclude(unfinished(ending), "J", Leaving { allowed: allow, ..STAYS });
             assert_eq!((end.code, end.result.reason.as_str()), (code, reason));
             assert!(end.line.contains("baton jobs wait J"), "{}", end.line);
             assert_eq!(end.result.state, Some("running"));
+        }
+    }
+
+    #[test]
+    fn nobody_is_sent_back_to_a_cluster_that_goes_away() {
+        let gone = Leaving { cluster_stays: false, ..STAYS };
+        let failed = Ending::Failed(ClientError::Unreachable("refused".to_owned()));
+        for ending in [Ending::WaitedEnough, Ending::Left, Ending::LeftCancelling, failed] {
+            let end = conclude(unfinished(ending), "J", gone);
+            assert!(!end.line.contains("baton jobs"), "{}", end.line);
         }
     }
 

@@ -2,7 +2,10 @@
 //! becomes. The only place that knows them; nothing in here prints.
 
 use baton_client::ClientError;
-use baton_proto::v1::{JobState, Outcome};
+use baton_proto::{
+    error::Reason,
+    v1::{JobState, Outcome},
+};
 
 /// Something local went wrong: a file, a configuration.
 pub(crate) const FAILURE: u8 = 1;
@@ -18,7 +21,8 @@ pub(crate) const TIMED_OUT: u8 = 122;
 pub(crate) const STOPPED_WAITING: u8 = 123;
 /// The cluster cannot be reached.
 pub(crate) const UNREACHABLE: u8 = 124;
-/// The job did not run to its end because of Baton or its surroundings.
+/// The job did not run to its end because of Baton or its surroundings, or what
+/// is stored of it is damaged.
 pub(crate) const INFRASTRUCTURE: u8 = 125;
 /// The job was cancelled.
 pub(crate) const CANCELLED: u8 = 130;
@@ -84,13 +88,17 @@ pub(crate) fn of_client_error(error: &ClientError) -> u8 {
         ClientError::Local { .. } => FAILURE,
         _ if error.is_temporary() => UNREACHABLE,
         ClientError::Unreachable(_) => UNREACHABLE,
-        ClientError::Refused(_) | ClientError::Unexpected { .. } => REFUSED,
+        ClientError::Refused(error) => match error.reason {
+            Reason::ChecksumMismatch | Reason::Internal => INFRASTRUCTURE,
+            _ => REFUSED,
+        },
+        ClientError::Unexpected { .. } => REFUSED,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use baton_proto::error::{ApiError, Reason};
+    use baton_proto::error::ApiError;
 
     use super::*;
 
@@ -133,6 +141,7 @@ mod tests {
         let refused = |reason| ClientError::from(ApiError::new(reason, "m", "a"));
         assert_eq!(of_client_error(&refused(Reason::InvalidArgument)), REFUSED);
         assert_eq!(of_client_error(&refused(Reason::Unauthenticated)), REFUSED);
+        assert_eq!(of_client_error(&refused(Reason::ChecksumMismatch)), INFRASTRUCTURE);
         assert_eq!(of_client_error(&refused(Reason::NoLeader)), UNREACHABLE);
         assert_eq!(of_client_error(&ClientError::Unreachable(String::new())), UNREACHABLE);
         assert_eq!(of_error(&UsageError("no".to_owned()).into()), USAGE);

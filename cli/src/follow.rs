@@ -13,11 +13,12 @@ use futures::{Stream, StreamExt as _, stream};
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
 use crate::{
+    cursor::Target,
     groups::Group,
     interrupts::{Interrupt, Interrupts},
-    messages::Messages,
+    messages::{Messages, describe},
     output::Format,
-    printer::{Printer, Target},
+    printer::Printer,
     random,
     waiting::WaitingLine,
 };
@@ -73,6 +74,8 @@ pub(crate) enum Ending {
 pub(crate) struct Followed {
     pub(crate) ending: Ending,
     pub(crate) job: Option<Job>,
+    /// A line of Baton's would continue one of the job's.
+    pub(crate) mid_line: bool,
 }
 
 type Events<T> = Pin<Box<dyn Stream<Item = Result<T, ClientError>> + Send>>;
@@ -135,9 +138,9 @@ impl Follow {
         follower.close_group();
         let Follower { printer, job, .. } = follower;
         tokio::select! {
-            () = printer.finish() => Ok(Followed { ending, job }),
+            mid_line = printer.finish() => Ok(Followed { ending, job, mid_line }),
             // The reader does not read and the person has no patience left.
-            _ = interrupts.next() => Ok(Followed { ending, job }),
+            _ = interrupts.next() => Ok(Followed { ending, job, mid_line: true }),
         }
     }
 
@@ -191,7 +194,8 @@ impl Follower<'_> {
                         return Ok(Ending::Failed(error));
                     }
                     Next::Event(Err(error), _) => {
-                        self.printer.error(&format!("the output cannot be read: {error}"));
+                        let cause = describe(&error.into());
+                        self.printer.error(&format!("the output cannot be read: {cause}"));
                     }
                     Next::Over => self.log_over = true,
                     Next::OutputClosed => return Ok(Ending::OutputClosed),

@@ -28,6 +28,8 @@ pub(crate) struct LocalOptions {
     /// Everything it keeps is in here.
     pub(crate) folder: PathBuf,
     pub(crate) listen: SocketAddr,
+    /// Also where other hosts can listen in.
+    pub(crate) allow_insecure_listen: bool,
     /// Jobs at once.
     pub(crate) slots: u32,
     pub(crate) labels: Vec<String>,
@@ -50,11 +52,14 @@ impl Local {
         environment: &Environment,
     ) -> anyhow::Result<Self> {
         let token = kept_token(&options.folder)?;
-        let config = baton_coordinator::Config::new(
-            options.folder.join("coordinator"),
-            options.listen,
-            token.clone(),
-        );
+        let config = baton_coordinator::Config {
+            allow_insecure_listen: options.allow_insecure_listen,
+            ..baton_coordinator::Config::new(
+                options.folder.join("coordinator"),
+                options.listen,
+                token.clone(),
+            )
+        };
         let coordinator = Coordinator::start(config).await?;
         let address = coordinator.address().to_string();
         write_secret(

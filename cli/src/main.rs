@@ -8,6 +8,7 @@ use clap::Parser as _;
 mod args;
 mod commands;
 mod connect;
+mod cursor;
 mod ending;
 mod environment;
 mod exit;

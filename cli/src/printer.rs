@@ -3,7 +3,7 @@
 //! nothing about jobs.
 
 use std::{
-    io::{self, IsTerminal as _, Write as _},
+    io::{self, Write as _},
     sync::Arc,
     thread,
     time::Duration,
@@ -14,19 +14,13 @@ use bytes::Bytes;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use crate::messages::Messages;
+use crate::{
+    cursor::{Cursor, Target},
+    messages::Messages,
+};
 
 /// Pieces that may wait for a slow reader.
 const ROOM: usize = 64;
-
-/// Where bytes go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Target {
-    /// Standard output.
-    Stdout,
-    /// Standard error.
-    Stderr,
-}
 
 enum Print {
     Bytes {
@@ -46,7 +40,7 @@ enum Print {
 pub(crate) struct Printer {
     queue: mpsc::UnboundedSender<Print>,
     room: Arc<Semaphore>,
-    written: oneshot::Receiver<()>,
+    written: oneshot::Receiver<bool>,
     messages: Messages,
 }
 
@@ -66,17 +60,15 @@ impl Printer {
             together,
             status: None,
             live: messages.is_live(),
-            both_seen: io::stdout().is_terminal() && io::stderr().is_terminal(),
+            cursor: Cursor::new(),
             stdout_open: true,
-            stdout_mid_line: false,
-            stderr_mid_line: false,
         };
         thread::Builder::new()
             .name("printer".to_owned())
             .spawn(move || {
-                writer.run(prints);
+                let would_continue = writer.run(prints);
                 // Nobody waits any more when the program leaves early.
-                let _left = done.send(());
+                let _left = done.send(would_continue);
             })
             .context("cannot start a thread")?;
         Ok(Self { queue, room, written, messages })
@@ -115,11 +107,12 @@ impl Printer {
         self.send(Print::Status(text));
     }
 
-    /// Waits until everything is written.
-    pub(crate) async fn finish(self) {
+    /// Waits until everything is written, and says whether a line of Baton's would
+    /// now continue one of the job's.
+    pub(crate) async fn finish(self) -> bool {
         drop(self.queue);
         // An error means that the thread is gone, so nothing is left to wait for.
-        let _gone = self.written.await;
+        self.written.await.unwrap_or(false)
     }
 
     fn send(&self, print: Print) {
@@ -133,15 +126,12 @@ struct Writer {
     together: Option<Target>,
     status: Option<ProgressBar>,
     live: bool,
-    /// Both streams end up on one terminal.
-    both_seen: bool,
+    cursor: Cursor,
     stdout_open: bool,
-    stdout_mid_line: bool,
-    stderr_mid_line: bool,
 }
 
 impl Writer {
-    fn run(mut self, mut prints: mpsc::UnboundedReceiver<Print>) {
+    fn run(mut self, mut prints: mpsc::UnboundedReceiver<Print>) -> bool {
         while let Some(print) = prints.blocking_recv() {
             match print {
                 Print::Bytes { target, data, _room } => self.bytes(target, &data),
@@ -151,36 +141,32 @@ impl Writer {
             }
         }
         self.show(None);
+        self.cursor.would_continue()
     }
 
     fn bytes(&mut self, target: Target, data: &[u8]) {
-        let Some(&last) = data.last() else { return };
         self.show(None);
-        match self.together.unwrap_or(target) {
+        let target = self.together.unwrap_or(target);
+        match target {
             Target::Stdout if self.stdout_open => {
                 let mut stdout = io::stdout().lock();
                 if stdout.write_all(data).and_then(|()| stdout.flush()).is_err() {
                     self.stdout_open = false;
                     self.room.close();
                 }
-                self.stdout_mid_line = last != b'\n';
             }
-            Target::Stdout => {}
+            Target::Stdout => return,
             Target::Stderr => {
                 // Nobody is left to be told when standard error is gone.
                 let _gone = io::stderr().write_all(data);
-                self.stderr_mid_line = last != b'\n';
             }
         }
+        self.cursor.wrote(target, data);
     }
 
     fn mark(&mut self, text: &str) {
         let target = self.together.unwrap_or(Target::Stderr);
-        let mid_line = match target {
-            Target::Stdout => self.stdout_mid_line,
-            Target::Stderr => self.stderr_mid_line,
-        };
-        if mid_line {
+        if self.cursor.is_mid_line(target) {
             self.bytes(target, b"\n");
         }
         self.bytes(target, text.as_bytes());
@@ -188,11 +174,7 @@ impl Writer {
 
     fn line(&mut self, text: &str) {
         self.show(None);
-        if self.stderr_mid_line || (self.both_seen && self.stdout_mid_line) {
-            let _gone = io::stderr().write_all(b"\n");
-            self.stderr_mid_line = false;
-            self.stdout_mid_line = false;
-        }
+        self.cursor.start_line();
         let _gone = io::stderr().write_all(text.as_bytes());
     }
 

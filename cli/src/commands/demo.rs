@@ -68,6 +68,7 @@ pub(super) async fn run(args: DemoArgs, context: &Context) -> anyhow::Result<u8>
     let options = LocalOptions {
         folder: folder.path().join("cluster"),
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        allow_insecure_listen: false,
         slots: 1,
         labels: vec!["demo".to_owned()],
     };

@@ -32,6 +32,9 @@ pub(crate) struct DevArgs {
     /// Where to serve; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7700")]
     listen: SocketAddr,
+    /// Serve other hosts although the connection is not encrypted
+    #[arg(long)]
+    allow_insecure_listen: bool,
     /// How many jobs to run at once
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1000))]
     slots: u32,
@@ -66,6 +69,7 @@ pub(super) async fn run(args: DevArgs, context: &Context) -> anyhow::Result<u8> 
     let options = LocalOptions {
         folder: folder.clone(),
         listen: args.listen,
+        allow_insecure_listen: args.allow_insecure_listen,
         slots: args.slots,
         labels: args.labels,
     };

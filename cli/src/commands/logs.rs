@@ -8,6 +8,7 @@ use futures::StreamExt as _;
 use super::{Context, run::Streams};
 use crate::{
     connect::ClientArgs,
+    cursor::{Cursor, Target},
     output::{self, Format, views},
 };
 
@@ -15,7 +16,11 @@ const EXAMPLE: &str = "\
 Examples:
   baton logs JOB                              both streams, each on its own
   baton logs JOB --stream stdout > out.bin    exactly the bytes the job wrote
+  baton logs JOB --stream stderr 2> err.bin   the same of its standard error
   baton logs JOB -f --timestamps              go on until the job ends
+
+What came is compared with the checksums in the job's record, as far as it was asked
+for: output that is damaged ends with an error and exit code 125.
 
 With -o json each piece is one line of JSON: stream, time, and its text, or its
 bytes as numbers when they are not UTF-8.";
@@ -36,7 +41,8 @@ pub(crate) struct LogsArgs {
     /// Which attempt [default: the newest]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     attempt: Option<u32>,
-    /// Which of the job's streams
+    /// Which of the job's streams, each on the stream of the same name here: `stderr` goes
+    /// to standard error, so say 2>FILE or 2>&1 to have it elsewhere
     #[arg(long, value_enum, value_name = "STREAM", default_value = "both")]
     stream: Streams,
     /// Put the time in front of each line
@@ -60,9 +66,16 @@ pub(super) async fn run(args: LogsArgs, context: &Context) -> anyhow::Result<u8>
         },
     };
     let mut events = read_log(connection, options, cluster.patience());
-    let mut writer = Writer { context, stamps: args.timestamps.then(Stamps::default) };
+    let stamps = args.timestamps.then(Stamps::default);
+    let mut writer = Writer { context, stamps, cursor: Cursor::new() };
     while let Some(event) = events.next().await {
-        writer.event(event?)?;
+        match event {
+            Ok(event) => writer.event(event)?,
+            Err(error) => {
+                writer.cursor.start_line();
+                return Err(error.into());
+            }
+        }
     }
     Ok(0)
 }
@@ -70,6 +83,7 @@ pub(super) async fn run(args: LogsArgs, context: &Context) -> anyhow::Result<u8>
 struct Writer<'a> {
     context: &'a Context,
     stamps: Option<Stamps>,
+    cursor: Cursor,
 }
 
 /// Whether the next byte of each stream starts a line.
@@ -81,22 +95,31 @@ struct Stamps {
 
 impl Writer<'_> {
     fn event(&mut self, event: LogEvent) -> anyhow::Result<()> {
-        let messages = self.context.messages;
         match event {
             LogEvent::Piece(piece) => return self.piece(&piece),
             LogEvent::Attempt(number) if number > 1 => {
-                messages.note(&format!("output of attempt {number} follows"));
+                self.note(&format!("output of attempt {number} follows"));
             }
-            LogEvent::End { attempt, end: None } => messages.error(&format!(
-                "attempt {attempt} ended without the end of its output; its runner was lost"
-            )),
+            LogEvent::End { attempt, end: None } => {
+                self.cursor.start_line();
+                self.context.messages.error(&format!(
+                    "attempt {attempt} ended without the end of its output; its runner was lost"
+                ));
+            }
             LogEvent::Reconnecting { cause } => {
-                messages.note(&format!("the connection broke ({cause}); reconnecting"));
+                self.note(&format!("the connection broke ({cause}); reconnecting"));
             }
-            LogEvent::Reconnected => messages.note("connected again"),
+            LogEvent::Reconnected => self.note("connected again"),
             LogEvent::Attempt(_) | LogEvent::End { .. } => {}
         }
         Ok(())
+    }
+
+    fn note(&mut self, text: &str) {
+        if !self.context.messages.is_quiet() {
+            self.cursor.start_line();
+            self.context.messages.note(text);
+        }
     }
 
     fn piece(&mut self, piece: &LogPiece) -> anyhow::Result<()> {
@@ -106,7 +129,7 @@ impl Writer<'_> {
             return output::write(&line);
         }
         if piece.stream() == LogStream::Note {
-            self.context.messages.note(&String::from_utf8_lossy(&piece.data));
+            self.note(&String::from_utf8_lossy(&piece.data));
             return Ok(());
         }
         let is_stderr = piece.stream() == LogStream::Stderr;
@@ -118,7 +141,12 @@ impl Writer<'_> {
             stamped(&piece.data, stamp.as_bytes(), mid_line)
         });
         let bytes = stamped.as_deref().unwrap_or(&piece.data);
-        if is_stderr { output::write_stderr(bytes) } else { output::write(bytes) }
+        let target = if is_stderr { Target::Stderr } else { Target::Stdout };
+        self.cursor.wrote(target, bytes);
+        match target {
+            Target::Stdout => output::write(bytes),
+            Target::Stderr => output::write_stderr(bytes),
+        }
     }
 }
 

@@ -22,6 +22,7 @@ use baton_client::Connection;
 use crate::{
     args::Command,
     connect::{ClientArgs, Cluster},
+    cursor::end_line,
     ending::Conclusion,
     environment::Environment,
     exit,
@@ -51,9 +52,10 @@ impl Context {
     /// with: a result that cannot be written turns a success into a failure,
     /// and never hides how the job ended.
     pub(crate) fn tell(&self, end: &Conclusion, result_file: Option<&Path>) -> u8 {
-        if end.code == 0 {
-            self.messages.note(&end.line);
-        } else {
+        if end.code != 0 || !self.messages.is_quiet() {
+            if end.mid_line {
+                end_line();
+            }
             self.messages.error(&end.line);
         }
         let written = result_file.map_or(Ok(()), |path| end.result.write(path));

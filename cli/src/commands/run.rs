@@ -8,13 +8,13 @@ use clap::{Args, ValueEnum};
 use super::Context;
 use crate::{
     connect::{ClientArgs, Cluster},
-    ending::{Conclusion, conclude, no_job},
+    ending::{Conclusion, Leaving, conclude, no_job},
     exit::{self, UsageError},
     follow::{Follow, LogChoice, deadline},
     groups::{Group, Provider},
     interrupts::Interrupts,
     job_options::JobOptions,
-    output::result_file,
+    output::{self, Format, result_file},
     quantities::duration,
     random,
     submission::Submission,
@@ -54,11 +54,12 @@ pub(crate) struct WaitOptions {
     /// Write how it ended to this file, as JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) result_file: Option<PathBuf>,
-    /// Which of the job's streams to show
+    /// Which of the job's streams to show, each on the stream of the same name here
     #[arg(long, value_enum, value_name = "STREAM", default_value = "both")]
     stream: Streams,
-    /// Do not fold the output in the log of GitHub Actions, GitLab CI or Buildkite; folded,
-    /// both of the job's streams go to standard output, with the marks of the CI system
+    /// Do not fold the output in the log of GitHub Actions, GitLab CI or Buildkite. Folded,
+    /// both of the job's streams go to standard output, with the marks of the CI system;
+    /// a stream that is redirected to a file is reason enough not to fold
     #[arg(long)]
     no_group: bool,
     /// Let GitHub Actions obey workflow commands in the job's output
@@ -124,7 +125,10 @@ impl WaitOptions {
         cluster: &Cluster,
         context: &Context,
     ) -> anyhow::Result<Follow> {
-        let provider = Provider::detect(&context.environment).filter(|_| !self.no_group);
+        // With JSON nothing of the job goes to standard output.
+        let may_fold = context.format == Format::Json || output::streams_lead_alike();
+        let provider = Provider::detect(&context.environment);
+        let provider = provider.filter(|_| may_fold && !self.no_group);
         let group = match provider {
             Some(provider) => {
                 Some(Group::new(provider, random::token()?, self.allow_workflow_commands))
@@ -147,6 +151,14 @@ impl WaitOptions {
 
 pub(super) async fn run(args: RunArgs, context: &Context) -> anyhow::Result<u8> {
     args.wait.check_result_file()?;
+    let end = match run_job(&args, context).await {
+        Ok(end) => end,
+        Err(error) => no_job(&error),
+    };
+    Ok(context.tell(&end, args.wait.result_file.as_deref()))
+}
+
+async fn run_job(args: &RunArgs, context: &Context) -> anyhow::Result<Conclusion> {
     let spec = args.job.spec(&context.environment)?;
     let cluster = args.client.resolve(&context.environment)?;
     let submission = Submission {
@@ -156,11 +168,7 @@ pub(super) async fn run(args: RunArgs, context: &Context) -> anyhow::Result<u8> 
         patience: cluster.patience(),
         messages: context.messages,
     };
-    let end = match submit_and_follow(submission, &args.wait, &cluster, context).await {
-        Ok(end) => end,
-        Err(error) => no_job(&error),
-    };
-    Ok(context.tell(&end, args.wait.result_file.as_deref()))
+    submit_and_follow(submission, &args.wait, &cluster, context).await
 }
 
 /// Submits and follows to the end.
@@ -186,5 +194,6 @@ pub(crate) async fn submit_and_follow(
     let mut follow = wait.follow(job_id.clone(), Some(0), cluster, context)?;
     follow.interrupted = submitted.interrupted;
     let followed = follow.run(&connection, &mut interrupts).await?;
-    Ok(conclude(followed, &job_id, wait.allow_unfinished))
+    let leaving = Leaving { allowed: wait.allow_unfinished, cluster_stays: !cluster.is_own() };
+    Ok(conclude(followed, &job_id, leaving))
 }

@@ -7,7 +7,14 @@ pub(crate) mod table;
 pub(crate) mod text;
 pub(crate) mod views;
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::{
+    fs::{File, Metadata},
+    io::{self, IsTerminal as _, Write as _},
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::fs::{FileTypeExt as _, MetadataExt as _},
+    },
+};
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
@@ -90,6 +97,25 @@ fn columns() -> Option<usize> {
     (asked == 0 && size.ws_col > 0).then(|| size.ws_col.into())
 }
 
+/// Standard output and standard error lead to one place, or to two of one kind, as
+/// a CI system sets them up that reads both. A file or nothing for one of them is
+/// somebody's wish to have the two apart.
+pub(crate) fn streams_lead_alike() -> bool {
+    let metadata = |stream: io::Result<OwnedFd>| File::from(stream?).metadata();
+    let stdout = metadata(io::stdout().as_fd().try_clone_to_owned());
+    let stderr = metadata(io::stderr().as_fd().try_clone_to_owned());
+    match (stdout, stderr) {
+        (Ok(stdout), Ok(stderr)) => lead_alike(&stdout, &stderr),
+        _ => false,
+    }
+}
+
+fn lead_alike(stdout: &Metadata, stderr: &Metadata) -> bool {
+    let one = (stdout.dev(), stdout.ino()) == (stderr.dev(), stderr.ino());
+    let is_read = |end: &Metadata| end.file_type().is_fifo() || end.file_type().is_socket();
+    one || (is_read(stdout) && is_read(stderr))
+}
+
 /// How tables are drawn on standard output.
 pub(crate) fn style(environment: &Environment) -> text::Style {
     text::Style { coloured: is_coloured(environment), columns: columns() }
@@ -99,4 +125,30 @@ fn is_coloured(environment: &Environment) -> bool {
     io::stdout().is_terminal()
         && environment.get("NO_COLOR").is_none()
         && environment.get("TERM").is_none_or(|term| term != "dumb")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_or_nothing_for_one_stream_keeps_the_two_apart() {
+        let metadata = |file: OwnedFd| File::from(file).metadata().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name| metadata(File::create(folder.path().join(name)).unwrap().into());
+        let nothing = || metadata(File::open("/dev/null").unwrap().into());
+        let pipe = || metadata(io::pipe().unwrap().1.into());
+        let socket = || metadata(std::os::unix::net::UnixStream::pair().unwrap().0.into());
+        assert!(lead_alike(&pipe(), &pipe()) && lead_alike(&socket(), &pipe()));
+        let one = file("one");
+        assert!(lead_alike(&one, &one));
+        for (stdout, stderr) in [
+            (one, file("other")),
+            (file("one"), pipe()),
+            (pipe(), file("one")),
+            (pipe(), nothing()),
+        ] {
+            assert!(!lead_alike(&stdout, &stderr), "{stdout:?} {stderr:?}");
+        }
+    }
 }

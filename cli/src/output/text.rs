@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::{
     table::{Table, printable, shorten},
-    views::{ClusterView, JobView, RunnerView},
+    views::{AttemptView, ClusterView, JobView, RunnerView, SourceView, SpecView},
 };
 
 const NAME_WIDTH: usize = 40;
@@ -30,7 +30,7 @@ pub(crate) fn jobs(jobs: &[JobView], now: Timestamp, style: Style) -> String {
             job.state.to_owned(),
             shorten(&job.name, NAME_WIDTH),
             job.project.clone(),
-            span(job.submitted_at, Some(now)),
+            age(job.submitted_at, now),
             job_duration(job, now),
             job.attempts.last().map(|attempt| attempt.runner_name.clone()).unwrap_or_default(),
         ]);
@@ -59,8 +59,11 @@ pub(crate) fn job(job: &JobView, now: Timestamp) -> String {
     lines.add("name", &job.name);
     lines.add("project", &job.project);
     lines.add("command", &job.spec.command.join(" "));
+    lines.add("source", &source(&job.spec));
     lines.add("labels", &job.spec.labels.join(", "));
     lines.add("priority", &job.spec.priority.to_string());
+    lines.add("timeouts", &timeouts(&job.spec));
+    lines.add("on lost", &format!("{}, {} attempts at most", job.spec.on_lost, job.spec.attempts));
     lines.add("submitted", &format!("{} by {}", moment(job.submitted_at), job.submitted_by));
     lines.add("finished", &moment(job.finished_at));
     lines.add("duration", &job_duration(job, now));
@@ -78,6 +81,7 @@ pub(crate) fn job(job: &JobView, now: Timestamp) -> String {
         let lasted = span(attempt.started_at, attempt.finished_at.or(Some(now)));
         let text = format!("{how} on {} ({lasted})", attempt.runner_name);
         lines.add(&format!("attempt {}", attempt.number), &text);
+        lines.add("  output", &output(attempt));
     }
     lines.0
 }
@@ -91,8 +95,8 @@ pub(crate) fn runners(runners: &[RunnerView], now: Timestamp, style: Style) -> S
             runner.state.to_owned(),
             format!("{}/{}", runner.slots_used, runner.slots),
             runner.labels.join(","),
-            span(runner.changed_at, Some(now)),
-            span(runner.last_heartbeat, Some(now)),
+            age(runner.changed_at, now),
+            age(runner.last_heartbeat, now),
             runner.version.clone(),
         ]);
     }
@@ -109,7 +113,7 @@ pub(crate) fn runner(runner: &RunnerView, now: Timestamp) -> String {
     let mut lines = Lines::default();
     lines.add("runner", &runner.name);
     lines.add("id", &runner.id);
-    lines.add("state", &format!("{} for {}", runner.state, span(runner.changed_at, Some(now))));
+    lines.add("state", &format!("{} for {}", runner.state, age(runner.changed_at, now)));
     lines.add("labels", &runner.labels.join(", "));
     lines.add("slots", &format!("{} of {} used", runner.slots_used, runner.slots));
     lines.add("version", &runner.version);
@@ -159,6 +163,40 @@ pub(crate) fn bytes(bytes: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
+/// What a job brought along.
+fn source(spec: &SpecView) -> String {
+    let source = spec.source.as_ref();
+    let text = |source: &SourceView| {
+        format!("{} of {}, BLAKE3 {}", source.kind, bytes(source.size), source.digest)
+    };
+    source.map(text).unwrap_or_default()
+}
+
+/// When a job is stopped, and when it is given up.
+fn timeouts(spec: &SpecView) -> String {
+    let limits = [
+        ("soft", spec.soft_timeout_seconds),
+        ("hard", spec.timeout_seconds),
+        ("queue", spec.queue_timeout_seconds),
+    ];
+    let limits = limits.into_iter().filter_map(|(name, seconds)| {
+        let limit = Duration::try_from_secs_f64(seconds?).ok()?;
+        Some(format!("{name} {}", humantime::format_duration(limit)))
+    });
+    limits.collect::<Vec<_>>().join(", ")
+}
+
+/// How much an attempt wrote, and how much of that is not kept.
+fn output(attempt: &AttemptView) -> String {
+    let Some(log) = &attempt.log else { return String::new() };
+    let (stdout, stderr) = (bytes(log.stdout_length), bytes(log.stderr_length));
+    let mut text = format!("{stdout} of standard output, {stderr} of standard error");
+    if log.dropped > 0 {
+        text.push_str(&format!("; {} beyond the limit dropped", bytes(log.dropped)));
+    }
+    text
+}
+
 struct CancelledBy {
     who: String,
     why: String,
@@ -197,6 +235,14 @@ fn job_duration(job: &JobView, now: Timestamp) -> String {
 
 fn moment(time: Option<Timestamp>) -> String {
     time.map(|time| format!("{time:.0}")).unwrap_or_default()
+}
+
+/// How long ago that was, to the second.
+fn age(time: Option<Timestamp>, now: Timestamp) -> String {
+    match span(time, Some(now)) {
+        span if span.ends_with("ms") => "0s".to_owned(),
+        span => span,
+    }
 }
 
 /// The time between, in its two largest units.
@@ -266,12 +312,41 @@ mod tests {
     }
 
     #[test]
+    fn a_job_shows_what_it_brought_its_limits_and_what_was_dropped() {
+        use baton_proto::v1;
+        let archive = v1::Archive { digest: "d1".to_owned(), size: 2048 };
+        let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+        let spec = v1::JobSpec {
+            source: Some(v1::Source { kind: Some(v1::source::Kind::Archive(archive)) }),
+            soft_timeout: seconds(3540),
+            timeout: seconds(3600),
+            queue_timeout: seconds(2),
+            ..v1::JobSpec::default()
+        };
+        let log = v1::LogEnd { stdout_length: 5, dropped: 1024, ..v1::LogEnd::default() };
+        let attempt = v1::Attempt { number: 1, log: Some(log), ..v1::Attempt::default() };
+        let shown = v1::Job { spec: Some(spec), attempts: vec![attempt], ..v1::Job::default() };
+        let text = job(&JobView::from(&shown), Timestamp::UNIX_EPOCH);
+        for line in [
+            "source:         archive of 2.0 KiB, BLAKE3 d1",
+            "timeouts:       soft 59m, hard 1h, queue 2s",
+            "  output:       5 B of standard output, 0 B of standard error; \
+             1.0 KiB beyond the limit dropped",
+        ] {
+            assert!(text.lines().any(|told| told == line), "{line}\n{text}");
+        }
+    }
+
+    #[test]
     fn sizes_and_spans_read_well() {
         assert_eq!(bytes(5), "5 B");
         assert_eq!(bytes(64 << 20), "64.0 MiB");
         let at = |second| Timestamp::from_second(second).ok();
         assert_eq!(span(at(0), at(3_725)), "1h 2m");
         assert_eq!(span(at(5), at(0)), "0ms");
+        let tenth = Timestamp::from_millisecond(100).unwrap();
+        assert_eq!((span(at(0), Some(tenth)), age(at(0), tenth)), ("100ms".into(), "0s".into()));
+        assert_eq!(age(at(0), Timestamp::from_second(3_725).unwrap()), "1h 2m");
         assert_eq!(span(None, at(0)), "");
     }
 }

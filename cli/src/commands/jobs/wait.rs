@@ -5,8 +5,8 @@ use clap::Args;
 use super::Context;
 use crate::{
     commands::run::WaitOptions,
-    connect::{ClientArgs, Cluster},
-    ending::{Conclusion, conclude, no_job},
+    connect::ClientArgs,
+    ending::{Conclusion, Leaving, conclude, no_job},
     exit,
     interrupts::Interrupts,
 };
@@ -38,23 +38,20 @@ pub(super) struct WaitArgs {
 
 pub(super) async fn run(args: WaitArgs, context: &Context) -> anyhow::Result<u8> {
     args.wait.check_result_file()?;
-    let cluster = args.client.resolve(&context.environment)?;
-    let end = match follow(&args, &cluster, context).await {
+    let end = match follow(&args, context).await {
         Ok(end) => end,
         Err(error) => no_job(&error),
     };
     Ok(context.tell(&end, args.wait.result_file.as_deref()))
 }
 
-async fn follow(
-    args: &WaitArgs,
-    cluster: &Cluster,
-    context: &Context,
-) -> anyhow::Result<Conclusion> {
+async fn follow(args: &WaitArgs, context: &Context) -> anyhow::Result<Conclusion> {
+    let cluster = args.client.resolve(&context.environment)?;
     let connection = cluster.connect(context.messages).await?;
     let mut interrupts = Interrupts::catch()?;
     let offset = (!args.no_logs).then_some(args.offset);
-    let follow = args.wait.follow(args.job.clone(), offset, cluster, context)?;
+    let follow = args.wait.follow(args.job.clone(), offset, &cluster, context)?;
     let followed = follow.run(&connection, &mut interrupts).await?;
-    Ok(conclude(followed, &args.job, args.wait.allow_unfinished))
+    let leaving = Leaving { allowed: args.wait.allow_unfinished, cluster_stays: true };
+    Ok(conclude(followed, &args.job, leaving))
 }
