@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::disallowed_methods, reason = "tests start tasks and read the clock to give up")]
 
-use std::process::Stdio;
+use std::{path::PathBuf, process::Stdio};
 
 use baton_tests::{
     fleet::{Fleet, code, text},
@@ -89,13 +89,7 @@ async fn damaged_or_missing_output_is_an_error_and_never_an_endless_wait() {
     let run = fleet.baton(&["run", "-q", "--", "sh", "-c", "seq 20000"]).await;
     assert_eq!(code(&run), Some(0), "{}", text(&run.stderr));
     let job = only_job(&fleet).await;
-    let logs = fleet.folder().join("coordinator/files/log");
-    let stored = std::fs::read_dir(logs)
-        .unwrap()
-        .flat_map(|shard| std::fs::read_dir(shard.unwrap().path()).unwrap())
-        .map(|file| file.unwrap().path())
-        .find(|path| path.extension().is_none())
-        .unwrap();
+    let stored = stored_output(&fleet);
     fleet.kill_coordinator();
     let whole = std::fs::metadata(&stored).unwrap().len();
     std::fs::File::options().write(true).open(&stored).unwrap().set_len(whole / 2).unwrap();
@@ -115,6 +109,52 @@ async fn damaged_or_missing_output_is_an_error_and_never_an_endless_wait() {
         assert!(!gone.status.success(), "{args:?}");
         assert!(text(&gone.stderr).contains("not stored"), "{}", text(&gone.stderr));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_byte_that_changed_on_the_coordinators_disk_is_an_error_after_what_was_printed() {
+    let mut fleet = Fleet::with_runner(2).await;
+    let run = fleet.baton(&["run", "-q", "--", "sh", "-c", "echo fine >&2; seq 20000"]).await;
+    assert_eq!(code(&run), Some(0), "{}", text(&run.stderr));
+    let job = only_job(&fleet).await;
+    let stored = stored_output(&fleet);
+    fleet.kill_coordinator();
+    let mut bytes = std::fs::read(&stored).unwrap();
+    let place = bytes.windows(6).position(|window| window == b"\n15000").unwrap() + 1;
+    bytes[place] = b'9';
+    std::fs::write(&stored, bytes).unwrap();
+    fleet.start_coordinator().await;
+
+    let mut damaged = run.stdout.clone();
+    let place = damaged.windows(6).position(|window| window == b"\n15000").unwrap() + 1;
+    damaged[place] = b'9';
+    let stdout = ["--stream", "stdout"];
+    for options in [&[][..], &["-f"], &stdout] {
+        let logs = fleet.baton(&[&["logs", &job], options].concat()).await;
+        let told = text(&logs.stderr);
+        assert_eq!(code(&logs), Some(125), "{options:?}: {told}");
+        assert!(logs.stdout == damaged, "{options:?}: what was printed stays");
+        assert!(told.contains("standard output has the BLAKE3"), "{options:?}: {told}");
+        assert!(told.contains("[CHECKSUM_MISMATCH]"), "{options:?}: {told}");
+    }
+    let other = fleet.baton(&["logs", &job, "--stream", "stderr"]).await;
+    assert_eq!((code(&other), text(&other.stderr).as_str()), (Some(0), "fine\n"));
+
+    let wait = fleet.baton(&["jobs", "wait", &job]).await;
+    assert_eq!(code(&wait), Some(0), "the job's own code");
+    let told = text(&wait.stderr);
+    assert!(told.contains("cannot be read") && told.contains("[CHECKSUM_MISMATCH]"), "{told}");
+}
+
+/// The one sealed log of the coordinator.
+fn stored_output(fleet: &Fleet) -> PathBuf {
+    let logs = fleet.folder().join("coordinator/files/log");
+    std::fs::read_dir(logs)
+        .unwrap()
+        .flat_map(|shard| std::fs::read_dir(shard.unwrap().path()).unwrap())
+        .map(|file| file.unwrap().path())
+        .find(|path| path.extension().is_none())
+        .unwrap()
 }
 
 async fn only_job(fleet: &Fleet) -> String {

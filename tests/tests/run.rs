@@ -3,7 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::disallowed_methods, reason = "tests start tasks and read the clock to give up")]
 
-use baton_tests::fleet::{Fleet, code, text};
+use std::{fs::File, process::Command};
+
+use baton_tests::{
+    fleet::{Fleet, code, text},
+    wait,
+};
 use serde_json::Value;
 
 /// What `baton run` said about a job, in all the places where it says it.
@@ -159,4 +164,123 @@ async fn a_program_name_with_a_line_end_is_just_not_found() {
     let told = run(&fleet, &[], &["no\nsuch\u{1b}[31m"]).await;
     assert_eq!(told.code, 127);
     assert_eq!(run(&fleet, &[], &["true"]).await.code, 0, "the runner goes on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_coordinator_takes_is_wrong_usage_without_one() {
+    let fleet = Fleet::start(&[]).await;
+    let nobody = ["run", "--addr", "127.0.0.1:9", "--connect-timeout", "1s"];
+    for (options, named) in [
+        (&["--timeout", "1s", "--soft-timeout", "2s"][..], "--soft-timeout"),
+        (&["--priority", "1000"], "--priority"),
+        (&["--token-file", "/f", "--token", "t"], "--token-file"),
+    ] {
+        let refused = fleet.baton(&[&nobody[..], options, &["--", "true"]].concat()).await;
+        let told = text(&refused.stderr);
+        assert_eq!(code(&refused), Some(2), "{told}");
+        assert!(told.contains(named) && !told.contains("spec."), "{told}");
+    }
+    let result = fleet.folder().join("no/result.json");
+    let unwritable = ["--result-file", result.to_str().unwrap(), "--", "true"];
+    let refused = fleet.baton(&[&["run"][..], &unwritable].concat()).await;
+    assert_eq!(code(&refused), Some(2), "{}", text(&refused.stderr));
+    let jobs = fleet.baton(&["jobs", "list", "-o", "json"]).await;
+    assert!(text(&jobs.stdout).contains("\"jobs\": []"), "{}", text(&jobs.stdout));
+}
+
+/// `baton run` of something that writes to both streams, as a step of GitHub Actions.
+fn ci_step(fleet: &Fleet, options: &[&str]) -> Command {
+    let script = "echo out; sleep 0.2; echo err >&2; sleep 0.2; printf end";
+    let mut command = fleet.command(&["run"]);
+    command.args(options).args(["--", "sh", "-c", script]).env("GITHUB_ACTIONS", "true");
+    command
+}
+
+async fn output(mut command: Command) -> std::process::Output {
+    let run = tokio::task::spawn_blocking(move || command.output());
+    let output = wait::within("a command to end", run).await.unwrap().unwrap();
+    assert_eq!(code(&output), Some(0), "{}", text(&output.stderr));
+    output
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ci_system_that_reads_both_streams_gets_one_group_in_order() {
+    let fleet = Fleet::with_runner(2).await;
+    let told = text(&output(ci_step(&fleet, &[])).await.stdout);
+    let lines: Vec<_> = told.lines().collect();
+    let (first, last) = (lines.first().unwrap(), lines.last().unwrap());
+    assert!(first.starts_with("::group::") && *last == "::endgroup::", "{told}");
+    assert_eq!(lines[2..5], ["out", "err", "end"], "{told}");
+
+    let apart = output(ci_step(&fleet, &["--no-group"])).await;
+    assert_eq!(text(&apart.stdout), "out\nend");
+    assert!(text(&apart.stderr).contains("err\n"), "{}", text(&apart.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_goes_to_a_file_has_only_its_own_bytes_also_in_a_ci_system() {
+    let fleet = Fleet::with_runner(2).await;
+    let (out, err) = (fleet.folder().join("out"), fleet.folder().join("err"));
+    let mut command = ci_step(&fleet, &[]);
+    command.stdout(File::create(&out).unwrap()).stderr(File::create(&err).unwrap());
+    let run = tokio::task::spawn_blocking(move || command.status());
+    assert!(wait::within("a command to end", run).await.unwrap().unwrap().success());
+    assert_eq!(std::fs::read_to_string(out).unwrap(), "out\nend");
+    let err = std::fs::read_to_string(err).unwrap();
+    assert!(err.contains("err\n") && !err.contains("::group"), "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signals_cancel_or_leave_as_asked() {
+    use nix::sys::signal::Signal::{SIGHUP, SIGINT};
+    let fleet = Fleet::with_runner(4).await;
+    // Refuses to end before its runner's patience is over.
+    let stubborn = "trap '' TERM; echo up; while :; do sleep 0.1; done";
+    let (obedient, short) = ("echo up; sleep 300", "echo up; sleep 1");
+    let detach = "--detach-on-interrupt";
+    for (name, option, script, signals, exit) in [
+        ("once", "-q", obedient, &[SIGINT][..], 130),
+        ("twice", "-q", stubborn, &[SIGINT, SIGINT], 130),
+        ("detached", detach, short, &[SIGINT], 123),
+        ("hung up", "-q", short, &[SIGHUP], 123),
+    ] {
+        let command = fleet.command(&["run", option, "--", "sh", "-c", script]);
+        let output = signalled(command, signals).await;
+        let told = text(&output.stderr);
+        assert_eq!(code(&output), Some(exit), "{name}: {told}");
+        let words = match name {
+            "once" => "none of its processes is left",
+            "twice" => "is being cancelled",
+            _ => "the job goes on",
+        };
+        assert!(told.contains(words), "{name}: {told}");
+    }
+}
+
+/// Runs `command` and sends it the signals, the first when the job has said something
+/// and each of the others when the one before was answered.
+async fn signalled(command: Command, signals: &[nix::sys::signal::Signal]) -> std::process::Output {
+    use std::process::Stdio;
+    use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+
+    let mut command = tokio::process::Command::from(command);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut run = command.spawn().unwrap();
+    let mut stdout = BufReader::new(run.stdout.take().unwrap()).lines();
+    let mut stderr = BufReader::new(run.stderr.take().unwrap());
+    let up = wait::within("the job to start", stdout.next_line()).await.unwrap();
+    assert_eq!(up.as_deref(), Some("up"));
+    let pid = nix::unistd::Pid::from_raw(run.id().unwrap().try_into().unwrap());
+    let mut told = String::new();
+    for (number, &signal) in signals.iter().enumerate() {
+        if number > 0 {
+            while !told.contains("again leaves it") {
+                wait::within("an answer", stderr.read_line(&mut told)).await.unwrap();
+            }
+        }
+        nix::sys::signal::kill(pid, signal).unwrap();
+    }
+    let status = wait::within("the command to end", run.wait()).await.unwrap();
+    stderr.read_to_string(&mut told).await.unwrap();
+    std::process::Output { status, stdout: Vec::new(), stderr: told.into_bytes() }
 }

@@ -5,7 +5,15 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
-use baton_tests::fleet::{Fleet, code, text};
+use baton_client::{
+    Archive as _, Patience,
+    source::{PackLimits, pack},
+    upload,
+};
+use baton_tests::{
+    fleet::{Fleet, code, text},
+    wait,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tree_arrives_without_what_is_ignored() {
@@ -36,11 +44,50 @@ async fn an_archive_beyond_the_limit_is_refused_with_the_limit() {
     let fleet = Fleet::start(&["--archive-limit", "10000"]).await;
     let tree = fleet.folder().join("tree");
     fs::create_dir(&tree).unwrap();
-    let noise: Vec<u8> = (0..20_000_u32)
-        .flat_map(|n| blake3::hash(&n.to_le_bytes()).as_bytes()[..1].to_vec())
-        .collect();
-    fs::write(tree.join("large"), noise).unwrap();
+    fs::write(tree.join("large"), noise(20_000)).unwrap();
     let run = fleet.baton(&["run", "--source", tree.to_str().unwrap(), "--", "true"]).await;
     assert_eq!(code(&run), Some(121), "{}", text(&run.stderr));
     assert!(text(&run.stderr).contains("10000"), "{}", text(&run.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_clients_bring_the_same_archive_at_once_and_it_is_stored_once() {
+    let fleet = Fleet::with_runner(2).await;
+    let tree = fleet.folder().join("tree");
+    fs::create_dir(&tree).unwrap();
+    let content = noise(16 * 1024 * 1024);
+    fs::write(tree.join("large"), &content).unwrap();
+    let packed = pack(&tree, &PackLimits::default(), &|_| (), &|| false).unwrap();
+
+    let mut connections = Vec::new();
+    for _ in 0..8 {
+        connections.push(fleet.connect().await);
+    }
+    let uploads = connections
+        .iter()
+        .map(|connection| upload(connection, &packed, Patience(wait::LIMIT), |_| ()));
+    let uploads = wait::within("all uploads", futures::future::join_all(uploads)).await;
+    for uploaded in uploads {
+        uploaded.unwrap();
+    }
+    let stored: Vec<_> = fs::read_dir(fleet.folder().join("coordinator/files/upload"))
+        .unwrap()
+        .flat_map(|shard| fs::read_dir(shard.unwrap().path()).unwrap())
+        .map(|file| file.unwrap().path())
+        .collect();
+    assert_eq!(stored.len(), 1, "{stored:?}");
+    assert_eq!(stored[0].file_name().unwrap(), packed.digest());
+    assert_eq!(blake3::hash(&fs::read(&stored[0]).unwrap()).to_hex().as_str(), packed.digest());
+
+    let source = tree.to_str().unwrap();
+    let run = fleet.baton(&["run", "-q", "--source", source, "--", "cat", "large"]).await;
+    assert_eq!(code(&run), Some(0), "{}", text(&run.stderr));
+    assert!(run.stdout == content, "a job gets what was brought");
+}
+
+/// Bytes that do not shrink when they are packed.
+fn noise(length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    blake3::Hasher::new().finalize_xof().fill(&mut bytes);
+    bytes
 }
