@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     ids::{Index, JobId, Lease, RunnerId, Timestamp},
     job::{Job, Outcome},
+    state::Request,
 };
 
 /// One thing that happened.
@@ -80,6 +81,14 @@ pub enum EventKind {
         /// The whole job.
         job: Box<Job>,
     },
+    /// A request about a job that had ended took its idempotency key. Those taken
+    /// before stand in the job itself.
+    KeyTaken {
+        /// Which job.
+        job: JobId,
+        /// The key, and what it stands for.
+        request: Request,
+    },
     /// A finished job left the state; the history has it.
     JobEvicted {
         /// Which.
@@ -109,6 +118,7 @@ impl EventKind {
             Self::JobReady { .. } => "job_ready",
             Self::CancelRequested { .. } => "cancel_requested",
             Self::JobFinished { .. } => "job_finished",
+            Self::KeyTaken { .. } => "key_taken",
             Self::JobEvicted { .. } => "job_evicted",
             Self::RunnerOnline { .. } => "runner_online",
             Self::RunnerUnreachable { .. } => "runner_unreachable",
@@ -125,6 +135,7 @@ impl EventKind {
             | Self::JobRequeued { job, .. }
             | Self::JobReady { job }
             | Self::CancelRequested { job, .. }
+            | Self::KeyTaken { job, .. }
             | Self::JobEvicted { job } => Some(*job),
             Self::JobFinished { job } => Some(job.id),
             Self::RunnerOnline { .. } | Self::RunnerUnreachable { .. } => None,
@@ -144,6 +155,7 @@ impl EventKind {
             Self::JobSubmitted { .. }
             | Self::JobStarted { .. }
             | Self::JobReady { .. }
+            | Self::KeyTaken { .. }
             | Self::JobEvicted { .. } => None,
         }
     }

@@ -39,6 +39,7 @@ struct Written<'a> {
     jobs: Vec<&'a Job>,
     runners: Vec<StoredRunner>,
     requests: Vec<(&'a str, &'a [u8; 32], JobId)>,
+    late: &'a BTreeMap<Index, String>,
 }
 
 #[derive(Deserialize)]
@@ -48,6 +49,7 @@ struct Read {
     jobs: Vec<Job>,
     runners: Vec<StoredRunner>,
     requests: Vec<(String, [u8; 32], JobId)>,
+    late: BTreeMap<Index, String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -71,6 +73,7 @@ pub fn encode(state: &State) -> Vec<u8> {
             .iter()
             .map(|(key, (digest, job))| (key.as_str(), digest, *job))
             .collect(),
+        late: &state.late,
     };
     let mut bytes = vec![VERSION];
     #[expect(clippy::expect_used, reason = "writing to memory, and every type can be encoded")]
@@ -106,6 +109,7 @@ pub fn decode(bytes: &[u8]) -> Result<State, SnapshotError> {
             .into_iter()
             .map(|(key, digest, job)| (key, (digest, job)))
             .collect(),
+        late: read.late,
         queues: Queues::default(),
         finished: BTreeSet::new(),
         leased: 0,

@@ -26,6 +26,9 @@ pub struct State {
     pub(crate) jobs: BTreeMap<JobId, Job>,
     pub(crate) runners: BTreeMap<RunnerId, Runner>,
     pub(crate) requests: BTreeMap<String, ([u8; 32], JobId)>,
+    /// The keys among those that were taken after their job's end, by the entry
+    /// that did it. The job may have been evicted.
+    pub(crate) late: BTreeMap<Index, String>,
     // What follows from the jobs.
     pub(crate) queues: Queues,
     pub(crate) finished: BTreeSet<(Index, JobId)>,
@@ -90,8 +93,8 @@ impl State {
         self.applied
     }
 
-    /// The last entry that evicted jobs: an answer from the history that is
-    /// older than this may miss them.
+    /// The last entry that evicted jobs or keys: an answer from the history that
+    /// is older than this may miss them.
     #[must_use]
     pub fn evicted_at(&self) -> Index {
         self.evicted_at
@@ -139,12 +142,16 @@ impl State {
         self.leased
     }
 
-    /// Up to where finished jobs can be evicted: at most `limit` of them, none
-    /// that finished after `through`. None when there is nothing to evict.
+    /// Up to where finished jobs and late keys can be evicted: at most `limit` of
+    /// them, none from after `through`. None when there is nothing to evict.
     #[must_use]
     pub fn evictable(&self, through: Index, limit: usize) -> Option<Index> {
-        let finished = self.finished.range(..=(through, JobId::MAX)).take(limit);
-        finished.last().map(|(index, _)| *index)
+        let finished = self.finished.range(..=(through, JobId::MAX)).map(|(index, _)| *index);
+        let late = self.late.range(..=through).map(|(index, _)| *index);
+        let mut indexes: Vec<Index> = finished.take(limit).chain(late.take(limit)).collect();
+        indexes.sort_unstable();
+        indexes.truncate(limit);
+        indexes.last().copied()
     }
 
     /// Takes a job out to change it; [`State::put`] brings it back. Between the

@@ -1,9 +1,9 @@
 //! Every event is taken once, however often the log is replayed.
 
-use baton_state::{EventKind, Final, JobId, Timestamp};
+use baton_state::{Event, EventKind, Final, JobId, Timestamp};
 
 use super::fixtures::{Finished, all, batch, newest_first, plain, reached, request, send};
-use crate::history::{Batch, History, NotTaken};
+use crate::history::{Batch, History, NotTaken, Retention};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_finished_job_comes_back_as_it_was() {
@@ -129,4 +129,36 @@ async fn the_first_use_of_a_key_counts() {
     let (_, job) = history.request("key").await.unwrap().unwrap();
     assert_eq!(job, jobs[0].id());
     assert_eq!(all(&history).await.len(), 2);
+}
+
+fn key_taken(entry: u64, job: JobId, key: &str) -> Batch {
+    let kind = EventKind::KeyTaken { job, request: request(key) };
+    let event = Event { index: entry, ordinal: 0, at: Timestamp(9), kind };
+    Batch { through: entry, events: vec![event] }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_taken_after_the_end_is_kept_as_long_as_its_job() {
+    let folder = tempfile::tempdir().unwrap();
+    let history = History::open(folder.path().join("history.db")).await.unwrap();
+    let job = Finished::new(1);
+    let mut both = batch(std::slice::from_ref(&job));
+    both.events.extend(key_taken(2, job.id(), "in the same batch").events);
+    both.through = 2;
+    send(&history, both).await;
+    send(&history, key_taken(3, job.id(), "later")).await;
+    send(&history, key_taken(3, job.id(), "later")).await;
+    reached(&history, 3).await;
+    for key in ["in the same batch", "later"] {
+        let expected = Some((request(key).digest, job.id()));
+        assert_eq!(history.request(key).await.unwrap(), expected);
+    }
+
+    let retention = Retention { max_age: None, max_bytes: Some(0), batch: 10 };
+    assert_eq!(history.prune(Timestamp(0), retention).await.unwrap().len(), 1);
+    assert_eq!(history.request("later").await.unwrap(), None);
+    // This one was under way while the job was removed.
+    send(&history, key_taken(4, job.id(), "too late")).await;
+    reached(&history, 4).await;
+    assert_eq!(history.request("too late").await.unwrap(), None);
 }

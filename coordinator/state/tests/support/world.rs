@@ -28,11 +28,18 @@ pub(crate) struct World {
     pub(crate) log: Vec<Entry>,
     pub(crate) now: Timestamp,
     submitted: u64,
+    evicted: Vec<JobId>,
 }
 
 impl World {
     pub(crate) fn new() -> Self {
-        Self { state: State::default(), log: Vec::new(), now: Timestamp(1_000_000), submitted: 0 }
+        Self {
+            state: State::default(),
+            log: Vec::new(),
+            now: Timestamp(1_000_000),
+            submitted: 0,
+            evicted: Vec::new(),
+        }
     }
 
     /// A world after these steps.
@@ -58,6 +65,10 @@ impl World {
 
     fn apply(&mut self, index: Index, command: Command) -> &Entry {
         let (reply, events) = self.state.apply(index, command.clone());
+        self.evicted.extend(events.iter().filter_map(|event| match event.kind {
+            EventKind::JobEvicted { job } => Some(job),
+            _ => None,
+        }));
         self.log.push(Entry { index, command, reply, events });
         self.log.last().expect("an entry was just added")
     }
@@ -104,14 +115,18 @@ impl World {
                     transient,
                 })
             }
-            Action::Cancel { job, key, history } => Command::Cancel(Cancel {
-                job: self.job(&job),
-                at,
-                by: "bob".to_owned(),
-                reason: String::new(),
-                request: key.map(request),
-                history_seen: self.history_seen(history),
-            }),
+            Action::Cancel { job, key, history } => {
+                let job = self.job(&job);
+                Command::Cancel(Cancel {
+                    job,
+                    at,
+                    by: "bob".to_owned(),
+                    reason: String::new(),
+                    request: key.map(request),
+                    history_seen: self.history_seen(history),
+                    in_history: self.evicted.contains(&job),
+                })
+            }
             Action::Lose { lease, cause } => {
                 let (job, lease) = self.lease(&lease);
                 Command::LoseLease(LoseLease { job, lease, at, cause })
@@ -158,7 +173,11 @@ impl World {
                 chosen(*pick, jobs.filter(|job| job.phase == Phase::Queued { not_before: None }))
             }
             JobPick::Leased(pick) => chosen(*pick, jobs.filter(|job| job.lease().is_some())),
+            JobPick::Finished(pick) => chosen(*pick, jobs.filter(|job| job.is_finished())),
             JobPick::Any(pick) => chosen(*pick, jobs),
+            JobPick::Evicted(pick) => {
+                return chosen(*pick, self.evicted.iter()).copied().unwrap_or_else(unknown_job);
+            }
             JobPick::Unknown => None,
         };
         job.map_or_else(unknown_job, |job| job.id)
