@@ -114,6 +114,7 @@ impl History {
     }
 
     async fn start(database: Database) -> Result<Self> {
+        database.check().await?;
         let (connection, position) = database.prepare().await?;
         let readers = database.readers();
         let (batches, batch_queue) = mpsc::channel(QUEUE);

@@ -162,7 +162,7 @@ async fn a_file_that_is_no_database_is_refused_with_advice() {
     assert!(matches!(error, Error::Damaged { .. }), "{error:?}");
     let message = error.to_string();
     assert!(message.contains(path.to_str().unwrap()), "{message}");
-    assert!(message.contains("restore it from a copy"), "{message}");
+    assert!(message.contains("restore this node from a backup"), "{message}");
     assert_eq!(fs::read(&path).unwrap(), vec![b'x'; 8_192]);
 }
 
@@ -177,6 +177,34 @@ async fn a_damaged_page_is_refused_with_advice() {
     fs::write(&path, bytes).unwrap();
     let error = History::open(&path).await.err().unwrap();
     assert!(matches!(error, Error::Damaged { .. }), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_to_rows_that_no_start_reads_is_refused_with_advice() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("history.db");
+    let history = History::open(&path).await.unwrap();
+    send(&history, batch(&plain(1..=200))).await;
+    reached(&history, 200).await;
+    history.stop().await;
+    let intact = fs::read(&path).unwrap();
+    let mut refused = 0;
+    for page in (0..intact.len()).step_by(4_096) {
+        let mut bytes = intact.clone();
+        // The head of the page, beyond the file's own: what is in it, and where.
+        let head = if page == 0 { 100 } else { page };
+        bytes[head..head + 8].fill(0xa5);
+        fs::write(&path, bytes).unwrap();
+        match History::open(&path).await {
+            // A page that is not in use.
+            Ok(history) => assert_eq!(all(&history).await.len(), 200),
+            Err(error) => {
+                assert!(matches!(error, Error::Damaged { .. }), "page at {page}: {error:?}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 20, "{refused} of {} pages", intact.len() / 4_096);
 }
 
 #[tokio::test(flavor = "multi_thread")]
