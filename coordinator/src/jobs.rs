@@ -159,7 +159,7 @@ impl Jobs {
         self.raft.read_barrier().await.map_err(from_propose)?;
         let mut jobs: Vec<Job> = {
             let state = self.raft.state();
-            let older = state.jobs().range(..before).rev().map(|(_, job)| job);
+            let older = state.jobs().range(..before).rev().map(|(_, job)| &**job);
             older.filter(|job| filter.matches(job)).take(limit).cloned().collect()
         };
         let page = u32::try_from(limit).unwrap_or(u32::MAX);

@@ -1,5 +1,7 @@
 //! What happened, in order. Events feed the history, watchers and the dispatcher.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -79,7 +81,7 @@ pub enum EventKind {
     /// A job reached a final state. Carries all of it, for the history.
     JobFinished {
         /// The whole job.
-        job: Box<Job>,
+        job: Arc<Job>,
     },
     /// A request about a job that had ended took its idempotency key. Those taken
     /// before stand in the job itself.

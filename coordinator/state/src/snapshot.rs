@@ -66,7 +66,7 @@ pub fn encode(state: &State) -> Vec<u8> {
     let written = Written {
         applied: state.applied,
         evicted_at: state.evicted_at,
-        jobs: state.jobs.values().collect(),
+        jobs: state.jobs.values().map(|job| &**job).collect(),
         runners: state.runners.values().map(StoredRunner::from).collect(),
         requests: state
             .requests
@@ -98,7 +98,7 @@ pub fn decode(bytes: &[u8]) -> Result<State, SnapshotError> {
     let mut state = State {
         applied: read.applied,
         evicted_at: read.evicted_at,
-        jobs: read.jobs.into_iter().map(|job| (job.id, job)).collect(),
+        jobs: read.jobs.into_iter().map(|job| (job.id, job.into())).collect(),
         runners: read
             .runners
             .into_iter()

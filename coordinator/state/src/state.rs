@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     mem,
+    sync::Arc,
 };
 
 use serde::{Deserialize, Serialize};
@@ -23,7 +24,8 @@ pub struct State {
     pub(crate) applied: Index,
     /// The last entry that evicted something.
     pub(crate) evicted_at: Index,
-    pub(crate) jobs: BTreeMap<JobId, Job>,
+    /// Shared with the events about their ends and with copies of the state.
+    pub(crate) jobs: BTreeMap<JobId, Arc<Job>>,
     pub(crate) runners: BTreeMap<RunnerId, Runner>,
     pub(crate) requests: BTreeMap<String, ([u8; 32], JobId)>,
     /// The keys among those that were taken after their job's end, by the entry
@@ -103,12 +105,12 @@ impl State {
     /// One job, live or not yet evicted.
     #[must_use]
     pub fn job(&self, id: JobId) -> Option<&Job> {
-        self.jobs.get(&id)
+        self.jobs.get(&id).map(|job| &**job)
     }
 
     /// All jobs here, oldest first.
     #[must_use]
-    pub fn jobs(&self) -> &BTreeMap<JobId, Job> {
+    pub fn jobs(&self) -> &BTreeMap<JobId, Arc<Job>> {
         &self.jobs
     }
 
@@ -159,10 +161,11 @@ impl State {
     pub(crate) fn take(&mut self, id: JobId) -> Option<Job> {
         let job = self.jobs.remove(&id)?;
         self.unlink(&job);
-        Some(job)
+        Some(Arc::unwrap_or_clone(job))
     }
 
-    pub(crate) fn put(&mut self, job: Job) {
+    pub(crate) fn put(&mut self, job: impl Into<Arc<Job>>) {
+        let job = job.into();
         self.link(&job);
         self.jobs.insert(job.id, job);
     }

@@ -141,7 +141,7 @@ async fn while_the_disk_is_full_the_queue_is_bounded_and_a_stop_is_quick() {
     let sender = history.sender();
     let sent = Arc::new(AtomicU64::new(0));
     let count = Arc::clone(&sent);
-    let sending = std::thread::spawn(move || {
+    let sending = std::thread::Builder::new().spawn(move || {
         loop {
             let number = count.load(Ordering::SeqCst) * 100;
             sender.send(batch(&plain(number + 1..=number + 100)))?;
@@ -156,7 +156,7 @@ async fn while_the_disk_is_full_the_queue_is_bounded_and_a_stop_is_quick() {
     assert!(sent.load(Ordering::SeqCst) >= QUEUE as u64);
     tokio::time::timeout(std::time::Duration::from_secs(60), history.stop()).await.unwrap();
     // The waiting thread is let go.
-    let refused: Result<(), Error> = sending.join().unwrap();
+    let refused: Result<(), Error> = sending.unwrap().join().unwrap();
     assert!(matches!(refused, Err(Error::Stopped)), "{refused:?}");
     assert!(History::open(&path).await.is_ok());
 }

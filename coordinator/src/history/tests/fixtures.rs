@@ -91,7 +91,7 @@ impl Finished {
         let at = Timestamp(self.number + 1_000);
         let event = |ordinal, kind| Event { index: self.number, ordinal, at, kind };
         vec![
-            event(0, EventKind::JobFinished { job: Box::new(self.job()) }),
+            event(0, EventKind::JobFinished { job: Arc::new(self.job()) }),
             event(1, EventKind::RunnerOnline { runner: RunnerId("r-1".to_owned()) }),
         ]
     }
@@ -197,7 +197,7 @@ pub(super) async fn events(history: &History) -> Vec<Event> {
         at: Timestamp(at.try_into().unwrap()),
         // What has no payload says all of it in its job's record.
         kind: serde_json::from_str(&json).unwrap_or_else(|_| EventKind::JobFinished {
-            job: Box::new(serde_json::from_str(&json).unwrap()),
+            job: Arc::new(serde_json::from_str(&json).unwrap()),
         }),
     };
     rows.into_iter().map(event).collect()

@@ -167,7 +167,7 @@ impl World {
     }
 
     fn job(&self, pick: &JobPick) -> JobId {
-        let jobs = self.state.jobs().values();
+        let jobs = self.state.jobs().values().map(|job| &**job);
         let job = match pick {
             JobPick::Ready(pick) => {
                 chosen(*pick, jobs.filter(|job| job.phase == Phase::Queued { not_before: None }))
@@ -207,7 +207,7 @@ impl World {
 
     fn lease(&self, pick: &LeasePick) -> (JobId, Lease) {
         let unknown = (unknown_job(), Lease(1));
-        let jobs = || self.state.jobs().values();
+        let jobs = || self.state.jobs().values().map(|job| &**job);
         let granted = || jobs().flat_map(|job| job.attempts.iter().map(move |a| (job, a)));
         let of = |(job, attempt): (&Job, &baton_state::Attempt)| (job.id, attempt.lease);
         match pick {
