@@ -125,32 +125,6 @@ pub enum Error {
     /// The history failed.
     #[error(transparent)]
     History(#[from] history::Error),
-    /// The log has lost entries that the history has seen: it was removed or damaged.
-    #[error(
-        "the Raft log in {dir} ends at entry {last}, but the history has seen entry {seen}: \
-         entries are missing; restore this node from a backup"
-    )]
-    LogIncomplete {
-        /// The data folder.
-        dir: PathBuf,
-        /// The last entry that is there.
-        last: Index,
-        /// The last entry of which the history knows.
-        seen: Index,
-    },
-    /// The history lacks what the log was given up for: it was removed or damaged.
-    #[error(
-        "the history in {dir} ends at entry {seen}, but the Raft log begins at entry {first}: \
-         finished jobs between them are missing; restore this node from a backup"
-    )]
-    HistoryIncomplete {
-        /// The data folder.
-        dir: PathBuf,
-        /// The last entry of which the history knows.
-        seen: Index,
-        /// The first entry that the log still has.
-        first: Index,
-    },
     /// The stored files failed.
     #[error(transparent)]
     Files(#[from] FilesError),
@@ -161,6 +135,9 @@ pub enum Error {
     #[error("the coordinator stopped by itself: {0}")]
     Stopped(String),
 }
+
+/// Bytes of one file of the Raft log.
+const LOG_FILE_BYTES: u64 = 16 * 1024 * 1024;
 
 /// How long a stop waits for streams to end.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
@@ -203,10 +180,10 @@ impl Coordinator {
         let files = open_files(config.data_dir.join("files")).await?;
         let watchers = Arc::new(Watchers::default());
         let observer = DispatchObserver::new(config.timing, environment.clone());
-        let raft =
-            start_raft(&config, &environment, &history, &observer, Arc::clone(&watchers)).await?;
-
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let told =
+            vec![Arc::new(observer.clone()) as Arc<dyn Observer>, Arc::clone(&watchers) as _];
+        let raft = start_raft(&config, &environment, &history, told, stop.clone()).await?;
         let jobs = Jobs {
             raft: raft.clone(),
             history: history.clone(),
@@ -311,42 +288,42 @@ async fn start_raft(
     config: &Config,
     environment: &Environment,
     history: &History,
-    observer: &DispatchObserver,
-    watchers: Arc<Watchers>,
+    mut observers: Vec<Arc<dyn Observer>>,
+    stop: CancellationToken,
 ) -> Result<RaftHandle, Error> {
     let failed = |source| Error::DataDir { dir: config.data_dir.clone(), source };
     let feed = HistoryFeed::start(history.sender()).map_err(failed)?;
+    observers.insert(0, Arc::new(feed));
     let guard = history.clone();
     let runtime = Handle::current();
     let options = raft::Options {
         node_id: config.node_id,
         dir: config.data_dir.join("raft"),
         snapshot_every: config.snapshot_every,
-        observers: vec![Arc::new(feed), Arc::new(observer.clone()), watchers],
+        log_file_bytes: LOG_FILE_BYTES,
+        history: Some(*history.position().borrow()),
+        observers,
         safe_elsewhere: Arc::new(move |index| {
-            runtime.block_on(in_history(&guard, index)).map_err(io::Error::other)
+            runtime.block_on(in_history(&guard, index, &stop)).map_err(io::Error::other)
         }),
         environment: environment.clone(),
     };
-    let seen = *history.position().borrow();
-    let raft = blocking(move || raft::start(options).map_err(Error::from)).await?;
-    let status = raft.status().borrow().clone();
-    let dir = config.data_dir.clone();
-    if status.applied < seen {
-        return Err(Error::LogIncomplete { dir, last: status.applied, seen });
-    }
-    if status.first_index > seen + 1 {
-        return Err(Error::HistoryIncomplete { dir, seen, first: status.first_index });
-    }
-    Ok(raft)
+    blocking(move || raft::start(options).map_err(Error::from)).await
 }
 
-/// Waits until the history has everything up to `index` on disk.
-async fn in_history(history: &History, index: Index) -> Result<(), history::Error> {
+/// Waits until the history has everything up to `index` on disk, or for the stop.
+async fn in_history(
+    history: &History,
+    index: Index,
+    stop: &CancellationToken,
+) -> Result<(), history::Error> {
     let mut position = history.position();
     while history.make_durable().await? < index {
-        if position.wait_for(|position| *position >= index).await.is_err() {
-            return Err(history::Error::Stopped);
+        tokio::select! {
+            reached = position.wait_for(|position| *position >= index) => {
+                reached.map_err(|_| history::Error::Stopped)?;
+            }
+            () = stop.cancelled() => return Err(history::Error::Stopped),
         }
     }
     Ok(())

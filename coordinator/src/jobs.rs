@@ -92,7 +92,14 @@ impl Jobs {
         let Some(request) = caller.request() else {
             return Ok(None);
         };
-        match self.history.request(&request.key).await.map_err(internal)? {
+        // A key leaves the state only when the history has it: looked at in this
+        // order it is seen in one of them.
+        let live = self.raft.state().request(&request.key);
+        let taken = match live {
+            Some(taken) => Some(taken),
+            None => self.history.request(&request.key).await.map_err(internal)?,
+        };
+        match taken {
             Some((digest, job)) if digest == request.digest => Ok(Some(job)),
             Some(_) => Err(from_propose(ProposeError::Refused(Refusal::KeyReused))),
             None => Ok(None),
@@ -152,7 +159,7 @@ impl Jobs {
         self.raft.read_barrier().await.map_err(from_propose)?;
         let mut jobs: Vec<Job> = {
             let state = self.raft.state();
-            let older = state.jobs().range(..before).rev().map(|(_, job)| job);
+            let older = state.jobs().range(..before).rev().map(|(_, job)| &**job);
             older.filter(|job| filter.matches(job)).take(limit).cloned().collect()
         };
         let page = u32::try_from(limit).unwrap_or(u32::MAX);
@@ -165,7 +172,7 @@ impl Jobs {
         Ok(jobs)
     }
 
-    /// Asks to stop a job. A finished one stays as it is.
+    /// Asks to stop a job. A finished one stays as it is; the key is taken all the same.
     pub(crate) async fn cancel(
         &self,
         caller: &Caller,
@@ -177,6 +184,8 @@ impl Jobs {
             if let Some(job) = self.answered_before(caller).await? {
                 return self.get(job).await;
             }
+            let live = self.raft.state().job(id).is_some();
+            let in_history = !live && self.in_history(id).await?;
             let command = Command::Cancel(Cancel {
                 job: id,
                 at: self.environment.clock.now(),
@@ -184,20 +193,29 @@ impl Jobs {
                 reason: reason.to_owned(),
                 request: caller.request(),
                 history_seen,
+                in_history,
             });
             match self.raft.propose(command).await {
-                Ok(_) | Err(ProposeError::Refused(Refusal::UnknownJob(_))) => {
-                    return self.get(id).await;
-                }
-                // Look again.
+                Ok(_) => return self.get(id).await,
+                // It may have left the state since: look again.
+                Err(ProposeError::Refused(Refusal::UnknownJob(_)))
+                    if self.in_history(id).await? => {}
                 Err(ProposeError::Refused(Refusal::HistoryMoved)) => {}
                 Err(error) => return Err(from_propose(error)),
             }
         }
     }
 
+    async fn in_history(&self, id: JobId) -> Result<bool, ApiError> {
+        Ok(self.history.job(id).await.map_err(internal)?.is_some())
+    }
+
     /// Submits a finished job again.
     pub(crate) async fn retry(&self, caller: &Caller, id: JobId) -> Result<Job, ApiError> {
+        // Also when retention has removed the job that was repeated.
+        if let Some(job) = self.answered_before(caller).await? {
+            return self.get(job).await;
+        }
         let job = self.get(id).await?;
         if !job.is_finished() {
             return Err(ApiError::new(

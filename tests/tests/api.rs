@@ -21,6 +21,15 @@ async fn submit(connection: &Connection, key: &str, spec: v1::JobSpec) -> Result
     Ok(connection.jobs().submit(request).await?.into_inner().job.unwrap())
 }
 
+async fn cancel(connection: &Connection, key: &str, job: &str) -> Result<v1::Job, Status> {
+    let request = v1::CancelJobRequest {
+        idempotency_key: key.to_owned(),
+        job_id: job.to_owned(),
+        reason: String::new(),
+    };
+    Ok(connection.jobs().cancel(request).await?.into_inner().job.unwrap())
+}
+
 fn reason(status: &Status) -> Reason {
     ApiError::from_status(status).unwrap_or_else(|| panic!("no reason: {status:?}")).reason
 }
@@ -54,6 +63,36 @@ async fn a_key_gives_the_first_answer_again_even_after_the_job_has_left_memory_a
     }
     let other = submit(&fleet.connect().await, "k", spec(&["false"])).await.unwrap_err();
     assert_eq!(reason(&other), Reason::IdempotencyKeyReused);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_key_of_a_cancel_counts_also_when_the_job_had_ended_or_left_memory() {
+    let mut fleet = Fleet::with_runner(2).await;
+    let connection = fleet.connect().await;
+    let first = submit(&connection, "", spec(&["true"])).await.unwrap().id;
+    let other = submit(&connection, "", spec(&["true"])).await.unwrap().id;
+    for job in [&first, &other] {
+        finished(&connection, job).await;
+    }
+    let mut keys = Vec::new();
+    // The jobs leave memory after half a second or so; each time a new key is
+    // taken, and all that were taken before are tried.
+    for round in 0..20 {
+        if round == 15 {
+            fleet.kill_coordinator();
+            fleet.start_coordinator().await;
+        }
+        let connection = fleet.connect().await;
+        keys.push(format!("cancel {round}"));
+        for key in &keys {
+            assert_eq!(cancel(&connection, key, &first).await.unwrap().id, first);
+            let reused = cancel(&connection, key, &other).await.unwrap_err();
+            assert_eq!(reason(&reused), Reason::IdempotencyKeyReused);
+            let reused = submit(&connection, key, spec(&["true"])).await.unwrap_err();
+            assert_eq!(reason(&reused), Reason::IdempotencyKeyReused);
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(75)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -102,6 +102,7 @@ impl Observer for DispatchObserver {
                 | EventKind::JobReady { .. }
                 | EventKind::RunnerOnline { .. } => self.0.wake.notify_one(),
                 EventKind::JobStarted { .. }
+                | EventKind::KeyTaken { .. }
                 | EventKind::JobEvicted { .. }
                 | EventKind::RunnerUnreachable { .. } => {}
             }

@@ -26,8 +26,9 @@ pub enum Error {
     },
     /// The file is no intact database.
     #[error(
-        "the history {} is damaged: {cause}; restore it from a copy, or move it and its -wal \
-         and -shm files away to start with an empty history",
+        "the history {} is damaged: {cause}; restore this node from a backup, or move the file \
+         and its -wal and -shm away and start again: it is made anew from the Raft log as long \
+         as that goes back far enough, and the start says so if not",
         path.display()
     )]
     Damaged {

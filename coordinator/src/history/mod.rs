@@ -26,10 +26,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::{
     error::{Error, Result},
     filter::{JobFilter, JobState},
-    sql::{
-        prune::{PrunedJob, Retention},
-        select::Counts,
-    },
+    sql::prune::{PrunedJob, Retention},
 };
 use self::{
     sql::{Database, select},
@@ -69,36 +66,15 @@ struct Shared {
 #[derive(Clone, Debug)]
 pub struct Sender(mpsc::Sender<Batch>);
 
-/// Why a batch was not taken; it is given back.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotTaken {
-    /// The writer does not keep up, for instance because the disk is full: try again later.
-    #[error("the history does not keep up")]
-    Full(Batch),
-    /// The history was stopped. The log still has these events for the next start.
-    #[error("the history was stopped")]
-    Stopped(Batch),
-}
-
 impl Sender {
     /// Hands over a batch; waits while too many others do. For a plain thread:
     /// inside the async runtime this panics.
     ///
     /// # Errors
-    /// [`NotTaken::Stopped`], also when that happens during the wait.
-    pub fn send(&self, batch: Batch) -> std::result::Result<(), NotTaken> {
-        self.0.blocking_send(batch).map_err(|error| NotTaken::Stopped(error.0))
-    }
-
-    /// Hands over a batch without waiting, for a thread that has other duties too.
-    ///
-    /// # Errors
-    /// [`NotTaken`], with the batch.
-    pub fn try_send(&self, batch: Batch) -> std::result::Result<(), NotTaken> {
-        self.0.try_send(batch).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(batch) => NotTaken::Full(batch),
-            mpsc::error::TrySendError::Closed(batch) => NotTaken::Stopped(batch),
-        })
+    /// [`Error::Stopped`], also when that happens during the wait. The log still
+    /// has these events for the next start.
+    pub fn send(&self, batch: Batch) -> Result<()> {
+        self.0.blocking_send(batch).map_err(|_| Error::Stopped)
     }
 }
 
@@ -114,6 +90,7 @@ impl History {
     }
 
     async fn start(database: Database) -> Result<Self> {
+        database.check().await?;
         let (connection, position) = database.prepare().await?;
         let readers = database.readers();
         let (batches, batch_queue) = mpsc::channel(QUEUE);
@@ -215,29 +192,11 @@ impl History {
         select::request(&self.shared.readers, key).await
     }
 
-    /// At most `limit` events in order, from this Raft index and ordinal on.
-    /// Those of pruned jobs are gone, and evictions are not kept: they concern
-    /// the state and not the job.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub async fn events(&self, from: (Index, u32), limit: u32) -> Result<Vec<Event>> {
-        select::events(&self.shared.readers, from, limit).await
-    }
-
     /// Whether any job here was submitted with this archive.
     ///
     /// # Errors
     /// When the database cannot be read.
     pub async fn source_in_use(&self, digest: &str) -> Result<bool> {
         select::source_in_use(&self.shared.readers, digest).await
-    }
-
-    /// How much is here.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub async fn counts(&self) -> Result<Counts> {
-        select::counts(&self.shared.readers).await
     }
 }

@@ -2,29 +2,25 @@
 //! into a ready, persists, applies, answers.
 
 use std::{
-    collections::HashMap,
-    mem,
     sync::{
         Arc, RwLock,
         mpsc::{self, RecvTimeoutError},
     },
-    thread,
+    thread::{self, JoinHandle},
     time::Duration,
 };
 
 use baton_state::{Command, Event, Index, Refusal, Reply, State};
 use raft::{
-    Config, LightReady, RawNode, Ready, StateRole,
+    Config, LightReady, RawNode, StateRole,
     eraftpb::{Entry, EntryType},
 };
-use tokio::{
-    sync::{oneshot, watch},
-    time::Instant,
-};
+use tokio::{sync::watch, time::Instant};
 use tracing::{debug, error, info, warn};
 
 use super::{
     Options, RaftError,
+    callers::{Callers, ReadSender},
     handle::{Input, ProposeError, RaftHandle, Status, Waiting},
     snapshots::Snapshots,
     store::{SnapshotRecord, Store},
@@ -40,8 +36,6 @@ const HEARTBEAT_TICKS: usize = 2;
 const BATCH: usize = 1024;
 /// Entries applied under one lock.
 const APPLY_BATCH: usize = 256;
-
-type ReadSender = oneshot::Sender<Result<(), ProposeError>>;
 
 /// Starts the node's thread and waits until it leads.
 pub(super) fn spawn(
@@ -59,7 +53,7 @@ pub(super) fn spawn(
     driver.lead_alone()?;
     thread::Builder::new()
         .name("raft".to_owned())
-        .spawn(move || driver.run(&inputs))
+        .spawn(move || driver.run(inputs))
         .map_err(|source| RaftError::Setup { dir, source })?;
     Ok(handle)
 }
@@ -71,18 +65,13 @@ struct Driver {
     state: Arc<RwLock<State>>,
     input: mpsc::Sender<Input>,
     status: watch::Sender<Status>,
-    /// Waiting callers by proposal id. An id is unique over restarts and nodes,
-    /// so an old entry never answers a new caller.
-    proposals: HashMap<u128, Waiting>,
-    reads: HashMap<u128, ReadSender>,
-    /// Reads whose index is known and not yet applied.
-    confirmed: Vec<(Index, ReadSender)>,
-    next_id: u128,
+    callers: Callers,
     applied: Index,
     applied_term: u64,
     snapshot_index: Index,
     next_snapshot: Index,
-    snapshotting: bool,
+    /// The thread that writes a snapshot, while there is one.
+    snapshotting: Option<JoinHandle<()>>,
 }
 
 impl Driver {
@@ -110,7 +99,7 @@ impl Driver {
         let logger = slog::Logger::root(tracing_slog::TracingSlogDrain, slog::o!());
         let node = RawNode::new(&config, store, &logger)?;
         let next_snapshot = snapshot_index + options.snapshot_every;
-        let next_id = options.environment.random.bits();
+        let callers = Callers::new(options.environment.random.bits());
         Ok(Self {
             node,
             options,
@@ -118,15 +107,12 @@ impl Driver {
             state,
             input,
             status,
-            proposals: HashMap::new(),
-            reads: HashMap::new(),
-            confirmed: Vec::new(),
-            next_id,
+            callers,
             applied: snapshot_index,
             applied_term: record.map_or(0, |record| record.term),
             snapshot_index,
             next_snapshot,
-            snapshotting: false,
+            snapshotting: None,
         })
     }
 
@@ -142,13 +128,21 @@ impl Driver {
         Ok(())
     }
 
-    fn run(mut self, inputs: &mpsc::Receiver<Input>) {
-        match self.serve(inputs) {
+    fn run(mut self, inputs: mpsc::Receiver<Input>) {
+        match self.serve(&inputs).and_then(|()| self.node.mut_store().close()) {
             Ok(()) => info!("raft node stopped"),
             Err(failure) => {
                 error!(%failure, "raft node failed and has stopped");
                 self.publish_status(Some(failure.to_string()));
             }
+        }
+        // Nobody waits for an answer any more while the snapshot is written.
+        drop(inputs);
+        drop(self.callers);
+        if let Some(thread) = self.snapshotting
+            && thread.join().is_err()
+        {
+            error!("the snapshot thread panicked");
         }
     }
 
@@ -193,7 +187,7 @@ impl Driver {
     }
 
     fn snapshotted(&mut self, result: Result<SnapshotRecord, RaftError>) -> Result<(), RaftError> {
-        self.snapshotting = false;
+        self.snapshotting = None;
         self.next_snapshot = self.applied + self.options.snapshot_every;
         let record = match result {
             Ok(record) => record,
@@ -205,6 +199,7 @@ impl Driver {
         };
         let index = record.index;
         self.node.mut_store().compact(record)?;
+        self.node.mut_store().purge()?;
         self.snapshot_index = index;
         self.next_snapshot = index + self.options.snapshot_every;
         if let Err(error) = self.snapshots.remove_others(index) {
@@ -214,11 +209,9 @@ impl Driver {
     }
 
     fn propose(&mut self, command: &Command, waiting: Waiting) {
-        let id = self.new_id();
-        let proposed = self.leading()
-            && self.node.propose(id.to_le_bytes().to_vec(), command.encode()).is_ok();
-        if proposed {
-            self.proposals.insert(id, waiting);
+        let (id, context) = self.callers.new_id();
+        if self.leading() && self.node.propose(context, command.encode()).is_ok() {
+            self.callers.proposed(id, waiting);
         } else {
             waiting.answer(Err(ProposeError::NotLeader));
         }
@@ -229,14 +222,9 @@ impl Driver {
             let _ = reply.send(Err(ProposeError::NotLeader));
             return;
         }
-        let id = self.new_id();
-        self.reads.insert(id, reply);
-        self.node.read_index(id.to_le_bytes().to_vec());
-    }
-
-    fn new_id(&mut self) -> u128 {
-        self.next_id = self.next_id.wrapping_add(1);
-        self.next_id
+        let (id, context) = self.callers.new_id();
+        self.callers.reads(id, reply);
+        self.node.read_index(context);
     }
 
     /// This node leads, and its state holds everything of earlier terms.
@@ -248,7 +236,9 @@ impl Driver {
     /// applied before the new ones are written.
     fn on_ready(&mut self) -> Result<(), RaftError> {
         let mut ready = self.node.ready();
-        self.take_read_states(&mut ready);
+        for read in ready.take_read_states() {
+            self.callers.confirm(&read.request_ctx, read.index);
+        }
         self.apply(ready.take_committed_entries())?;
         let hard_state = ready.hs().cloned();
         let must_sync = ready.must_sync();
@@ -257,13 +247,15 @@ impl Driver {
         let mut light = self.node.advance(ready);
         self.on_light_ready(&mut light)?;
         self.node.advance_apply();
-        self.answer_reads();
+        self.callers.applied(self.applied);
         Ok(())
     }
 
     fn on_light_ready(&mut self, light: &mut LightReady) -> Result<(), RaftError> {
         if light.commit_index().is_some() {
-            // Not synced: after a crash Raft finds the commit index again.
+            // Not synced: after a loss of power Raft finds the commit index again.
+            // It stands in the log before anybody is told, so that damage to the
+            // entries is not taken for a torn write (see verify.rs).
             let hard_state = self.node.raft.hard_state();
             self.node.mut_store().append(Vec::new(), Some(&hard_state), false)?;
         }
@@ -289,8 +281,7 @@ impl Driver {
                 self.applied = entry.index;
                 self.applied_term = entry.term;
                 if let Some(reply) = reply
-                    && let Some(waiting) =
-                        proposal_id(&entry).and_then(|id| self.proposals.remove(&id))
+                    && let Some(waiting) = self.callers.proposer(&entry.context)
                 {
                     replies.push((waiting, reply));
                 }
@@ -309,43 +300,16 @@ impl Driver {
         Ok(())
     }
 
-    fn take_read_states(&mut self, ready: &mut Ready) {
-        for read in ready.take_read_states() {
-            let id = <[u8; 16]>::try_from(read.request_ctx.as_slice()).map(u128::from_le_bytes);
-            if let Some(reply) = id.ok().and_then(|id| self.reads.remove(&id)) {
-                self.confirmed.push((read.index, reply));
-            }
-        }
-    }
-
-    fn answer_reads(&mut self) {
-        let applied = self.applied;
-        let (due, waiting) =
-            mem::take(&mut self.confirmed).into_iter().partition(|(index, _)| *index <= applied);
-        self.confirmed = waiting;
-        let due: Vec<(Index, ReadSender)> = due;
-        for (_, reply) in due {
-            let _ = reply.send(Ok(()));
-        }
-    }
-
     fn fail_waiters_unless_leading(&mut self) {
-        if self.node.raft.state == StateRole::Leader {
-            return;
-        }
-        for (_, waiting) in self.proposals.drain() {
-            waiting.answer(Err(ProposeError::LeadershipLost));
-        }
-        let reads = self.reads.drain().map(|(_, reply)| reply);
-        for reply in reads.chain(self.confirmed.drain(..).map(|(_, reply)| reply)) {
-            let _ = reply.send(Err(ProposeError::LeadershipLost));
+        if self.node.raft.state != StateRole::Leader {
+            self.callers.leadership_lost();
         }
     }
 
     /// Writes a snapshot beside the work, on a thread of its own, and gives up
     /// the log before it once everything in it is safe elsewhere.
     fn start_snapshot_if_due(&mut self) {
-        if self.snapshotting || self.applied < self.next_snapshot {
+        if self.snapshotting.is_some() || self.applied < self.next_snapshot {
             return;
         }
         let copy = self.state.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
@@ -367,7 +331,7 @@ impl Driver {
             let _ = input.send(Input::Snapshotted(result));
         };
         match thread::Builder::new().name("raft-snapshot".to_owned()).spawn(work) {
-            Ok(_) => self.snapshotting = true,
+            Ok(thread) => self.snapshotting = Some(thread),
             Err(error) => error!(%error, "cannot start the snapshot thread; trying again later"),
         }
     }
@@ -411,8 +375,4 @@ fn apply_entry(
     let (reply, new) = state.apply(entry.index, command);
     events.extend(new);
     Ok(Some(reply))
-}
-
-fn proposal_id(entry: &Entry) -> Option<u128> {
-    Some(u128::from_le_bytes(entry.context.as_ref().try_into().ok()?))
 }

@@ -8,16 +8,19 @@
 //! cannot be written to disk stops the node: it never acknowledges what it may
 //! forget.
 
+mod callers;
 mod driver;
 mod handle;
 mod snapshots;
 mod store;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 use std::{io, path::PathBuf, sync::Arc};
 
 use baton_state::{Event, Index, State};
+use raft::Storage as _;
 
 pub use self::handle::{ProposeError, RaftHandle, Status};
 use crate::environment::Environment;
@@ -30,6 +33,11 @@ pub struct Options {
     pub dir: PathBuf,
     /// Entries between snapshots.
     pub snapshot_every: u64,
+    /// Bytes of one file of the log. Those that are no longer needed are removed
+    /// when there are more than a few.
+    pub log_file_bytes: u64,
+    /// The entry up to which the history has everything; none without a history.
+    pub history: Option<Index>,
     /// Told of what happened, on the node's own thread and in order; after a
     /// restart also of what happened since the last snapshot, again.
     pub observers: Vec<Arc<dyn Observer>>,
@@ -59,14 +67,38 @@ pub enum RaftError {
         source: raft_engine::Error,
     },
     /// The log lacks something that must be in it.
-    #[error(
-        "the Raft log in {dir} is damaged: no readable {what}; restore this node from a backup"
-    )]
+    #[error("the Raft log in {dir} is damaged: {detail}; restore this node from a backup")]
     DamagedLog {
         /// Where it is.
         dir: PathBuf,
-        /// What is missing.
-        what: &'static str,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The log has lost entries that were committed: they were removed or damaged.
+    #[error(
+        "the Raft log in {dir} ends at entry {last}, but entry {known} was committed: \
+         entries are missing; restore this node from a backup"
+    )]
+    LogIncomplete {
+        /// Where it is.
+        dir: PathBuf,
+        /// The last entry that is there.
+        last: Index,
+        /// The last entry of which the history, a snapshot or the log itself knows.
+        known: Index,
+    },
+    /// The history lacks what the log was given up for: it was removed or damaged.
+    #[error(
+        "the history ends at entry {history}, but the Raft log in {dir} begins at entry {first}: \
+         finished jobs between them are missing; restore this node from a backup"
+    )]
+    HistoryIncomplete {
+        /// Where the log is.
+        dir: PathBuf,
+        /// The last entry that the history has.
+        history: Index,
+        /// The first entry that the log still has.
+        first: Index,
     },
     /// A snapshot could not be read or written.
     #[error("cannot {action} the snapshot {path}: {source}")]
@@ -126,7 +158,17 @@ pub fn start(options: Options) -> Result<RaftHandle, RaftError> {
     std::fs::create_dir_all(&options.dir)
         .map_err(|source| RaftError::Setup { dir: options.dir.clone(), source })?;
     let snapshots = snapshots::Snapshots::open(&options.dir)?;
-    let store = store::Store::open(&options.dir, options.node_id)?;
+    let store = store::Store::open(&options.dir, options.node_id, options.log_file_bytes)?;
+    // Before anything is written or told to anybody, so that it is found again at
+    // the next start.
+    store.reaches(snapshots.newest()?)?;
+    if let Some(history) = options.history {
+        store.reaches(history)?;
+        let first = store.first_index()?;
+        if first > history + 1 {
+            return Err(RaftError::HistoryIncomplete { dir: options.dir, history, first });
+        }
+    }
     let state = match store.snapshot_record() {
         Some(record) => snapshots.load(record)?,
         None => State::default(),

@@ -65,6 +65,18 @@ impl Snapshots {
         File::open(&self.dir)?.sync_all()
     }
 
+    /// The last entry of the newest snapshot there is, counted or not; 0 without any.
+    pub(super) fn newest(&self) -> Result<Index, RaftError> {
+        let failed = |source| RaftError::Setup { dir: self.dir.clone(), source };
+        let mut newest = 0;
+        for entry in fs::read_dir(&self.dir).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name();
+            let index = name.to_str().and_then(|name| name.strip_prefix("snapshot-")?.parse().ok());
+            newest = newest.max(index.unwrap_or(0));
+        }
+        Ok(newest)
+    }
+
     /// Removes every file but the snapshot at `keep`.
     pub(super) fn remove_others(&self, keep: Index) -> io::Result<()> {
         let keep = self.path(keep);

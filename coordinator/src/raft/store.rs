@@ -11,11 +11,13 @@ use raft::{
     GetEntriesContext, RaftState, Storage, StorageError,
     eraftpb::{ConfState, Entry, HardState, Snapshot},
 };
-use raft_engine::{Config, Engine, LogBatch, MessageExt, ReadableSize};
+use raft_engine::{Command, Config, Engine, LogBatch, MessageExt, ReadableSize};
 use serde::{Deserialize, Serialize};
 
-use super::RaftError;
+use super::{RaftError, verify::verify};
 
+/// Files of the log beyond which those that were given up are removed.
+const FILES: u64 = 4;
 /// raft-engine keeps many groups; Baton has one.
 const GROUP: u64 = 1;
 const NODE_ID: &[u8] = b"node_id";
@@ -58,18 +60,24 @@ pub(super) struct Store {
 
 impl Store {
     /// Opens the log in `dir`, or makes one for a group of this node alone.
-    pub(super) fn open(dir: &Path, node_id: u64) -> Result<Self, RaftError> {
+    pub(super) fn open(dir: &Path, node_id: u64, file_bytes: u64) -> Result<Self, RaftError> {
         let log_dir = dir.join("log");
+        verify(&log_dir)?;
         let config = Config {
             dir: log_dir.to_string_lossy().into_owned(),
-            target_file_size: ReadableSize::mb(16),
-            purge_threshold: ReadableSize::mb(64),
+            target_file_size: ReadableSize(file_bytes),
+            purge_threshold: ReadableSize(file_bytes * FILES),
+            // No checksum covers the byte that says whether a record is compressed.
+            batch_compression_threshold: ReadableSize(0),
             recovery_threads: 2,
             ..Config::default()
         };
         let failed = |source| RaftError::Log { dir: log_dir.clone(), source };
         let engine = Engine::open(config).map_err(failed)?;
-        let damaged = |what: &'static str| RaftError::DamagedLog { dir: log_dir.clone(), what };
+        let damaged = |what: &str| RaftError::DamagedLog {
+            dir: log_dir.clone(),
+            detail: format!("no readable {what}"),
+        };
         let snapshot = engine.get(GROUP, SNAPSHOT).map(|bytes| rmp_serde::from_slice(&bytes));
         let found = engine.get(GROUP, NODE_ID).map(<[u8; 8]>::try_from);
         let mut store = Self {
@@ -89,14 +97,30 @@ impl Store {
                 });
             }
             Some(_) => {}
-            None if store.engine.last_index(GROUP).is_some() => return Err(damaged("node id")),
-            None => store.initialise(node_id)?,
+            None if store.engine.is_empty() => store.initialise(node_id)?,
+            None => return Err(damaged("node id")),
+        }
+        if store.conf_state.voters.is_empty() {
+            return Err(damaged("list of members"));
         }
         let first = store.engine.first_index(GROUP);
         if first.is_some_and(|first| first > store.base().0 + 1) {
             return Err(damaged("snapshot record"));
         }
+        store.reaches(store.hard_state.commit)?;
+        if store.hard_state.term < store.term(store.last_index()?)? {
+            return Err(damaged("term"));
+        }
         Ok(store)
+    }
+
+    /// Refuses a log that ends before an entry which is known to have been committed.
+    pub(super) fn reaches(&self, known: Index) -> Result<(), RaftError> {
+        let last = self.last_index()?;
+        if last < known {
+            return Err(RaftError::LogIncomplete { dir: self.dir.clone(), last, known });
+        }
+        Ok(())
     }
 
     fn initialise(&mut self, node_id: u64) -> Result<(), RaftError> {
@@ -149,7 +173,8 @@ impl Store {
         }
     }
 
-    /// From now on `record` stands for every entry up to its index.
+    /// From now on `record` stands for every entry up to its index; one write, so
+    /// that the entries go with it or not at all.
     pub(super) fn compact(&mut self, record: SnapshotRecord) -> Result<(), RaftError> {
         let mut batch = LogBatch::default();
         #[expect(clippy::expect_used, reason = "two numbers and a hash can be encoded")]
@@ -159,11 +184,23 @@ impl Store {
         self.hard_state.commit = self.hard_state.commit.max(record.index);
         let hard_state = self.encode(&self.hard_state)?;
         self.put(&mut batch, HARD_STATE, hard_state)?;
+        batch.add_command(GROUP, Command::Compact { index: record.index + 1 });
         self.write(&mut batch, true)?;
-        self.engine.compact_to(GROUP, record.index + 1);
         self.snapshot = Some(record);
+        Ok(())
+    }
+
+    /// Removes files that hold nothing but entries that are gone.
+    pub(super) fn purge(&mut self) -> Result<(), RaftError> {
         self.engine.purge_expired_files().map_err(|e| self.failed(e))?;
         Ok(())
+    }
+
+    /// Puts everything on disk. Then the last record holds nothing that anybody
+    /// was told, and damage to any other is noticed.
+    pub(super) fn close(&mut self) -> Result<(), RaftError> {
+        let hard_state = self.hard_state.clone();
+        self.append(Vec::new(), Some(&hard_state), true)
     }
 
     fn put(&self, batch: &mut LogBatch, key: &[u8], value: Vec<u8>) -> Result<(), RaftError> {

@@ -1,10 +1,13 @@
 //! What happened, in order. Events feed the history, watchers and the dispatcher.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
     ids::{Index, JobId, Lease, RunnerId, Timestamp},
     job::{Job, Outcome},
+    state::Request,
 };
 
 /// One thing that happened.
@@ -78,7 +81,15 @@ pub enum EventKind {
     /// A job reached a final state. Carries all of it, for the history.
     JobFinished {
         /// The whole job.
-        job: Box<Job>,
+        job: Arc<Job>,
+    },
+    /// A request about a job that had ended took its idempotency key. Those taken
+    /// before stand in the job itself.
+    KeyTaken {
+        /// Which job.
+        job: JobId,
+        /// The key, and what it stands for.
+        request: Request,
     },
     /// A finished job left the state; the history has it.
     JobEvicted {
@@ -109,6 +120,7 @@ impl EventKind {
             Self::JobReady { .. } => "job_ready",
             Self::CancelRequested { .. } => "cancel_requested",
             Self::JobFinished { .. } => "job_finished",
+            Self::KeyTaken { .. } => "key_taken",
             Self::JobEvicted { .. } => "job_evicted",
             Self::RunnerOnline { .. } => "runner_online",
             Self::RunnerUnreachable { .. } => "runner_unreachable",
@@ -125,6 +137,7 @@ impl EventKind {
             | Self::JobRequeued { job, .. }
             | Self::JobReady { job }
             | Self::CancelRequested { job, .. }
+            | Self::KeyTaken { job, .. }
             | Self::JobEvicted { job } => Some(*job),
             Self::JobFinished { job } => Some(job.id),
             Self::RunnerOnline { .. } | Self::RunnerUnreachable { .. } => None,
@@ -144,6 +157,7 @@ impl EventKind {
             Self::JobSubmitted { .. }
             | Self::JobStarted { .. }
             | Self::JobReady { .. }
+            | Self::KeyTaken { .. }
             | Self::JobEvicted { .. } => None,
         }
     }

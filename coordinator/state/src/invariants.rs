@@ -88,12 +88,23 @@ fn check_leases(state: &State) -> Result<(), String> {
     Ok(())
 }
 
-/// A key is taken exactly as long as the job of its request is here.
+/// A key is taken exactly as long as the job of its request is here, or, when it
+/// was taken after the job's end, until it is evicted itself.
 fn check_requests(state: &State) -> Result<(), String> {
     let mut taken = BTreeMap::new();
     for job in state.jobs.values() {
         for request in &job.keys {
             taken.insert(request.key.clone(), (request.digest, job.id));
+        }
+    }
+    for (index, key) in &state.late {
+        let (digest, id) =
+            state.requests.get(key).copied().ok_or("a late key stands for nothing")?;
+        if *index > state.applied || state.jobs.get(&id).is_some_and(|job| !job.is_finished()) {
+            return Err(format!("a key of job {id} was taken late before the job's end"));
+        }
+        if taken.insert(key.clone(), (digest, id)).is_some() {
+            return Err(format!("a key of job {id} was taken twice"));
         }
     }
     if taken == state.requests {

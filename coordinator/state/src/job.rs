@@ -32,7 +32,8 @@ pub struct Job {
     pub attempts: Vec<Attempt>,
     /// Somebody asked to stop it.
     pub cancellation: Option<Cancellation>,
-    /// The requests about it that took an idempotency key; they are forgotten with it.
+    /// The requests about it that took an idempotency key before it ended; they
+    /// are forgotten with it.
     pub keys: Vec<Request>,
 }
 

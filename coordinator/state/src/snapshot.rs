@@ -39,6 +39,7 @@ struct Written<'a> {
     jobs: Vec<&'a Job>,
     runners: Vec<StoredRunner>,
     requests: Vec<(&'a str, &'a [u8; 32], JobId)>,
+    late: &'a BTreeMap<Index, String>,
 }
 
 #[derive(Deserialize)]
@@ -48,6 +49,7 @@ struct Read {
     jobs: Vec<Job>,
     runners: Vec<StoredRunner>,
     requests: Vec<(String, [u8; 32], JobId)>,
+    late: BTreeMap<Index, String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -64,13 +66,14 @@ pub fn encode(state: &State) -> Vec<u8> {
     let written = Written {
         applied: state.applied,
         evicted_at: state.evicted_at,
-        jobs: state.jobs.values().collect(),
+        jobs: state.jobs.values().map(|job| &**job).collect(),
         runners: state.runners.values().map(StoredRunner::from).collect(),
         requests: state
             .requests
             .iter()
             .map(|(key, (digest, job))| (key.as_str(), digest, *job))
             .collect(),
+        late: &state.late,
     };
     let mut bytes = vec![VERSION];
     #[expect(clippy::expect_used, reason = "writing to memory, and every type can be encoded")]
@@ -95,7 +98,7 @@ pub fn decode(bytes: &[u8]) -> Result<State, SnapshotError> {
     let mut state = State {
         applied: read.applied,
         evicted_at: read.evicted_at,
-        jobs: read.jobs.into_iter().map(|job| (job.id, job)).collect(),
+        jobs: read.jobs.into_iter().map(|job| (job.id, job.into())).collect(),
         runners: read
             .runners
             .into_iter()
@@ -106,6 +109,7 @@ pub fn decode(bytes: &[u8]) -> Result<State, SnapshotError> {
             .into_iter()
             .map(|(key, digest, job)| (key, (digest, job)))
             .collect(),
+        late: read.late,
         queues: Queues::default(),
         finished: BTreeSet::new(),
         leased: 0,

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     mem,
+    sync::Arc,
 };
 
 use serde::{Deserialize, Serialize};
@@ -23,9 +24,13 @@ pub struct State {
     pub(crate) applied: Index,
     /// The last entry that evicted something.
     pub(crate) evicted_at: Index,
-    pub(crate) jobs: BTreeMap<JobId, Job>,
+    /// Shared with the events about their ends and with copies of the state.
+    pub(crate) jobs: BTreeMap<JobId, Arc<Job>>,
     pub(crate) runners: BTreeMap<RunnerId, Runner>,
     pub(crate) requests: BTreeMap<String, ([u8; 32], JobId)>,
+    /// The keys among those that were taken after their job's end, by the entry
+    /// that did it. The job may have been evicted.
+    pub(crate) late: BTreeMap<Index, String>,
     // What follows from the jobs.
     pub(crate) queues: Queues,
     pub(crate) finished: BTreeSet<(Index, JobId)>,
@@ -90,8 +95,8 @@ impl State {
         self.applied
     }
 
-    /// The last entry that evicted jobs: an answer from the history that is
-    /// older than this may miss them.
+    /// The last entry that evicted jobs or keys: an answer from the history that
+    /// is older than this may miss them.
     #[must_use]
     pub fn evicted_at(&self) -> Index {
         self.evicted_at
@@ -100,12 +105,12 @@ impl State {
     /// One job, live or not yet evicted.
     #[must_use]
     pub fn job(&self, id: JobId) -> Option<&Job> {
-        self.jobs.get(&id)
+        self.jobs.get(&id).map(|job| &**job)
     }
 
     /// All jobs here, oldest first.
     #[must_use]
-    pub fn jobs(&self) -> &BTreeMap<JobId, Job> {
+    pub fn jobs(&self) -> &BTreeMap<JobId, Arc<Job>> {
         &self.jobs
     }
 
@@ -139,12 +144,16 @@ impl State {
         self.leased
     }
 
-    /// Up to where finished jobs can be evicted: at most `limit` of them, none
-    /// that finished after `through`. None when there is nothing to evict.
+    /// Up to where finished jobs and late keys can be evicted: at most `limit` of
+    /// them, none from after `through`. None when there is nothing to evict.
     #[must_use]
     pub fn evictable(&self, through: Index, limit: usize) -> Option<Index> {
-        let finished = self.finished.range(..=(through, JobId::MAX)).take(limit);
-        finished.last().map(|(index, _)| *index)
+        let finished = self.finished.range(..=(through, JobId::MAX)).map(|(index, _)| *index);
+        let late = self.late.range(..=through).map(|(index, _)| *index);
+        let mut indexes: Vec<Index> = finished.take(limit).chain(late.take(limit)).collect();
+        indexes.sort_unstable();
+        indexes.truncate(limit);
+        indexes.last().copied()
     }
 
     /// Takes a job out to change it; [`State::put`] brings it back. Between the
@@ -152,10 +161,11 @@ impl State {
     pub(crate) fn take(&mut self, id: JobId) -> Option<Job> {
         let job = self.jobs.remove(&id)?;
         self.unlink(&job);
-        Some(job)
+        Some(Arc::unwrap_or_clone(job))
     }
 
-    pub(crate) fn put(&mut self, job: Job) {
+    pub(crate) fn put(&mut self, job: impl Into<Arc<Job>>) {
+        let job = job.into();
         self.link(&job);
         self.jobs.insert(job.id, job);
     }

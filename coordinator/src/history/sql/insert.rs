@@ -32,11 +32,16 @@ pub(in crate::history) async fn batch(
     for jobs in finished.chunks(ROWS) {
         insert_jobs(&mut transaction, jobs).await?;
     }
-    let kept: Vec<&Event> = batch
-        .events
-        .iter()
-        .filter(|event| !matches!(event.kind, EventKind::JobEvicted { .. }))
-        .collect();
+    for event in &batch.events {
+        if let EventKind::KeyTaken { job, request } = &event.kind {
+            insert_late_request(&mut transaction, *job, request).await?;
+        }
+    }
+    // Evictions concern the state and not the job; a key stands among the requests.
+    let elsewhere = |event: &Event| {
+        matches!(event.kind, EventKind::JobEvicted { .. } | EventKind::KeyTaken { .. })
+    };
+    let kept: Vec<&Event> = batch.events.iter().filter(|event| !elsewhere(event)).collect();
     for events in kept.chunks(ROWS) {
         insert_events(&mut transaction, events).await?;
     }
@@ -156,6 +161,25 @@ async fn insert_requests(connection: &mut SqliteConnection, jobs: &[&Job]) -> Re
         query.push(" ON CONFLICT DO NOTHING");
         query.build().persistent(false).execute(&mut *connection).await?;
     }
+    Ok(())
+}
+
+/// A key that was taken after the job's end. Without its job nothing would ever
+/// remove it: then retention has ended for both.
+async fn insert_late_request(
+    connection: &mut SqliteConnection,
+    job: JobId,
+    request: &Request,
+) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO requests (idempotency_key, digest, job) \
+         SELECT ?, ?, id FROM jobs WHERE id = ? ON CONFLICT DO NOTHING",
+    )
+    .bind(&request.key)
+    .bind(request.digest.to_vec())
+    .bind(job.to_string())
+    .execute(connection)
+    .await?;
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use std::{
 
 use baton_state::{Final, Index};
 use sqlx::{
-    ConnectOptions as _, SqliteConnection, SqlitePool,
+    ConnectOptions as _, Connection as _, SqliteConnection, SqlitePool,
     migrate::Migrator,
     sqlite::{
         SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions,
@@ -30,6 +30,12 @@ const READERS: u32 = 4;
 
 /// How long a statement waits for a lock of another process, such as a backup.
 const BUSY: Duration = Duration::from_secs(5);
+
+/// A file of at most this many bytes is checked whole when it is opened, which
+/// takes about a second. A larger one is not: leases end while a node starts. Nor
+/// would it help to check after a crash only, since a crash does not damage it
+/// and a disk needs none.
+const CHECKED: u64 = 256 * 1024 * 1024;
 
 /// The final states with the words that stand for them in SQL. Never change one.
 const STATES: [(Final, &str); 6] = [
@@ -68,6 +74,29 @@ impl Database {
     pub(super) fn limited_to(mut self, pages: u32) -> Self {
         self.options = self.options.pragma("max_page_count", pages.to_string());
         self
+    }
+
+    /// Looks for damage in all of the file, unless it is very large.
+    pub(super) async fn check(&self) -> Result<()> {
+        let size = std::fs::metadata(&self.path).map_or(0, |file| file.len());
+        if size == 0 {
+            return Ok(());
+        }
+        if size > CHECKED {
+            tracing::info!(file = %self.path.display(), size, "the history is too large to be checked at the start");
+            return Ok(());
+        }
+        let failed = |cause| Error::opening(&self.path, cause);
+        let mut connection = self.options.connect().await.map_err(failed)?;
+        let found: Vec<String> = sqlx::query_scalar("PRAGMA quick_check(5)")
+            .fetch_all(&mut connection)
+            .await
+            .map_err(failed)?;
+        connection.close().await.map_err(failed)?;
+        if found == ["ok"] {
+            return Ok(());
+        }
+        Err(Error::Damaged { path: self.path.clone(), cause: found.join("; ") })
     }
 
     /// A connection that may write, to tables that are up to date, and the position.

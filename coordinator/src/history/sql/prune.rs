@@ -35,8 +35,6 @@ pub struct PrunedJob {
     pub id: JobId,
     /// Its leases, each of which may have a log file.
     pub leases: Vec<Lease>,
-    /// The digest of its archive, which other jobs may use too.
-    pub source: Option<String>,
 }
 
 /// A job about to go.
@@ -146,9 +144,5 @@ async fn remove_events(connection: &mut SqliteConnection, cutoff: i64, limit: u3
 }
 
 fn pruned(job: &Job) -> PrunedJob {
-    PrunedJob {
-        id: job.id,
-        leases: job.attempts.iter().map(|attempt| attempt.lease).collect(),
-        source: job.spec.source.as_ref().map(|source| source.digest.clone()),
-    }
+    PrunedJob { id: job.id, leases: job.attempts.iter().map(|attempt| attempt.lease).collect() }
 }

@@ -1,12 +1,19 @@
 //! What survives crashes, damage and full disks.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use baton_state::Timestamp;
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection, sqlite::SqliteConnectOptions};
 
 use super::fixtures::{all, batch, newest_first, plain, reached, send, stored};
-use crate::history::{Batch, Error, History, NotTaken, QUEUE, Retention, sql::Database};
+use crate::history::{Error, History, QUEUE, Retention, sql::Database};
 
 async fn raw(path: &Path) -> SqliteConnection {
     SqliteConnectOptions::new().filename(path).connect().await.unwrap()
@@ -132,24 +139,25 @@ async fn while_the_disk_is_full_the_queue_is_bounded_and_a_stop_is_quick() {
     let path = folder.path().join("history.db");
     let history = History::start(Database::new(&path).limited_to(60)).await.unwrap();
     let sender = history.sender();
-    let mut taken = 0_u64;
-    let refused = loop {
-        let next = batch(&plain(taken * 100 + 1..=taken * 100 + 100));
-        match sender.try_send(next) {
-            Ok(()) => taken += 1,
-            Err(NotTaken::Full(_)) if history.health().is_none() => tokio::task::yield_now().await,
-            Err(refused) => break refused,
+    let sent = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&sent);
+    let sending = std::thread::Builder::new().spawn(move || {
+        loop {
+            let number = count.load(Ordering::SeqCst) * 100;
+            sender.send(batch(&plain(number + 1..=number + 100)))?;
+            count.fetch_add(1, Ordering::SeqCst);
         }
-        assert!(taken < 1_000, "memory has a bound");
-    };
-    assert!(matches!(refused, NotTaken::Full(Batch { .. })));
-    assert!(taken >= QUEUE as u64);
-    let waiting = std::thread::Builder::new()
-        .spawn(move || sender.send(Batch { through: u64::MAX >> 1, events: Vec::new() }))
-        .unwrap();
+    });
+    let full = || history.health().is_some() && history.sender().0.capacity() == 0;
+    while !full() {
+        assert!(sent.load(Ordering::SeqCst) < 1_000, "memory has a bound");
+        tokio::task::yield_now().await;
+    }
+    assert!(sent.load(Ordering::SeqCst) >= QUEUE as u64);
     tokio::time::timeout(std::time::Duration::from_secs(60), history.stop()).await.unwrap();
-    // The waiting thread is let go, with or without its batch.
-    waiting.join().unwrap().ok();
+    // The waiting thread is let go.
+    let refused: Result<(), Error> = sending.unwrap().join().unwrap();
+    assert!(matches!(refused, Err(Error::Stopped)), "{refused:?}");
     assert!(History::open(&path).await.is_ok());
 }
 
@@ -162,7 +170,7 @@ async fn a_file_that_is_no_database_is_refused_with_advice() {
     assert!(matches!(error, Error::Damaged { .. }), "{error:?}");
     let message = error.to_string();
     assert!(message.contains(path.to_str().unwrap()), "{message}");
-    assert!(message.contains("restore it from a copy"), "{message}");
+    assert!(message.contains("restore this node from a backup"), "{message}");
     assert_eq!(fs::read(&path).unwrap(), vec![b'x'; 8_192]);
 }
 
@@ -177,6 +185,34 @@ async fn a_damaged_page_is_refused_with_advice() {
     fs::write(&path, bytes).unwrap();
     let error = History::open(&path).await.err().unwrap();
     assert!(matches!(error, Error::Damaged { .. }), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_to_rows_that_no_start_reads_is_refused_with_advice() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("history.db");
+    let history = History::open(&path).await.unwrap();
+    send(&history, batch(&plain(1..=200))).await;
+    reached(&history, 200).await;
+    history.stop().await;
+    let intact = fs::read(&path).unwrap();
+    let mut refused = 0;
+    for page in (0..intact.len()).step_by(4_096) {
+        let mut bytes = intact.clone();
+        // The head of the page, beyond the file's own: what is in it, and where.
+        let head = if page == 0 { 100 } else { page };
+        bytes[head..head + 8].fill(0xa5);
+        fs::write(&path, bytes).unwrap();
+        match History::open(&path).await {
+            // A page that is not in use.
+            Ok(history) => assert_eq!(all(&history).await.len(), 200),
+            Err(error) => {
+                assert!(matches!(error, Error::Damaged { .. }), "page at {page}: {error:?}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 20, "{refused} of {} pages", intact.len() / 4_096);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,9 +1,11 @@
 //! Every event is taken once, however often the log is replayed.
 
-use baton_state::{EventKind, Final, JobId, Timestamp};
+use baton_state::{Event, EventKind, JobId, Timestamp};
 
-use super::fixtures::{Finished, all, batch, newest_first, plain, reached, request, send};
-use crate::history::{Batch, History, NotTaken};
+use super::fixtures::{
+    Finished, all, batch, events, newest_first, plain, reached, request, send, totals,
+};
+use crate::history::{Batch, Error, History, Retention};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_finished_job_comes_back_as_it_was() {
@@ -16,9 +18,7 @@ async fn a_finished_job_comes_back_as_it_was() {
     reached(&history, 5).await;
     assert_eq!(history.job(finished.id()).await.unwrap(), Some(finished.job()));
     assert_eq!(history.job(JobId::MAX).await.unwrap(), None);
-    assert_eq!(history.events((0, 0), 10).await.unwrap(), finished.events());
-    assert_eq!(history.events((5, 1), 10).await.unwrap(), finished.events()[1..]);
-    assert_eq!(history.events((0, 0), 1).await.unwrap(), finished.events()[..1]);
+    assert_eq!(events(&history).await, finished.events());
     let expected = Some((request("someone/abc").digest, finished.id()));
     assert_eq!(history.request("someone/abc").await.unwrap(), expected);
     assert_eq!(history.request("someone/other").await.unwrap(), None);
@@ -46,10 +46,8 @@ async fn overlapping_batches_and_restarts_store_each_event_once() {
     assert_eq!(*history.position().borrow(), 60);
     assert_eq!(all(&history).await, newest_first(&jobs));
     let expected: Vec<_> = jobs.iter().flat_map(Finished::events).collect();
-    assert_eq!(history.events((0, 0), 1_000).await.unwrap(), expected);
-    let counts = history.counts().await.unwrap();
-    assert_eq!(counts.jobs, [(Final::Succeeded, 60)].into());
-    assert_eq!(counts.log_bytes, 6_000);
+    assert_eq!(events(&history).await, expected);
+    assert_eq!(totals(&history).await, (60, 6_000));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -94,7 +92,9 @@ async fn stopping_stores_what_was_sent_and_refuses_the_rest() {
     }
     history.stop().await;
     let late = batch(&plain(51..=51));
-    assert_eq!(history.sender().try_send(late.clone()), Err(NotTaken::Stopped(late)));
+    let sender = history.sender();
+    let refused = tokio::task::spawn_blocking(move || sender.send(late)).await.unwrap();
+    assert!(matches!(refused, Err(Error::Stopped)), "{refused:?}");
     let history = History::open(&path).await.unwrap();
     assert_eq!(all(&history).await, newest_first(&jobs));
 }
@@ -113,7 +113,7 @@ async fn evictions_are_not_kept() {
     sent.through = 2;
     send(&history, sent).await;
     reached(&history, 2).await;
-    assert_eq!(history.events((0, 0), 10).await.unwrap(), finished.events());
+    assert_eq!(events(&history).await, finished.events());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -129,4 +129,36 @@ async fn the_first_use_of_a_key_counts() {
     let (_, job) = history.request("key").await.unwrap().unwrap();
     assert_eq!(job, jobs[0].id());
     assert_eq!(all(&history).await.len(), 2);
+}
+
+fn key_taken(entry: u64, job: JobId, key: &str) -> Batch {
+    let kind = EventKind::KeyTaken { job, request: request(key) };
+    let event = Event { index: entry, ordinal: 0, at: Timestamp(9), kind };
+    Batch { through: entry, events: vec![event] }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_taken_after_the_end_is_kept_as_long_as_its_job() {
+    let folder = tempfile::tempdir().unwrap();
+    let history = History::open(folder.path().join("history.db")).await.unwrap();
+    let job = Finished::new(1);
+    let mut both = batch(std::slice::from_ref(&job));
+    both.events.extend(key_taken(2, job.id(), "in the same batch").events);
+    both.through = 2;
+    send(&history, both).await;
+    send(&history, key_taken(3, job.id(), "later")).await;
+    send(&history, key_taken(3, job.id(), "later")).await;
+    reached(&history, 3).await;
+    for key in ["in the same batch", "later"] {
+        let expected = Some((request(key).digest, job.id()));
+        assert_eq!(history.request(key).await.unwrap(), expected);
+    }
+
+    let retention = Retention { max_age: None, max_bytes: Some(0), batch: 10 };
+    assert_eq!(history.prune(Timestamp(0), retention).await.unwrap().len(), 1);
+    assert_eq!(history.request("later").await.unwrap(), None);
+    // This one was under way while the job was removed.
+    send(&history, key_taken(4, job.id(), "too late")).await;
+    reached(&history, 4).await;
+    assert_eq!(history.request("too late").await.unwrap(), None);
 }

@@ -91,7 +91,7 @@ impl Finished {
         let at = Timestamp(self.number + 1_000);
         let event = |ordinal, kind| Event { index: self.number, ordinal, at, kind };
         vec![
-            event(0, EventKind::JobFinished { job: Box::new(self.job()) }),
+            event(0, EventKind::JobFinished { job: Arc::new(self.job()) }),
             event(1, EventKind::RunnerOnline { runner: RunnerId("r-1".to_owned()) }),
         ]
     }
@@ -180,4 +180,33 @@ pub(super) async fn all(history: &History) -> Vec<JobId> {
 /// The ids of these jobs, the newest first.
 pub(super) fn newest_first(jobs: &[Finished]) -> Vec<JobId> {
     jobs.iter().rev().map(Finished::id).collect()
+}
+
+/// Every event that is stored, in order.
+pub(super) async fn events(history: &History) -> Vec<Event> {
+    let rows: Vec<(i64, i64, i64, String)> = sqlx::query_as(
+        "SELECT entry, ordinal, at, COALESCE(payload, record) FROM events \
+         LEFT JOIN job_records USING (job) ORDER BY entry, ordinal",
+    )
+    .fetch_all(&history.shared.readers)
+    .await
+    .unwrap();
+    let event = |(index, ordinal, at, json): (i64, i64, i64, String)| Event {
+        index: index.try_into().unwrap(),
+        ordinal: ordinal.try_into().unwrap(),
+        at: Timestamp(at.try_into().unwrap()),
+        // What has no payload says all of it in its job's record.
+        kind: serde_json::from_str(&json).unwrap_or_else(|_| EventKind::JobFinished {
+            job: Arc::new(serde_json::from_str(&json).unwrap()),
+        }),
+    };
+    rows.into_iter().map(event).collect()
+}
+
+/// The sums by which retention goes: jobs, and bytes of their output.
+pub(super) async fn totals(history: &History) -> (i64, i64) {
+    sqlx::query_as("SELECT COALESCE(SUM(jobs), 0), COALESCE(SUM(log_bytes), 0) FROM totals")
+        .fetch_one(&history.shared.readers)
+        .await
+        .unwrap()
 }

@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Refusal, Reply, finish::end, history_holds, remember, repeated};
+use super::{Refusal, Reply, finish::end, history_holds, remember, remember_late, repeated};
 use crate::{
     event::EventKind,
     ids::{Index, JobId, Timestamp},
-    job::{Cancellation, Final, Outcome, Phase},
+    job::{Cancellation, Final, Job, Outcome, Phase},
     state::{Applying, Request},
 };
 
@@ -26,6 +26,8 @@ pub struct Cancel {
     pub request: Option<Request>,
     /// The history was asked about the key as of this entry.
     pub history_seen: Index,
+    /// The history has the job: it has ended, and may be gone from the state.
+    pub in_history: bool,
 }
 
 pub(super) fn apply(ctx: &mut Applying<'_>, command: Cancel) -> Result<Reply, Refusal> {
@@ -35,9 +37,22 @@ pub(super) fn apply(ctx: &mut Applying<'_>, command: Cancel) -> Result<Reply, Re
     if command.request.is_some() {
         history_holds(ctx, command.history_seen)?;
     }
+    let ended = ctx.state.job(command.job).map(Job::is_finished);
+    match ended.or(command.in_history.then_some(true)) {
+        None => Err(Refusal::UnknownJob(command.job)),
+        Some(false) => cancel(ctx, command),
+        Some(true) => {
+            remember_late(ctx, command.job, command.request);
+            Ok(Reply::Job(command.job))
+        }
+    }
+}
+
+/// Cancels a job that has not ended.
+fn cancel(ctx: &mut Applying<'_>, command: Cancel) -> Result<Reply, Refusal> {
     let mut job = ctx.state.take(command.job).ok_or(Refusal::UnknownJob(command.job))?;
     remember(ctx, &mut job, command.request);
-    let first = job.cancellation.is_none() && !job.is_finished();
+    let first = job.cancellation.is_none();
     if first {
         job.cancellation =
             Some(Cancellation { at: command.at, by: command.by.clone(), reason: command.reason });

@@ -1,4 +1,4 @@
-//! Forget finished jobs that the history has, so that memory grows with what is
+//! Forget finished jobs, and late keys, that the history has, so that memory grows with what is
 //! live and not with what has been.
 
 use serde::{Deserialize, Serialize};
@@ -10,11 +10,11 @@ use crate::{
     state::Applying,
 };
 
-/// Forget finished jobs.
+/// Forget finished jobs and late keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Evict {
-    /// Those whose finish has this index or an earlier one.
+    /// Those that finished or were taken at this index or an earlier one.
     pub through: Index,
     /// When.
     pub at: Timestamp,
@@ -31,6 +31,11 @@ pub(super) fn apply(ctx: &mut Applying<'_>, command: &Evict) -> Result<Reply, Re
             ctx.emit(EventKind::JobEvicted { job: id });
             ctx.state.evicted_at = ctx.index;
         }
+    }
+    let newer = ctx.state.late.split_off(&command.through.saturating_add(1));
+    for key in std::mem::replace(&mut ctx.state.late, newer).into_values() {
+        ctx.state.requests.remove(&key);
+        ctx.state.evicted_at = ctx.index;
     }
     Ok(Reply::Done)
 }

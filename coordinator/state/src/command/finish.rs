@@ -1,5 +1,7 @@
 //! An attempt is over; most often the job with it.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Refusal, Reply, take_leased};
@@ -105,8 +107,9 @@ pub(super) fn lost(ctx: &mut Applying<'_>, job: Job, mut outcome: Outcome) {
 /// Ends a job.
 pub(super) fn end(ctx: &mut Applying<'_>, mut job: Job, outcome: Outcome, dead_letter: bool) {
     job.phase = Phase::Finished { at: ctx.at, index: ctx.index, outcome, dead_letter };
-    ctx.state.put(job.clone());
-    ctx.emit(EventKind::JobFinished { job: Box::new(job) });
+    let job = Arc::new(job);
+    ctx.state.put(Arc::clone(&job));
+    ctx.emit(EventKind::JobFinished { job });
 }
 
 #[cfg(test)]

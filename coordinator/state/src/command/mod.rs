@@ -30,6 +30,7 @@ pub use self::{
     tick::Tick,
 };
 use crate::{
+    event::EventKind,
     ids::{Index, JobId, Lease, Timestamp},
     job::Job,
     state::{Applying, Request},
@@ -56,7 +57,7 @@ pub enum Command {
     MarkUnreachable(MarkUnreachable),
     /// Time has passed.
     Tick(Tick),
-    /// Forget finished jobs that the history has.
+    /// Forget finished jobs and keys that the history has.
     Evict(Evict),
 }
 
@@ -176,11 +177,22 @@ fn history_holds(ctx: &Applying<'_>, history_seen: Index) -> Result<(), Refusal>
     if ctx.state.evicted_at > history_seen { Err(Refusal::HistoryMoved) } else { Ok(()) }
 }
 
-/// Takes the key for this request, until the job is evicted.
+/// Takes the key for this request, until the job is evicted. The job has not
+/// ended: its end will bring the key to the history.
 fn remember(ctx: &mut Applying<'_>, job: &mut Job, request: Option<Request>) {
     if let Some(request) = request {
         job.keys.push(request.clone());
         ctx.state.requests.insert(request.key, (request.digest, job.id));
+    }
+}
+
+/// Takes the key for this request about a job whose end has been told: the key
+/// goes to the history by itself, and is kept here until it is there.
+fn remember_late(ctx: &mut Applying<'_>, job: JobId, request: Option<Request>) {
+    if let Some(request) = request {
+        ctx.state.requests.insert(request.key.clone(), (request.digest, job));
+        ctx.state.late.insert(ctx.index, request.key.clone());
+        ctx.emit(EventKind::KeyTaken { job, request });
     }
 }
 

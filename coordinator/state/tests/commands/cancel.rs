@@ -113,3 +113,32 @@ fn a_key_belongs_to_one_request_whatever_its_kind() {
     fixture.evict(fixture.state.applied());
     assert_eq!((fixture.state.request("k"), fixture.state.request("c")), (None, None));
 }
+
+#[test]
+fn a_cancel_after_the_end_takes_its_key_and_tells_the_history() {
+    let (mut fixture, job, lease) = Fixture::with_lease(spec::plain());
+    fixture.finish(job, lease, Final::Succeeded);
+    let before = fixture.job(job).clone();
+    let cancel = Cancel { request: Some(request("c", 1)), ..fixture.cancel_of(job) };
+    let taken = EventKind::KeyTaken { job, request: request("c", 1) };
+    assert_eq!(fixture.accepted(Command::Cancel(cancel.clone())), [taken]);
+    assert_eq!(*fixture.job(job), before);
+    assert_eq!(fixture.apply(Command::Cancel(cancel.clone())), (Ok(Reply::Job(job)), vec![]));
+    let other = Cancel { request: Some(request("c", 2)), ..cancel };
+    assert_eq!(fixture.refused(Command::Cancel(other)), Refusal::KeyReused);
+}
+
+#[test]
+fn a_cancel_of_a_job_that_only_the_history_has_takes_its_key() {
+    let mut fixture = Fixture::new();
+    let job = fixture.submit(spec::plain());
+    fixture.cancel(job);
+    fixture.evict(fixture.state.applied());
+    let cancel = Cancel { request: Some(request("c", 1)), ..fixture.cancel_of(job) };
+    assert_eq!(fixture.refused(Command::Cancel(cancel.clone())), Refusal::UnknownJob(job));
+    let cancel = Cancel { in_history: true, ..cancel };
+    assert_eq!(names(&fixture.accepted(Command::Cancel(cancel.clone()))), ["key_taken"]);
+    assert_eq!(fixture.apply(Command::Cancel(cancel.clone())), (Ok(Reply::Job(job)), vec![]));
+    let other = Cancel { request: Some(request("c", 2)), ..cancel };
+    assert_eq!(fixture.refused(Command::Cancel(other)), Refusal::KeyReused);
+}

@@ -1,9 +1,9 @@
 //! Finished jobs leave once the history has them.
 
-use baton_state::{EventKind, Final};
+use baton_state::{Command, EventKind, Final, Refusal, command::Cancel};
 
 use crate::{
-    fixture::{Fixture, attempts},
+    fixture::{Fixture, attempts, request},
     spec,
 };
 
@@ -42,4 +42,29 @@ fn the_proposer_can_bound_how_many_go_at_once() {
     let through = fixture.state.evictable(fixture.state.applied(), 2).unwrap();
     assert_eq!(fixture.evict(through).len(), 2);
     assert!(fixture.state.job(jobs[2]).is_some());
+}
+
+#[test]
+fn a_key_taken_after_the_end_stays_until_the_history_has_it_too() {
+    let mut fixture = Fixture::new();
+    let job = fixture.submit(spec::plain());
+    fixture.cancel(job);
+    let ended = fixture.state.applied();
+    let late = Cancel { request: Some(request("c", 1)), ..fixture.cancel_of(job) };
+    fixture.accepted(Command::Cancel(late));
+    let taken = fixture.state.applied();
+
+    // The history has the job's end, and does not have the key.
+    fixture.evict(ended);
+    assert_eq!(fixture.state.job(job), None);
+    assert_eq!(fixture.state.request("c"), Some(([1; 32], job)));
+    assert_eq!(fixture.state.evictable(ended, 10), None);
+    assert_eq!(fixture.state.evictable(taken, 10), Some(taken));
+
+    let looked = fixture.state.applied();
+    assert_eq!(fixture.evict(taken), []);
+    assert_eq!(fixture.state.request("c"), None);
+    let slow = Cancel { request: Some(request("c", 2)), ..fixture.cancel_of(job) };
+    let slow = Cancel { history_seen: looked, in_history: true, ..slow };
+    assert_eq!(fixture.refused(Command::Cancel(slow)), Refusal::HistoryMoved);
 }

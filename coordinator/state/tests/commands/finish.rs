@@ -1,5 +1,7 @@
 //! The end of an attempt: most often of its job too.
 
+use std::sync::Arc;
+
 use baton_state::{
     Command, EventKind, Final, LogEnd, OnLost, Phase, Refusal, Timestamp,
     command::{Finish, LossCause},
@@ -28,7 +30,7 @@ fn a_finished_job_carries_its_outcome_and_its_log() {
     assert_eq!(ended.outcome().map(|outcome| outcome.state), Some(Final::Failed));
     assert_eq!(ended.attempts[0].log, Some(log));
     assert_eq!(ended.attempts[0].outcome.as_ref(), ended.outcome());
-    assert_eq!(events, [EventKind::JobFinished { job: Box::new(ended) }]);
+    assert_eq!(events, [EventKind::JobFinished { job: Arc::new(ended) }]);
     assert_eq!(fixture.state.leased(), 0);
 }
 

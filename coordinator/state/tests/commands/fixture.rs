@@ -133,6 +133,7 @@ impl Fixture {
             reason: "tired".to_owned(),
             request: None,
             history_seen: self.state.applied(),
+            in_history: false,
         }
     }
 

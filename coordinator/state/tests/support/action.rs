@@ -62,6 +62,9 @@ pub(crate) enum JobPick {
     Ready(Pick),
     Leased(Pick),
     Any(Pick),
+    Finished(Pick),
+    /// One that only the history has.
+    Evicted(Pick),
     Unknown,
 }
 
@@ -100,7 +103,7 @@ fn action() -> impl Strategy<Value = Action> {
         9 => (queued_job(), runner()).prop_map(|(job, runner)| Action::Grant { job, runner }),
         4 => lease().prop_map(|lease| Action::Start { lease }),
         6 => finish(),
-        3 => cancel(),
+        4 => cancel(),
         5 => (lease(), cause()).prop_map(|(lease, cause)| Action::Lose { lease, cause }),
         3 => register(),
         2 => (0..RUNNERS).prop_map(|runner| Action::Unreachable { runner }),
@@ -184,6 +187,8 @@ fn cancel() -> impl Strategy<Value = Action> {
         1 => any::<Pick>().prop_map(JobPick::Ready),
         4 => any::<Pick>().prop_map(JobPick::Leased),
         3 => any::<Pick>().prop_map(JobPick::Any),
+        2 => any::<Pick>().prop_map(JobPick::Finished),
+        2 => any::<Pick>().prop_map(JobPick::Evicted),
         1 => Just(JobPick::Unknown),
     ];
     (job, option::weighted(0.5, key()), history()).prop_map(|(job, key, history)| Action::Cancel {

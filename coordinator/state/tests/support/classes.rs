@@ -6,7 +6,7 @@ use super::world::{Entry, finished};
 
 /// What the actions must lead to, as [`classes`] names it. Ticks, evictions and
 /// registrations are never refused; they have or have no effect.
-pub(crate) const EXPECTED: [&str; 52] = [
+pub(crate) const EXPECTED: [&str; 53] = [
     "submit: effect",
     "submit: no effect",
     "submit: JobIdTaken",
@@ -50,6 +50,7 @@ pub(crate) const EXPECTED: [&str; 52] = [
     "job_ready",
     "cancel_requested",
     "job_finished",
+    "key_taken",
     "job_evicted",
     "runner_online",
     "runner_unreachable",

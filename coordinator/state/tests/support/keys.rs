@@ -1,6 +1,8 @@
 //! A model of idempotency keys: what a caller may rely on.
 
-use baton_state::{Command, EventKind, Index, JobId, Refusal, Reply, Request, State, snapshot};
+use baton_state::{
+    Command, EventKind, Index, Job, JobId, Refusal, Reply, Request, State, command::Evict, snapshot,
+};
 use proptest::prelude::*;
 
 use super::world::Entry;
@@ -8,11 +10,26 @@ use super::world::Entry;
 /// Idempotency keys as a caller sees them.
 #[derive(Default)]
 pub(crate) struct Keys {
-    pub(crate) taken: Vec<(Request, JobId)>,
+    taken: Vec<Taken>,
+    /// What the events have told the history about keys, and in which entry.
+    recorded: Vec<(Index, Request, JobId)>,
     evicted_at: Index,
 }
 
+#[derive(Clone)]
+struct Taken {
+    request: Request,
+    job: JobId,
+    /// The entry that took it, when that was after the job's end.
+    late: Option<Index>,
+}
+
 impl Keys {
+    /// Requests whose keys the state must know.
+    pub(crate) fn taken(&self) -> Vec<Request> {
+        self.taken.iter().map(|taken| taken.request.clone()).collect()
+    }
+
     /// Checks an entry's answer, given the state before and after it.
     pub(crate) fn check(
         &mut self,
@@ -20,18 +37,17 @@ impl Keys {
         entry: &Entry,
         after: &State,
     ) -> Result<(), TestCaseError> {
+        self.record(entry);
         let request = match &entry.command {
             Command::Submit(command) => command.request.as_ref().zip(Some(command.history_seen)),
             Command::Cancel(command) => command.request.as_ref().zip(Some(command.history_seen)),
+            Command::Evict(command) => return self.forget(entry, command),
             _ => None,
         };
-        let Some((request, history_seen)) = request else {
-            self.forget(entry);
-            return Ok(());
-        };
-        if let Some((first, job)) = self.taken.iter().find(|(first, _)| first.key == request.key) {
-            if first.digest == request.digest {
-                prop_assert_eq!(&entry.reply, &Ok(Reply::Job(*job)));
+        let Some((request, history_seen)) = request else { return Ok(()) };
+        if let Some(first) = self.taken.iter().find(|first| first.request.key == request.key) {
+            if first.request.digest == request.digest {
+                prop_assert_eq!(&entry.reply, &Ok(Reply::Job(first.job)));
             } else {
                 prop_assert_eq!(&entry.reply, &Err(Refusal::KeyReused));
             }
@@ -44,18 +60,48 @@ impl Keys {
             let Reply::Job(job) = reply else {
                 return Err(TestCaseError::fail("an answer without a job"));
             };
-            self.taken.push((request.clone(), job));
+            let submitted = matches!(entry.command, Command::Submit(_));
+            let ended = !submitted && before.job(job).is_none_or(Job::is_finished);
+            let late = ended.then_some(entry.index);
+            self.taken.push(Taken { request: request.clone(), job, late });
         }
         Ok(())
     }
 
-    fn forget(&mut self, entry: &Entry) {
+    fn record(&mut self, entry: &Entry) {
         for event in &entry.events {
-            if let EventKind::JobEvicted { job } = event.kind {
-                self.taken.retain(|(_, other)| *other != job);
-                self.evicted_at = entry.index;
+            match &event.kind {
+                EventKind::JobFinished { job } => self
+                    .recorded
+                    .extend(job.keys.iter().map(|key| (entry.index, key.clone(), job.id))),
+                EventKind::KeyTaken { job, request } => {
+                    self.recorded.push((entry.index, request.clone(), *job));
+                }
+                _ => {}
             }
         }
+    }
+
+    /// What goes must have been told to the history by the entry it is known to have.
+    fn forget(&mut self, entry: &Entry, command: &Evict) -> Result<(), TestCaseError> {
+        let evicted: Vec<JobId> = entry.events.iter().filter_map(|e| e.kind.job()).collect();
+        let goes = |taken: &Taken| match taken.late {
+            Some(index) => index <= command.through,
+            None => evicted.contains(&taken.job),
+        };
+        let (gone, kept) = self.taken.drain(..).partition(goes);
+        self.taken = kept;
+        let gone: Vec<Taken> = gone;
+        for Taken { request, job, .. } in &gone {
+            let told = self.recorded.iter().any(|(index, recorded, of)| {
+                *index <= command.through && recorded == request && of == job
+            });
+            prop_assert!(told, "the history does not have {request:?} of {job}");
+        }
+        if !evicted.is_empty() || !gone.is_empty() {
+            self.evicted_at = entry.index;
+        }
+        Ok(())
     }
 }
 

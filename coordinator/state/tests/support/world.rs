@@ -28,11 +28,18 @@ pub(crate) struct World {
     pub(crate) log: Vec<Entry>,
     pub(crate) now: Timestamp,
     submitted: u64,
+    evicted: Vec<JobId>,
 }
 
 impl World {
     pub(crate) fn new() -> Self {
-        Self { state: State::default(), log: Vec::new(), now: Timestamp(1_000_000), submitted: 0 }
+        Self {
+            state: State::default(),
+            log: Vec::new(),
+            now: Timestamp(1_000_000),
+            submitted: 0,
+            evicted: Vec::new(),
+        }
     }
 
     /// A world after these steps.
@@ -58,6 +65,10 @@ impl World {
 
     fn apply(&mut self, index: Index, command: Command) -> &Entry {
         let (reply, events) = self.state.apply(index, command.clone());
+        self.evicted.extend(events.iter().filter_map(|event| match event.kind {
+            EventKind::JobEvicted { job } => Some(job),
+            _ => None,
+        }));
         self.log.push(Entry { index, command, reply, events });
         self.log.last().expect("an entry was just added")
     }
@@ -104,14 +115,18 @@ impl World {
                     transient,
                 })
             }
-            Action::Cancel { job, key, history } => Command::Cancel(Cancel {
-                job: self.job(&job),
-                at,
-                by: "bob".to_owned(),
-                reason: String::new(),
-                request: key.map(request),
-                history_seen: self.history_seen(history),
-            }),
+            Action::Cancel { job, key, history } => {
+                let job = self.job(&job);
+                Command::Cancel(Cancel {
+                    job,
+                    at,
+                    by: "bob".to_owned(),
+                    reason: String::new(),
+                    request: key.map(request),
+                    history_seen: self.history_seen(history),
+                    in_history: self.evicted.contains(&job),
+                })
+            }
             Action::Lose { lease, cause } => {
                 let (job, lease) = self.lease(&lease);
                 Command::LoseLease(LoseLease { job, lease, at, cause })
@@ -152,13 +167,17 @@ impl World {
     }
 
     fn job(&self, pick: &JobPick) -> JobId {
-        let jobs = self.state.jobs().values();
+        let jobs = self.state.jobs().values().map(|job| &**job);
         let job = match pick {
             JobPick::Ready(pick) => {
                 chosen(*pick, jobs.filter(|job| job.phase == Phase::Queued { not_before: None }))
             }
             JobPick::Leased(pick) => chosen(*pick, jobs.filter(|job| job.lease().is_some())),
+            JobPick::Finished(pick) => chosen(*pick, jobs.filter(|job| job.is_finished())),
             JobPick::Any(pick) => chosen(*pick, jobs),
+            JobPick::Evicted(pick) => {
+                return chosen(*pick, self.evicted.iter()).copied().unwrap_or_else(unknown_job);
+            }
             JobPick::Unknown => None,
         };
         job.map_or_else(unknown_job, |job| job.id)
@@ -188,7 +207,7 @@ impl World {
 
     fn lease(&self, pick: &LeasePick) -> (JobId, Lease) {
         let unknown = (unknown_job(), Lease(1));
-        let jobs = || self.state.jobs().values();
+        let jobs = || self.state.jobs().values().map(|job| &**job);
         let granted = || jobs().flat_map(|job| job.attempts.iter().map(move |a| (job, a)));
         let of = |(job, attempt): (&Job, &baton_state::Attempt)| (job.id, attempt.lease);
         match pick {

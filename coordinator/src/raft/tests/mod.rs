@@ -1,5 +1,8 @@
 //! A node of one: what it acknowledged is there after any restart.
 
+mod compaction;
+mod damage;
+
 use std::{
     path::Path,
     sync::{
@@ -17,6 +20,9 @@ use baton_state::{
 use super::{Observer, Options, ProposeError, RaftError, RaftHandle, start};
 use crate::environment::Environment;
 
+/// Small, so that little work fills several files.
+const FILE: u64 = 8 * 1024;
+
 #[derive(Default)]
 struct Seen(Mutex<Vec<Index>>);
 
@@ -32,6 +38,8 @@ fn options(dir: &Path, snapshot_every: u64) -> Options {
         node_id: 1,
         dir: dir.to_owned(),
         snapshot_every,
+        log_file_bytes: FILE,
+        history: None,
         observers: Vec::new(),
         safe_elsewhere: Arc::new(|_| Ok(())),
         environment: Environment::system(),
@@ -106,7 +114,7 @@ async fn a_snapshot_takes_the_place_of_the_log_before_it() {
     let replayed = seen.0.lock().unwrap().first().copied().unwrap();
     assert!(replayed > 150, "only the tail was replayed, from {replayed}");
     let files = std::fs::read_dir(dir.path().join("snapshots")).unwrap().count();
-    assert_eq!(files, 1, "older snapshots are removed");
+    assert!(files <= 2, "the one that counts, and at most one that came with the stop: {files}");
 }
 
 #[tokio::test]
