@@ -69,6 +69,8 @@ impl Store {
             purge_threshold: ReadableSize(file_bytes * FILES),
             // No checksum covers the byte that says whether a record is compressed.
             batch_compression_threshold: ReadableSize(0),
+            // A page that was never written must not have an older file's records.
+            enable_log_recycle: false,
             recovery_threads: 2,
             ..Config::default()
         };

@@ -154,6 +154,22 @@ async fn a_write_that_was_cut_short_counts_as_not_made() {
 }
 
 #[tokio::test]
+async fn a_page_that_was_lost_with_the_power_during_the_last_flush_counts_as_not_made() {
+    let images = Images::after(40, 1_000).await;
+    let log = &images.files("crash")[0];
+    let content = fs::read(log).unwrap();
+    let used = content.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    // Behind the end a page is missing, and one with an intact record follows.
+    let next_page = (used + 1).next_multiple_of(4096);
+    let last = content[..used].to_vec();
+    let lost_page = |content: &mut Vec<u8>| {
+        content.resize(next_page + used, 0);
+        content[next_page..][..used].copy_from_slice(&last);
+    };
+    images.with("crash", log, lost_page).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_log_that_ends_before_what_is_known_is_refused_each_time() {
     let images = Images::after(12, 1_000).await;
     let clean = images.folder.path().join("clean");
