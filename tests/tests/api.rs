@@ -251,5 +251,5 @@ async fn a_coordinator_that_has_lost_its_log_or_its_history_refuses_to_start() {
         // Two of them are there only at times.
         let _ = std::fs::remove_file(data.join(file));
     }
-    refused("the history in").await;
+    refused("the history ends").await;
 }
