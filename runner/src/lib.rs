@@ -11,6 +11,7 @@ mod runner;
 mod session;
 pub mod shim;
 pub mod source;
+mod untrusted;
 
 pub use self::{
     config::Config,

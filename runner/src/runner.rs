@@ -32,6 +32,7 @@ const STOP_WITHIN: Duration = Duration::from_secs(5);
 /// A running runner.
 pub struct Runner {
     id: String,
+    executor: Arc<LocalExecutor>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -52,15 +53,16 @@ impl Runner {
         let (link, linked) = watch::channel(None);
         let (report, reports) = mpsc::unbounded_channel();
         let executor = Arc::new(LocalExecutor::new(config.shim_command.clone()));
+        let runs = Arc::clone(&executor);
         let attempts =
-            Attempts::new(config.clone(), executor, linked, report, tasks.clone(), stop.clone());
+            Attempts::new(config.clone(), runs, linked, report, tasks.clone(), stop.clone());
         attempts.recover().await?;
         let id = identity.runner_id.clone();
         info!(runner = id, name = config.name, data = %config.data_dir.display(), "runner starts");
         let session = Session { config, identity, attempts, link, reports };
         let stopped = stop.clone();
         tasks.spawn(async move { stopped.run_until_cancelled(session.keep()).await });
-        Ok(Self { id, tasks, stop })
+        Ok(Self { id, executor, tasks, stop })
     }
 
     /// The id that it made for itself.
@@ -73,7 +75,8 @@ impl Runner {
     pub async fn stop(self) {
         self.stop.cancel();
         self.tasks.close();
-        if tokio::time::timeout(STOP_WITHIN, self.tasks.wait()).await.is_err() {
+        let ended = async { tokio::join!(self.tasks.wait(), self.executor.detach()) };
+        if tokio::time::timeout(STOP_WITHIN, ended).await.is_err() {
             warn!("some tasks did not end in time; leaving them");
         }
         info!("runner stopped; its jobs go on");

@@ -161,7 +161,8 @@ pub enum Progress {
     Died {
         /// Every process that could be found was killed and is gone.
         tree_gone: bool,
-        /// How many that were.
+        /// How many that were: by this process of the runner, if an earlier one
+        /// had begun.
         killed: u32,
     },
 }

@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tracing::{debug, warn};
 
-use crate::retry::Delays;
+use crate::{retry::Delays, untrusted};
 
 /// Bytes sent in one message.
 const CHUNK: u64 = 256 * 1024;
@@ -38,7 +38,7 @@ pub(super) struct Complete {
 
 /// Looks at a spool that will not grow any more: its length, its hash, its end.
 pub(super) async fn complete(spool: PathBuf) -> io::Result<Complete> {
-    let work = move || match File::open(&spool) {
+    let work = move || match untrusted::open_to_read(&spool) {
         Ok(file) => read_end(file),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Complete::default()),
         Err(error) => Err(error),
@@ -201,7 +201,7 @@ async fn read_chunk(spool: &Path, offset: u64, length: u64) -> io::Result<Bytes>
     let size = usize::try_from((length - offset).min(CHUNK)).unwrap_or(usize::MAX);
     let work = move || {
         let mut chunk = vec![0; size];
-        File::open(spool)?.read_exact_at(&mut chunk, offset)?;
+        untrusted::open_to_read(&spool)?.read_exact_at(&mut chunk, offset)?;
         Ok(chunk.into())
     };
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?

@@ -5,9 +5,10 @@
 use std::{
     fs,
     io::{self, ErrorKind},
-    os::unix::fs::PermissionsExt as _,
-    path::{Path, PathBuf},
+    path::Path,
 };
+
+use crate::untrusted;
 
 /// Removes `path` by way of the folder `trash`.
 pub(super) async fn remove(path: &Path, trash: &Path) -> io::Result<()> {
@@ -18,13 +19,13 @@ pub(super) async fn remove(path: &Path, trash: &Path) -> io::Result<()> {
     blocking(move || {
         fs::create_dir_all(&trash)?;
         match fs::rename(&path, &target) {
-            Ok(()) => remove_tree(&target),
+            Ok(()) => untrusted::remove(&target),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             // Something of that name is still in the trash.
             Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {
-                remove_tree(&target)?;
+                untrusted::remove(&target)?;
                 fs::rename(&path, &target)?;
-                remove_tree(&target)
+                untrusted::remove(&target)
             }
             Err(error) => Err(error),
         }
@@ -39,40 +40,13 @@ pub(super) async fn empty_trash(trash: &Path) -> io::Result<()> {
         Ok(entries) => {
             // One that cannot be removed must not keep the others.
             let results: Vec<io::Result<()>> =
-                entries.map(|entry| remove_tree(&entry?.path())).collect();
+                entries.map(|entry| untrusted::remove(&entry?.path())).collect();
             results.into_iter().collect()
         }
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
     })
     .await
-}
-
-fn remove_tree(path: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-            // Folders without write permission, such as a Go module cache's.
-            open_folders(path)?;
-            fs::remove_dir_all(path)
-        }
-        Err(error) if error.kind() == ErrorKind::NotADirectory => fs::remove_file(path),
-        result => result,
-    }
-}
-
-/// Gives this process full access to every folder of a tree; links are not followed.
-fn open_folders(path: &Path) -> io::Result<()> {
-    let mut folders: Vec<PathBuf> = vec![path.to_owned()];
-    while let Some(folder) = folders.pop() {
-        fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))?;
-        for entry in fs::read_dir(&folder)? {
-            let entry = entry?;
-            if entry.file_type()?.is_dir() {
-                folders.push(entry.path());
-            }
-        }
-    }
-    Ok(())
 }
 
 async fn blocking(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<()> {

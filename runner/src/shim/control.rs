@@ -1,5 +1,5 @@
 //! How a runner and the shim talk: lines of JSON over a socket, a [`Report`]
-//! each to the runner and a [`Control`] each to the shim.
+//! each to the runner and a [`Request`] each to the shim.
 //!
 //! The shim never waits for a runner: what one does not read is held back and,
 //! for the growing length of the spool, replaced by what is true later.
@@ -38,6 +38,18 @@ pub(crate) enum Report {
     Exit(Exit),
     /// Instead of all others: nothing was started, for this reason.
     Failed(String),
+    /// The answer to [`Request::Answer`].
+    Alive,
+}
+
+/// What a runner tells the shim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Request {
+    /// To do something about the job.
+    Do(Control),
+    /// To show that it is there.
+    Answer,
 }
 
 /// One connected runner.
@@ -114,7 +126,7 @@ impl Connection {
         }
     }
 
-    /// The requests that have come in whole.
+    /// What the requests that have come in whole ask to do.
     pub(super) fn receive(&mut self) -> Vec<Control> {
         let mut chunk = [0; 1024];
         loop {
@@ -132,7 +144,8 @@ impl Connection {
         let mut requests = Vec::new();
         while let Some(end) = self.inbox.iter().position(|byte| *byte == b'\n') {
             match serde_json::from_slice(&self.inbox[..end]) {
-                Ok(request) => requests.push(request),
+                Ok(Request::Do(control)) => requests.push(control),
+                Ok(Request::Answer) => self.queue(&Report::Alive),
                 Err(_) => self.broken = true,
             }
             self.inbox.drain(..=end);

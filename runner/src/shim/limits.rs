@@ -29,6 +29,8 @@ pub(super) struct Limits {
     hard_at: Option<Duration>,
     kill_at: Option<(Duration, Duration)>,
     lease_until: Option<Duration>,
+    /// Nothing is left to limit.
+    lifted: bool,
     cause: Option<StopCause>,
 }
 
@@ -43,6 +45,7 @@ impl Limits {
             hard_at: monotonic.checked_add(launch.hard_timeout),
             kill_at: None,
             lease_until: launch.lease_limit.map(|limit| launch.lease_renewed.saturating_add(limit)),
+            lifted: false,
             cause: None,
         }
     }
@@ -59,12 +62,18 @@ impl Limits {
 
     /// The boot time at which to ask [`Limits::due`] again.
     pub(super) fn lease_until(&self) -> Option<Duration> {
-        self.lease_until
+        self.lease_until.filter(|_| !self.lifted)
+    }
+
+    /// At this boot time nobody waits for the job any more, also when its
+    /// limits are lifted.
+    pub(super) fn lease_is_over(&self, boottime: Duration) -> bool {
+        self.lease_until.is_some_and(|at| boottime >= at)
     }
 
     /// What the time demands. Nothing follows a SIGKILL.
     pub(super) fn due(&mut self, monotonic: Duration, boottime: Duration) -> Option<Order> {
-        if self.lease_until.is_some_and(|at| boottime >= at) {
+        if self.lease_until().is_some_and(|at| boottime >= at) {
             let limit = human(self.lease.unwrap_or_default());
             let note = format!("lease lost: not renewed for {limit}; sent SIGKILL");
             return Some(self.kill(StopCause::LeaseLost, note));
@@ -125,7 +134,7 @@ impl Limits {
         self.soft_at = None;
         self.hard_at = None;
         self.kill_at = None;
-        self.lease_until = None;
+        self.lifted = true;
     }
 
     fn kill(&mut self, cause: StopCause, note: String) -> Order {
@@ -140,7 +149,7 @@ impl Limits {
 }
 
 /// A time span for people: `59m`, `1h30m`, `1m5s`, `250ms`.
-fn human(span: Duration) -> String {
+pub(super) fn human(span: Duration) -> String {
     let seconds = span.as_secs();
     let parts = [
         (seconds / 3600, "h"),
@@ -241,6 +250,17 @@ mod tests {
         };
         assert_eq!(ends(s(5010)), Some(StopCause::LeaseLost));
         assert_eq!(ends(s(5044)), Some(StopCause::LeaseLost));
+    }
+
+    #[test]
+    fn the_lease_of_a_job_that_has_ended_still_counts_but_kills_nothing() {
+        let mut limits = limits(Some(s(45)));
+        limits.lift();
+        assert_eq!((limits.lease_until(), limits.due(s(1000), s(9999))), (None, None));
+        assert!(!limits.lease_is_over(s(5044)));
+        limits.renew(s(5034));
+        assert!(!limits.lease_is_over(s(5078)));
+        assert!(limits.lease_is_over(s(5079)));
     }
 
     #[test]

@@ -9,6 +9,8 @@
 
 mod command;
 mod control;
+mod ending;
+mod folder;
 mod limits;
 mod output;
 pub(crate) mod process;
@@ -21,6 +23,7 @@ use std::{
     os::fd::AsFd as _,
     path::Path,
     process::ExitCode,
+    time::Duration,
 };
 
 use nix::sys::{
@@ -29,7 +32,7 @@ use nix::sys::{
     stat::{Mode, umask},
 };
 
-pub(crate) use control::Report;
+pub(crate) use control::{Report, Request};
 use supervisor::Supervisor;
 
 /// The environment variable that marks a job's processes: its value is the
@@ -49,7 +52,9 @@ const IGNORED: [Signal; 6] = [
 ];
 
 /// Becomes the shim when the arguments are `PROGRAM shim DIR`, and returns its
-/// exit code when the job is over. Any other arguments: None, at once.
+/// exit code when the job is over. Any other arguments: None, at once. Before
+/// DIR, `--disk-patience SECONDS` may say how long a full disk is waited for
+/// when the job has ended, other than ten minutes.
 ///
 /// Must be the first thing `main` does: the shim closes every file it
 /// inherited and must be alone in its process.
@@ -58,13 +63,23 @@ pub fn main_if_asked(args: impl IntoIterator<Item = OsString>) -> Option<ExitCod
     if args.next()? != "shim" {
         return None;
     }
-    let (Some(dir), None) = (args.next(), args.next()) else {
-        return Some(complain("usage: shim DIR", 2));
+    let Some((dir, disk_patience)) = parse(args) else {
+        return Some(complain("usage: shim [--disk-patience SECONDS] DIR", 2));
     };
-    Some(match run(Path::new(&dir)) {
+    Some(match run(Path::new(&dir), disk_patience) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => complain(&message, 1),
     })
+}
+
+fn parse(mut args: impl Iterator<Item = OsString>) -> Option<(OsString, Duration)> {
+    let mut disk_patience = ending::DISK_PATIENCE;
+    let mut dir = args.next()?;
+    if dir == "--disk-patience" {
+        disk_patience = Duration::from_secs(args.next()?.to_str()?.parse().ok()?);
+        dir = args.next()?;
+    }
+    args.next().is_none().then_some((dir, disk_patience))
 }
 
 fn complain(message: &str, code: u8) -> ExitCode {
@@ -73,11 +88,11 @@ fn complain(message: &str, code: u8) -> ExitCode {
     ExitCode::from(code)
 }
 
-fn run(dir: &Path) -> Result<(), String> {
+fn run(dir: &Path, disk_patience: Duration) -> Result<(), String> {
     let inherited_umask = detach().map_err(|error| format!("cannot detach: {error}"))?;
     let mut runner =
         control::inherited().map_err(|error| format!("cannot use standard input: {error}"))?;
-    match Supervisor::start(dir, inherited_umask) {
+    match Supervisor::start(dir, inherited_umask, disk_patience) {
         Ok(supervisor) => {
             supervisor.run(runner);
             Ok(())

@@ -3,6 +3,7 @@
 //! A frame is in the spool whole or not at all: what could only be written in
 //! part, because the disk is full, is cut off again and tried later, and until
 //! then the streams are not read, so the job waits rather than losing bytes.
+//! Whoever can wait no longer gives the rest up, and then it is counted.
 
 use std::{
     fs::{File, OpenOptions},
@@ -20,7 +21,7 @@ use baton_proto::{
 };
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
-use crate::clock;
+use crate::{clock, untrusted};
 
 /// One of the job's output streams.
 #[derive(Debug)]
@@ -41,20 +42,36 @@ pub(super) struct Output {
     length: u64,
     /// Whole frames that could not be written yet.
     waiting: Vec<u8>,
+    /// The job's part of those, at most one frame: it is still in `frame`, too.
+    held: Option<Held>,
     /// Room for one frame, header first, so that a read needs no copy.
     frame: Vec<u8>,
     streams: [Stream; 2],
     limit: u64,
     dropped: u64,
+    given_up: bool,
     ended: bool,
+}
+
+/// A frame of a stream that waits for room on the disk.
+#[derive(Debug)]
+struct Held {
+    /// Of the stream.
+    index: usize,
+    /// Where it is among the waiting bytes.
+    at: usize,
+    /// Bytes of payload.
+    payload: usize,
 }
 
 impl Output {
     /// Opens the spool at `path` to append to what it holds. Of both streams
     /// together `limit` bytes are kept.
     pub(super) fn open(path: &Path, limit: u64) -> io::Result<Self> {
-        let spool =
-            OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        let spool = untrusted::open(
+            path,
+            OpenOptions::new().write(true).create(true).truncate(false).mode(0o600),
+        )?;
         let length = spool.metadata()?.len();
         let stream =
             |kind| Stream { kind, pipe: None, left: None, kept: 0, hasher: blake3::Hasher::new() };
@@ -62,10 +79,12 @@ impl Output {
             spool,
             length,
             waiting: Vec::new(),
+            held: None,
             frame: vec![0; HEADER_LEN + MAX_PAYLOAD],
             streams: [stream(Kind::Stdout), stream(Kind::Stderr)],
             limit,
             dropped: 0,
+            given_up: false,
             ended: false,
         })
     }
@@ -140,22 +159,15 @@ impl Output {
 
     /// Keeps of the `read` bytes in the frame what the limit allows.
     fn keep(&mut self, index: usize, read: usize) {
+        if self.given_up {
+            self.dropped += read as u64;
+            return;
+        }
         let kept: u64 = self.streams.iter().map(|stream| stream.kept).sum();
         let room = usize::try_from(self.limit.saturating_sub(kept)).unwrap_or(usize::MAX);
         let taken = read.min(room);
-        let time = clock::wall();
         if taken > 0 {
-            let stream = &mut self.streams[index];
-            let payload = HEADER_LEN..HEADER_LEN + taken;
-            stream.hasher.update(&self.frame[payload.clone()]);
-            stream.kept += taken as u64;
-            // A read is at most MAX_PAYLOAD bytes, which fits.
-            let len = u32::try_from(taken).unwrap_or(u32::MAX);
-            let header = Header { kind: stream.kind, time, len };
-            self.frame[..HEADER_LEN].copy_from_slice(&header.encode());
-            if self.write_from_frame(payload.end).is_err() {
-                self.waiting.extend_from_slice(&self.frame[..payload.end]);
-            }
+            self.write(index, taken);
         }
         if taken < read {
             if self.dropped == 0 {
@@ -166,6 +178,29 @@ impl Output {
         }
     }
 
+    /// Writes the frame with its payload of `taken` bytes, now or later.
+    fn write(&mut self, index: usize, taken: usize) {
+        // A read is at most MAX_PAYLOAD bytes, which fits.
+        let len = u32::try_from(taken).unwrap_or(u32::MAX);
+        let header = Header { kind: self.streams[index].kind, time: clock::wall(), len };
+        self.frame[..HEADER_LEN].copy_from_slice(&header.encode());
+        let frame = &self.frame[..HEADER_LEN + taken];
+        if append(&self.spool, self.length, frame).is_ok() {
+            self.length += frame.len() as u64;
+            self.count(index, taken);
+        } else {
+            self.held = Some(Held { index, at: self.waiting.len(), payload: taken });
+            self.waiting.extend_from_slice(frame);
+        }
+    }
+
+    /// Counts the frame's payload as kept, once it is.
+    fn count(&mut self, index: usize, taken: usize) {
+        let stream = &mut self.streams[index];
+        stream.hasher.update(&self.frame[HEADER_LEN..HEADER_LEN + taken]);
+        stream.kept += taken as u64;
+    }
+
     /// Adds a line by Baton itself.
     pub(super) fn note(&mut self, text: &str) {
         let mut end = text.len().min(MAX_PAYLOAD);
@@ -174,6 +209,37 @@ impl Output {
         }
         push_frame(&mut self.waiting, Kind::Note, clock::wall(), &text.as_bytes()[..end]);
         self.flush();
+    }
+
+    /// Drops what of the job's output waits and all that follows, and says so
+    /// with the reason `why`. Notes and the end still wait for the disk.
+    pub(super) fn give_up(&mut self, why: &str) {
+        if self.given_up || (self.held.is_none() && self.is_drained()) {
+            return;
+        }
+        self.given_up = true;
+        if let Some(Held { at, payload, .. }) = self.held.take() {
+            self.waiting.drain(at..at + HEADER_LEN + payload);
+            self.dropped += payload as u64;
+        }
+        self.note(&format!("{why}; the rest is dropped"));
+    }
+
+    /// Reads all that the pipes hold once nobody is left to write, as far as
+    /// the disk takes it.
+    pub(super) fn drain(&mut self) {
+        while !self.is_drained() && (self.given_up || !self.is_blocked()) {
+            for index in 0..self.streams.len() {
+                if self.given_up || !self.is_blocked() {
+                    self.pump_stream(index);
+                }
+            }
+        }
+    }
+
+    /// Lets go of what waits, which leaves the spool without its end.
+    pub(super) fn abandon(&mut self) {
+        self.waiting.clear();
     }
 
     /// Adds the last frame, once.
@@ -200,18 +266,15 @@ impl Output {
         if append(&self.spool, self.length, &self.waiting).is_ok() {
             self.length += self.waiting.len() as u64;
             self.waiting.clear();
+            if let Some(Held { index, payload, .. }) = self.held.take() {
+                self.count(index, payload);
+            }
         }
     }
 
     /// Brings the spool to the disk.
     pub(super) fn sync(&self) -> io::Result<()> {
         self.spool.sync_data()
-    }
-
-    fn write_from_frame(&mut self, end: usize) -> io::Result<()> {
-        append(&self.spool, self.length, &self.frame[..end])?;
-        self.length += end as u64;
-        Ok(())
     }
 }
 
@@ -235,6 +298,10 @@ fn human_bytes(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
+    use baton_proto::spool::decode_end;
+
     use super::*;
 
     #[test]
@@ -266,6 +333,49 @@ mod tests {
         assert_eq!(bytes.len() as u64, output.length());
         assert!(bytes.ends_with(b"two"));
         assert_eq!(bytes.len(), 3 * HEADER_LEN + "beforeonetwo".len());
+    }
+
+    #[test]
+    fn what_was_given_up_is_counted_and_not_part_of_the_checksum() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("spool");
+        let mut output = Output::open(&path, 1 << 20).unwrap();
+        let (stdout, mut job) = io::pipe().unwrap();
+        let (stderr, job_stderr) = io::pipe().unwrap();
+        output.attach(stdout.into(), stderr.into()).unwrap();
+        job.write_all(b"kept").unwrap();
+        output.pump();
+        let spool = std::mem::replace(&mut output.spool, full_disk());
+        job.write_all(b"held").unwrap();
+        output.pump();
+        output.note("killed");
+        job.write_all(b"never read").unwrap();
+        drop((job, job_stderr));
+        output.stop_waiting();
+        output.drain();
+        assert!(!output.is_drained());
+        output.give_up("no room");
+        output.drain();
+        assert!(output.is_drained());
+        output.spool = spool;
+        output.end();
+        assert!(!output.is_blocked());
+        let bytes = std::fs::read(&path).unwrap();
+        let mut expected = Vec::new();
+        for (kind, text) in [
+            (Kind::Stdout, "kept"),
+            (Kind::Note, "killed"),
+            (Kind::Note, "no room; the rest is dropped"),
+        ] {
+            let at = expected.len();
+            let header: [u8; HEADER_LEN] = bytes[at..at + HEADER_LEN].try_into().unwrap();
+            let time = Header::decode(&header).unwrap().time;
+            push_frame(&mut expected, kind, time, text.as_bytes());
+            assert_eq!(bytes[at..expected.len()], expected[at..]);
+        }
+        let end = decode_end(&bytes[expected.len() + HEADER_LEN..]).unwrap();
+        assert_eq!((end.stdout_length, end.dropped), (4, 14));
+        assert_eq!(end.stdout_blake3, blake3::hash(b"kept").to_hex().as_str());
     }
 
     fn full_disk() -> File {

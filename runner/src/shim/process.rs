@@ -28,6 +28,8 @@ pub(crate) struct Process {
     pub(crate) start: u64,
     /// It has ended and waits to be reaped.
     pub(crate) dead: bool,
+    /// A signal or a debugger has stopped it.
+    pub(crate) stopped: bool,
 }
 
 impl Process {
@@ -49,6 +51,7 @@ impl Process {
             session: fields.get(3)?.parse().ok()?,
             start: fields.get(19)?.parse().ok()?,
             dead: matches!(*fields.first()?, "Z" | "X"),
+            stopped: matches!(*fields.first()?, "T" | "t"),
         })
     }
 
@@ -82,10 +85,15 @@ pub(crate) fn scan(
     belongs: impl FnMut(&Process) -> bool,
     each: impl FnMut(&Process),
 ) -> io::Result<()> {
+    select(all()?, belongs, each);
+    Ok(())
+}
+
+/// Every process of the host, the dead among them.
+pub(crate) fn all() -> io::Result<impl Iterator<Item = Process>> {
     let entries = fs::read_dir("/proc")?.filter_map(Result::ok);
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    select(pids.filter_map(Process::read), belongs, each);
-    Ok(())
+    Ok(pids.filter_map(Process::read))
 }
 
 fn select(
@@ -144,6 +152,14 @@ impl Sweep {
         }
     }
 
+    /// None of those that were sent SIGKILL is on its way out still: there it
+    /// has lost its memory, and with it every mark, but may hold files.
+    pub(crate) fn is_over(&self) -> bool {
+        self.killed.iter().all(|(pid, start)| {
+            Process::read(*pid).is_none_or(|one| one.start != *start || one.dead)
+        })
+    }
+
     /// How many different processes were sent SIGKILL.
     pub(crate) fn killed(&self) -> u32 {
         u32::try_from(self.killed.len()).unwrap_or(u32::MAX)
@@ -187,7 +203,8 @@ mod tests {
 
     #[test]
     fn a_tree_holds_grandchildren_in_any_order_and_neither_strangers_nor_the_dead() {
-        let process = |pid, parent, dead| Process { pid, parent, session: 1, start: 1, dead };
+        let process =
+            |pid, parent, dead| Process { pid, parent, session: 1, start: 1, dead, stopped: false };
         let all = [
             process(10, 1, false),
             process(25, 20, false),

@@ -10,7 +10,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Write as _},
+    io::{self, Read as _, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::Path,
 };
@@ -18,7 +18,7 @@ use std::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::process::Process;
-use crate::executor::Exit;
+use crate::{executor::Exit, untrusted};
 
 /// What to start; removed once it is, because it may hold secrets.
 pub(crate) const LAUNCH: &str = "launch.json";
@@ -32,6 +32,10 @@ pub(crate) const EXIT: &str = "exit.json";
 pub(crate) const SOCKET: &str = "control.sock";
 /// The shim's standard error, empty unless it failed.
 pub(crate) const LOG: &str = "shim.log";
+
+/// A record longer than this is damaged: command and environment, the longest
+/// part of one, are limited by the system to less.
+const LONGEST: u64 = 64 << 20;
 
 /// Proof that a start was tried, on disk before it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,8 +72,12 @@ fn boot_id() -> io::Result<String> {
 
 /// Reads a record; None when there is none.
 pub(crate) fn read<T: DeserializeOwned>(dir: &Path, name: &str) -> io::Result<Option<T>> {
-    match fs::read(dir.join(name)) {
-        Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+    match untrusted::open_to_read(&dir.join(name)) {
+        Ok(file) => {
+            let mut bytes = Vec::new();
+            file.take(LONGEST).read_to_end(&mut bytes)?;
+            Ok(Some(serde_json::from_slice(&bytes)?))
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
@@ -88,14 +96,20 @@ pub(crate) fn write<T: Serialize>(
     record: &T,
     durable: bool,
 ) -> io::Result<()> {
-    let draft = dir.join(format!("{name}.new"));
-    let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+    let (draft, path) = (dir.join(format!("{name}.new")), dir.join(name));
+    untrusted::remove(&draft)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
     file.write_all(&serde_json::to_vec(record)?)?;
     if durable {
         file.sync_data()?;
     }
-    fs::rename(&draft, dir.join(name))?;
+    match fs::rename(&draft, &path) {
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+            untrusted::remove(&path)?;
+            fs::rename(&draft, &path)?;
+        }
+        renamed => renamed?,
+    }
     if durable {
         File::open(dir)?.sync_all()?;
     }
@@ -104,12 +118,8 @@ pub(crate) fn write<T: Serialize>(
 
 /// Takes the lock that a living shim holds. None: it lives.
 pub(crate) fn lock(dir: &Path) -> io::Result<Option<File>> {
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(dir.join(LOCK))?;
+    let file =
+        untrusted::open(&dir.join(LOCK), OpenOptions::new().write(true).create(true).mode(0o600))?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(fs::TryLockError::WouldBlock) => Ok(None),

@@ -1,12 +1,7 @@
 //! The shim's one loop: moves output, enforces limits, answers runners, and
 //! when the main process has ended removes what it left behind.
 
-use std::{
-    io,
-    os::fd::AsFd as _,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{io, os::fd::AsFd as _, path::Path, time::Duration};
 
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
@@ -22,6 +17,8 @@ use nix::{
 use super::{
     command,
     control::{Connection, Listener, Report},
+    ending::{Ending, RETRY_INTERVAL},
+    folder::Folder,
     limits::{Limits, Order},
     output::Output,
     process::{self, Process, Sweep},
@@ -34,10 +31,6 @@ use crate::{
 
 /// The spool's length is told at most this often.
 const TELL_INTERVAL: Duration = Duration::from_millis(5);
-/// Time between two attempts to write to a disk that refused.
-const RETRY_INTERVAL: Duration = Duration::from_millis(250);
-/// How long a disk may refuse the record of the exit.
-const REFUSED_FOR: Duration = Duration::from_secs(30);
 /// Time between two rounds of killing: the first, and what it grows to.
 const SWEEP_INTERVAL: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(500));
 /// How long a slow runner can hold up the end of the shim, in milliseconds.
@@ -46,7 +39,7 @@ const FAREWELL: u16 = 500;
 /// A job's process and everything about it.
 #[derive(Debug)]
 pub(super) struct Supervisor {
-    dir: PathBuf,
+    folder: Folder,
     started_at: u64,
     output: Output,
     limits: Limits,
@@ -56,8 +49,7 @@ pub(super) struct Supervisor {
     runners: Vec<Connection>,
     told_at: Duration,
     retry_at: Option<Duration>,
-    /// Since when the disk has refused the record of the exit.
-    refused_since: Option<Duration>,
+    ending: Ending,
     main: i32,
     status: Option<ExitStatus>,
     tree_gone: bool,
@@ -71,7 +63,7 @@ pub(super) struct Supervisor {
 impl Supervisor {
     /// Starts what the folder's launch file says. A command that cannot be
     /// started is no error, but an exit like any other.
-    pub(super) fn start(dir: &Path, mask: Mode) -> Result<Self, String> {
+    pub(super) fn start(dir: &Path, mask: Mode, disk_patience: Duration) -> Result<Self, String> {
         let dir = dir.canonicalize().map_err(because("find the attempt's folder"))?;
         let lock = record::lock(&dir)
             .map_err(because("lock the attempt"))?
@@ -83,6 +75,11 @@ impl Supervisor {
         let launch: Launch = record::read(&dir, record::LAUNCH)
             .map_err(because("read what to launch"))?
             .ok_or("the launch was withdrawn")?;
+        let limits = Limits::new(&launch, clock::monotonic());
+        if limits.lease_is_over(clock::boottime()) {
+            return Err("the lease was over before the job could start".to_owned());
+        }
+        let folder = Folder::open(&dir).map_err(because("keep room on the disk"))?;
         let spool = AttemptDir::new(&dir).spool();
         let output =
             Output::open(&spool, launch.output_limit).map_err(because("open the spool"))?;
@@ -98,17 +95,17 @@ impl Supervisor {
         record::write(&dir, record::STATE, &state, true).map_err(because("record the start"))?;
 
         let mut supervisor = Self {
-            dir,
+            folder,
             started_at,
             output,
-            limits: Limits::new(&launch, clock::monotonic()),
+            limits,
             children,
             lease_timer,
             listener,
             runners: Vec::new(),
             told_at: Duration::ZERO,
             retry_at: None,
-            refused_since: None,
+            ending: Ending::new(disk_patience),
             main: 0,
             status: None,
             tree_gone: false,
@@ -117,17 +114,16 @@ impl Supervisor {
             finished_at: None,
             _lock: lock,
         };
-        supervisor.start_command(&launch, mask, state);
+        supervisor.start_command(&launch, &dir, mask, state);
         Ok(supervisor)
     }
 
-    fn start_command(&mut self, launch: &Launch, mask: Mode, state: State) {
-        match command::start(launch, &self.dir, mask) {
+    fn start_command(&mut self, launch: &Launch, dir: &Path, mask: Mode, state: State) {
+        match command::start(launch, dir, mask) {
             Ok(running) => {
                 self.main = running.pid;
                 // Recovery can do without: it also looks for the cookie.
-                let _ =
-                    record::write(&self.dir, record::STATE, &state.with_main(running.pid), false);
+                let _ = self.folder.record(record::STATE, &state.with_main(running.pid), false);
                 if let Err(error) = self.output.attach(running.stdout, running.stderr) {
                     self.output.note(&format!("cannot read the output: {error}"));
                 }
@@ -142,7 +138,7 @@ impl Supervisor {
             }
         }
         // It is of no more use and may hold secrets.
-        let _ = std::fs::remove_file(self.dir.join(record::LAUNCH));
+        let _ = std::fs::remove_file(self.folder.path().join(record::LAUNCH));
     }
 
     /// Runs until all is over and recorded.
@@ -244,31 +240,21 @@ impl Supervisor {
                 self.output.flush();
                 self.retry_at = self.output.is_blocked().then_some(now + RETRY_INTERVAL);
             }
-        } else if self.finished_at.is_none() {
+        } else {
             self.retry_at = None;
         }
         self.output.pump();
-        while self.tree_gone && !self.output.is_drained() && !self.output.is_blocked() {
-            self.output.pump();
-        }
     }
 
-    /// Records the exit when there is nothing left to wait for. None: not yet,
-    /// or the disk refused and it is tried again.
-    ///
-    /// What the job left in its folders may be what fills the disk, and nothing
-    /// needs it any more once the tree is gone. A disk that refuses for too long
-    /// leaves the exit to the runner that is connected: the job must end.
+    /// Ends the output and records the exit when there is nothing left to wait
+    /// for. None: not yet.
     fn finish(&mut self) -> Option<Exit> {
-        if self.tree_gone && (self.output.is_blocked() || self.retry_at.is_some()) {
-            self.free_disk();
-        }
-        if !self.tree_gone || !self.output.is_drained() {
+        if !self.tree_gone {
             return None;
         }
-        self.output.end();
         let now = clock::monotonic();
-        if self.output.is_blocked() || self.retry_at.is_some_and(|at| now < at) {
+        let lease_is_over = self.limits.lease_is_over(clock::boottime());
+        if !self.ending.complete(&mut self.output, &mut self.folder, lease_is_over, now) {
             self.retry_at.get_or_insert(now + RETRY_INTERVAL);
             return None;
         }
@@ -280,26 +266,9 @@ impl Supervisor {
             killed: self.sweep.killed(),
             finished_at: *self.finished_at.get_or_insert_with(clock::wall),
         };
-        let recorded =
-            self.output.sync().and_then(|()| record::write(&self.dir, record::EXIT, &exit, true));
-        let Err(error) = recorded else {
-            return Some(exit);
-        };
-        let refused_since = *self.refused_since.get_or_insert(now);
-        // Nothing becomes of a folder that is gone.
-        if error.kind() == io::ErrorKind::NotFound || now >= refused_since + REFUSED_FOR {
-            return Some(exit);
-        }
-        self.retry_at = Some(now + RETRY_INTERVAL);
-        None
-    }
-
-    fn free_disk(&self) {
-        let dir = AttemptDir::new(&self.dir);
-        for folder in [dir.work(), dir.tmp()] {
-            // What cannot be removed is the runner's to remove, with the rest.
-            let _ = std::fs::remove_dir_all(folder);
-        }
+        let can_tell = !self.runners.is_empty();
+        let over = self.ending.record(&exit, &self.output, &mut self.folder, can_tell, now);
+        over.then_some(exit)
     }
 
     fn tell_length(&mut self, now: bool) {
@@ -341,6 +310,7 @@ impl Supervisor {
         let wake_at = [
             self.limits.wake_at(),
             self.retry_at,
+            self.ending.retry_at(),
             self.sweep_next.map(|(at, _)| at).filter(|_| !self.tree_gone),
             behind.then_some(self.told_at + TELL_INTERVAL),
         ];

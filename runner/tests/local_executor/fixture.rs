@@ -4,8 +4,9 @@ use std::{
     collections::BTreeMap,
     ffi::OsString,
     future::Future,
-    os::fd::IntoRawFd as _,
+    os::{fd::IntoRawFd as _, unix::process::CommandExt as _},
     path::{Path, PathBuf},
+    process::Command,
     time::Duration,
 };
 
@@ -32,6 +33,24 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Runtime::new().unwrap().block_on(future)
 }
 
+/// Starts this program anew without the capabilities for which permissions mean
+/// nothing, if it has them.
+pub(crate) fn do_without_roots_access() {
+    const DAC_OVERRIDE: libc::c_ulong = 1;
+    const DAC_READ_SEARCH: libc::c_ulong = 2;
+    // SAFETY: neither call takes a pointer.
+    let dropped = unsafe {
+        libc::prctl(libc::PR_CAPBSET_READ, DAC_OVERRIDE) == 1
+            && libc::prctl(libc::PR_CAPBSET_DROP, DAC_OVERRIDE) == 0
+            && libc::prctl(libc::PR_CAPBSET_DROP, DAC_READ_SEARCH) == 0
+    };
+    if dropped {
+        let program = std::env::current_exe().unwrap();
+        let error = Command::new(program).args(std::env::args_os().skip(1)).exec();
+        panic!("cannot start anew: {error}");
+    }
+}
+
 /// Gives this process what a runner has and no job may see.
 pub(crate) fn burden_this_process() {
     // SAFETY: no other thread runs yet.
@@ -46,6 +65,13 @@ pub(crate) fn burden_this_process() {
 pub(crate) fn executor() -> LocalExecutor {
     let program = std::env::current_exe().unwrap();
     LocalExecutor::new(vec![program.into_os_string(), OsString::from("shim")])
+}
+
+/// One whose shims wait this many seconds for a full disk.
+pub(crate) fn executor_with_disk_patience(seconds: u32) -> LocalExecutor {
+    let program = std::env::current_exe().unwrap().into_os_string();
+    let arguments = ["shim".to_owned(), "--disk-patience".to_owned(), seconds.to_string()];
+    LocalExecutor::new([program].into_iter().chain(arguments.map(OsString::from)).collect())
 }
 
 /// The time by which leases are renewed.
@@ -71,7 +97,8 @@ pub(crate) fn sh(script: &str) -> Launch {
 
 /// An attempt's folder.
 pub(crate) struct Attempt {
-    root: TempDir,
+    /// None: somebody else's.
+    root: Option<TempDir>,
     pub(crate) dir: AttemptDir,
 }
 
@@ -82,15 +109,24 @@ impl Attempt {
 
     /// In a folder `name` of the temporary one.
     pub(crate) fn below(name: &str) -> Self {
-        let root = tempfile::tempdir().unwrap();
+        Self::in_root(tempfile::tempdir().unwrap(), name)
+    }
+
+    /// In a folder `name` of `root`.
+    pub(crate) fn in_root(root: TempDir, name: &str) -> Self {
         let dir = AttemptDir::new(root.path().canonicalize().unwrap().join(name));
         std::fs::create_dir_all(dir.work()).unwrap();
         std::fs::create_dir_all(dir.tmp()).unwrap();
-        Self { root, dir }
+        Self { root: Some(root), dir }
+    }
+
+    /// One that is there already.
+    pub(crate) fn at(path: PathBuf) -> Self {
+        Self { root: None, dir: AttemptDir::new(path) }
     }
 
     pub(crate) fn root(&self) -> &Path {
-        self.root.path()
+        self.root.as_ref().expect("it is somebody else's").path()
     }
 
     /// A file in the job's work folder.
@@ -105,7 +141,7 @@ impl Attempt {
 
     /// Lets the job past the gate.
     pub(crate) async fn open_gate(&self, name: &str) {
-        timeout(PATIENCE, tokio::fs::write(self.in_work(name), "go\n")).await.unwrap().unwrap();
+        open(&self.in_work(name)).await;
     }
 
     /// Runs to the end under an executor of its own.
@@ -170,6 +206,11 @@ impl Attempt {
     }
 }
 
+/// Lets a job past the gate at `path`.
+pub(crate) async fn open(path: &Path) {
+    timeout(PATIENCE, tokio::fs::write(path, "go\n")).await.unwrap().unwrap();
+}
+
 /// A log read back.
 pub(crate) struct Log {
     pub(crate) frames: Vec<(Kind, Vec<u8>)>,
@@ -211,6 +252,31 @@ pub(crate) async fn done(execution: &mut Execution) -> Exit {
     }
 }
 
+/// Waits until a process of another has ended. It may be a zombie still.
+pub(crate) async fn wait_for_death(pid: &str) {
+    wait_while(|| is_alive(pid)).await;
+}
+
+/// Waits until a process has ended and its parent knows.
+pub(crate) async fn wait_for_reaping(pid: &str) {
+    wait_while(|| Path::new("/proc").join(pid).exists()).await;
+}
+
+async fn wait_while(holds: impl Fn() -> bool) {
+    let over = async {
+        while holds() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, over).await.expect("the process is still there");
+}
+
+pub(crate) fn is_alive(pid: &str) -> bool {
+    assert!(pid.parse::<u32>().is_ok(), "{pid} is no process number");
+    std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| !stat.contains(") Z ") && !stat.contains(") X "))
+}
+
 /// Panics when a process with that number is there, dead or alive.
 pub(crate) fn assert_gone(pid: &str) {
     assert!(pid.parse::<u32>().is_ok(), "{pid} is no process number");
@@ -218,6 +284,5 @@ pub(crate) fn assert_gone(pid: &str) {
 }
 
 pub(crate) fn assert_alive(pid: &str) {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    assert!(!stat.contains(") Z "), "process {pid} is a zombie");
+    assert!(is_alive(pid), "process {pid} is gone");
 }

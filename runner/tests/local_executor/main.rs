@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "all of this is tests")]
 #![allow(clippy::disallowed_methods, reason = "tests start programs to look at processes with")]
 
+mod damage;
+mod disk;
 mod fixture;
 mod output;
 mod process;
@@ -36,8 +38,20 @@ fn main() -> ExitCode {
     {
         return fixture::block_on(recovery::run_as_runner(dir));
     }
+    fixture::do_without_roots_access();
     fixture::burden_this_process();
     let trials = trials! {
+        damage:
+            an_exit_is_known_whatever_the_job_does_to_its_folder,
+            a_moved_folder_has_everything,
+            a_folder_without_permissions_is_found_again,
+            the_tree_of_a_dead_shim_is_ended_without_any_record,
+            a_job_that_removed_its_records_was_started_all_the_same,
+            a_job_that_left_nothing_but_pipes_is_found_again;
+        disk:
+            a_job_that_fills_the_disk_ends_with_its_whole_output,
+            a_disk_full_of_other_data_delays_the_end_but_not_for_ever,
+            nobody_waits_for_a_disk_when_the_lease_is_over;
         process:
             exit_codes_and_signals_are_recorded,
             a_command_that_is_not_there_exits_127,
@@ -62,12 +76,15 @@ fn main() -> ExitCode {
             processes_that_keep_replacing_themselves_cannot_escape,
             a_background_process_that_holds_the_pipes_does_not_delay_the_end,
             a_lease_that_is_not_renewed_kills_the_job,
-            a_renewed_lease_lets_the_job_finish;
+            a_renewed_lease_lets_the_job_finish,
+            what_comes_with_a_lease_that_is_over_is_not_started,
+            a_job_that_stops_its_shim_has_it_woken,
+            a_job_that_keeps_stopping_its_shim_is_ended;
         recovery:
             a_dropped_runner_leaves_the_job_running_and_finds_it_again,
             a_killed_runner_costs_no_output,
             a_found_job_can_be_stopped,
-            a_stopped_shim_is_neither_over_nor_never_started,
+            a_stopped_shim_is_woken_and_found,
             what_was_never_started_never_starts,
             an_ended_job_is_found_with_its_exit,
             a_killed_shim_takes_its_tree_with_it,

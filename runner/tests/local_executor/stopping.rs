@@ -3,9 +3,13 @@
 use std::time::Duration;
 
 use baton_proto::spool::Kind;
-use baton_runner::executor::{Control, Executor as _, ExitStatus, StopCause};
+use baton_runner::executor::{
+    Control, Executor as _, ExecutorError, ExitStatus, Progress, Recovered, StopCause,
+};
 
-use crate::fixture::{Attempt, assert_alive, assert_gone, boottime, done, executor, sh};
+use crate::fixture::{
+    Attempt, assert_alive, assert_gone, boottime, done, ended, executor, sh, wait_for_death,
+};
 
 /// A daemon of the old school: forks twice, leaves the session, ignores
 /// SIGTERM, and tells its number through a file.
@@ -13,7 +17,7 @@ pub(crate) const DAEMON: &str = r#"
 cat > daemon.sh <<'end'
 trap '' TERM HUP INT
 echo $$ > daemon.pid.new; mv daemon.pid.new daemon.pid
-while :; do sleep 1000; done
+exec sleep 100000
 end
 (setsid sh daemon.sh > /dev/null 2>&1 < /dev/null &)
 while [ ! -e daemon.pid ]; do sleep 0.01; done
@@ -39,13 +43,13 @@ pub(crate) async fn the_soft_timeout_asks_the_tree_to_end() {
 
 pub(crate) async fn the_hard_timeout_kills_what_ignores_the_soft_one() {
     let attempt = Attempt::new();
-    let mut launch = sh("trap '' TERM; echo $$; while :; do sleep 1000; done");
+    let mut launch = sh("trap '' TERM; echo $$; exec sleep 100000");
     launch.soft_timeout = Duration::from_millis(1000);
     launch.hard_timeout = Duration::from_millis(1500);
     let (exit, log) = attempt.run(&launch).await;
     assert_eq!(exit.status, ExitStatus::Signaled(9));
     assert_eq!(exit.stopped, Some(StopCause::HardTimeout), "the limit that ended it counts");
-    assert!(exit.killed >= 1);
+    assert_eq!(exit.killed, 1);
     assert_eq!(log.notes().last().unwrap(), "hard timeout after 1s500ms: sent SIGKILL");
     assert_gone(log.text().trim());
 }
@@ -53,7 +57,7 @@ pub(crate) async fn the_hard_timeout_kills_what_ignores_the_soft_one() {
 pub(crate) async fn cancelling_ends_a_daemon_that_left_the_session_and_ignores_sigterm() {
     let attempt = Attempt::new();
     let executor = executor();
-    let script = format!("{DAEMON} trap '' TERM; while :; do sleep 1000; done");
+    let script = format!("{DAEMON} trap '' TERM; exec sleep 100000");
     let mut execution = executor.start(&attempt.dir, &sh(&script)).await.unwrap();
     let daemon = attempt.output(&mut execution, "ready").await.remove(0);
     assert_alive(&daemon);
@@ -62,7 +66,7 @@ pub(crate) async fn cancelling_ends_a_daemon_that_left_the_session_and_ignores_s
     let exit = done(&mut execution).await;
     assert_gone(&daemon);
     assert_eq!(exit.stopped, Some(StopCause::Cancelled));
-    assert!(exit.killed >= 2, "{exit:?}");
+    assert_eq!(exit.killed, 2);
     let notes = attempt.log().notes();
     assert_eq!(notes[0], "cancelled: sent SIGTERM, SIGKILL follows after 200ms");
     assert_eq!(notes.len(), 2, "asking twice changed something: {notes:?}");
@@ -147,4 +151,49 @@ pub(crate) async fn a_renewed_lease_lets_the_job_finish() {
     let exit = done(&mut execution).await;
     assert_eq!((exit.status, exit.stopped), (ExitStatus::Exited(0), None));
     assert_eq!(attempt.log().text(), "finished\n");
+}
+
+pub(crate) async fn what_comes_with_a_lease_that_is_over_is_not_started() {
+    let attempt = Attempt::new();
+    let executor = executor();
+    let mut launch = sh("echo run > runs");
+    launch.lease_limit = Some(Duration::from_millis(10));
+    launch.lease_renewed = boottime() - Duration::from_millis(20);
+    match executor.start(&attempt.dir, &launch).await {
+        Err(ExecutorError::Shim(reason)) => assert!(reason.contains("lease was over"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+    let recovered = executor.recover(&attempt.dir).await.unwrap();
+    assert!(matches!(recovered, Recovered::NotStarted), "{recovered:?}");
+    assert!(!attempt.in_work("runs").exists());
+}
+
+pub(crate) async fn a_job_that_stops_its_shim_has_it_woken() {
+    let attempt = Attempt::new();
+    let executor = executor().with_patience(Duration::from_secs(1));
+    let launch = sh("kill -STOP $PPID; echo on; exit 3");
+    let mut execution = executor.start(&attempt.dir, &launch).await.unwrap();
+    let exit = done(&mut execution).await;
+    assert_eq!((exit.status, exit.stopped), (ExitStatus::Exited(3), None));
+    assert_eq!(attempt.log().text(), "on\n");
+}
+
+pub(crate) async fn a_job_that_keeps_stopping_its_shim_is_ended() {
+    let attempt = Attempt::new();
+    let executor = executor().with_patience(Duration::from_secs(1));
+    let mut launch = sh("echo $PPID $$ ready; read x < gate; while :; do kill -STOP $PPID; done");
+    launch.hard_timeout = Duration::from_secs(2);
+    attempt.gate("gate");
+    let mut execution = executor.start(&attempt.dir, &launch).await.unwrap();
+    let pids = attempt.output(&mut execution, "ready").await;
+    attempt.open_gate("gate").await;
+    match ended(&mut execution).await {
+        Progress::Died { tree_gone, killed } => assert_eq!((tree_gone, killed), (true, 1)),
+        // Woken, it came to enforce the limit before it was stopped again.
+        Progress::Done(exit) => assert_eq!(exit.stopped, Some(StopCause::HardTimeout)),
+        Progress::Running => panic!("it has not ended"),
+    }
+    for pid in &pids[..2] {
+        wait_for_death(pid).await;
+    }
 }

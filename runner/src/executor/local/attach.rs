@@ -16,16 +16,21 @@ use tokio::{
         unix::{OwnedReadHalf, OwnedWriteHalf},
     },
     sync::{mpsc, watch},
+    time::timeout,
 };
 
 use super::{
     leftovers,
-    locate::{Found, locate},
+    locate::{Found, locate, read_state, unknown_state},
+    vigil::{Duty, Vigil},
 };
 use crate::{
-    executor::{AttemptDir, Control, Execution, Progress},
+    executor::{AttemptDir, Control, Execution, Exit, Progress},
     retry::Delays,
-    shim::{Report, record},
+    shim::{
+        Report, Request,
+        record::{self, State},
+    },
 };
 
 /// Requests that may wait for the shim.
@@ -66,7 +71,7 @@ impl Connection {
         Ok(Some(serde_json::from_str(&line)?))
     }
 
-    async fn send(&mut self, request: Control) -> io::Result<()> {
+    async fn send(&mut self, request: Request) -> io::Result<()> {
         let mut line = serde_json::to_vec(&request)?;
         line.push(b'\n');
         self.requests.write_all(&line).await
@@ -126,24 +131,35 @@ impl Attachment {
         loop {
             match found {
                 Found::Live(connection) => match self.relay(connection).await {
-                    Relayed::Exited => {}
+                    // Also recorded, unless the job saw to it that it could not be.
+                    Relayed::Exited(exit) => return self.finish(Progress::Done(exit)),
                     Relayed::Abandoned => return,
                     Relayed::Broken => {}
+                    Relayed::Silent => {
+                        let state = read_state(&self.dir).ok().flatten();
+                        return self.remove(state, None).await;
+                    }
                 },
                 Found::Exited(exit) => return self.finish(Progress::Done(exit)),
-                Found::Dead(state, lock) => {
-                    let (tree_gone, killed) = leftovers::remove(&self.dir, &state).await;
-                    drop(lock);
-                    return self.finish(Progress::Died { tree_gone, killed });
-                }
+                Found::Dead(state, lock) => return self.remove(Some(state), lock).await,
                 // The record of the start vanished under a shim that lived.
-                Found::Nothing(_) => {
-                    return self.finish(Progress::Died { tree_gone: false, killed: 0 });
-                }
+                Found::Nothing(lock) => return self.remove(None, Some(lock)).await,
             }
             let Some(again) = self.find_again().await else { return };
             found = again;
         }
+    }
+
+    /// Ends what is left of a job that has no shim, or none that is of use.
+    pub(super) async fn remove(&self, state: Option<State>, lock: Option<File>) {
+        let (tree_gone, killed) = match state.map_or_else(unknown_state, Ok) {
+            Ok(state) => leftovers::remove(&self.dir, state, lock).await,
+            Err(error) => {
+                tracing::warn!(dir = %self.dir.display(), %error, "cannot look for a job's rest");
+                (false, 0)
+            }
+        };
+        self.finish(Progress::Died { tree_gone, killed });
     }
 
     /// Searches until it is known what became of the shim. None: nobody is
@@ -167,26 +183,35 @@ impl Attachment {
 
     async fn relay(&mut self, mut connection: Connection) -> Relayed {
         for request in self.wanted.requests() {
-            // A shim that is gone shows as the end of its reports.
-            let _ = connection.send(request).await;
+            self.send(&mut connection, Request::Do(request)).await;
         }
         let mut may_ask = true;
+        let mut vigil = Vigil::new(self.patience);
         loop {
             tokio::select! {
-                report = connection.next() => match report {
-                    Ok(Some(Report::Spool(length))) => {
-                        self.spool_length.send_replace(length);
+                report = connection.next() => {
+                    vigil.heard();
+                    match report {
+                        Ok(Some(Report::Spool(length))) => {
+                            self.spool_length.send_replace(length);
+                        }
+                        Ok(Some(Report::Exit(exit))) => return Relayed::Exited(exit),
+                        Ok(Some(Report::Started(_) | Report::Failed(_) | Report::Alive)) => {}
+                        Ok(None) | Err(_) => return Relayed::Broken,
                     }
-                    Ok(Some(Report::Exit(_))) => return Relayed::Exited,
-                    Ok(Some(Report::Started(_) | Report::Failed(_))) => {}
-                    Ok(None) | Err(_) => return Relayed::Broken,
-                },
+                }
                 request = self.control.recv(), if may_ask => match request {
                     Some(request) => {
                         self.wanted.note(request);
-                        let _ = connection.send(request).await;
+                        self.send(&mut connection, Request::Do(request)).await;
                     }
                     None => may_ask = false,
+                },
+                duty = vigil.wait() => match duty {
+                    Duty::Ask => self.send(&mut connection, Request::Answer).await,
+                    Duty::Wake => vigil.woke(leftovers::wake(&self.dir).await),
+                    Duty::Judge if self.is_given_up().await => return Relayed::Silent,
+                    Duty::Judge => {}
                 },
                 () = abandoned(&self.spool_length, &self.progress), if !may_ask => {
                     return Relayed::Abandoned;
@@ -195,7 +220,25 @@ impl Attachment {
         }
     }
 
-    fn finish(&self, progress: Progress) {
+    async fn send(&self, connection: &mut Connection, request: Request) {
+        // A shim that is gone or in disorder shows in its reports.
+        let _ = timeout(self.patience, connection.send(request)).await;
+    }
+
+    /// Of a shim that is silent: a slow one is waited for, unless the job was
+    /// to be stopped.
+    async fn is_given_up(&self) -> bool {
+        let given_up = self.wanted.stop.is_some() || leftovers::is_stopped(&self.dir).await;
+        let dir = self.dir.display();
+        if given_up {
+            tracing::warn!(%dir, "a shim does not answer; ending its job");
+        } else {
+            tracing::warn!(%dir, "a shim is slow to answer");
+        }
+        given_up
+    }
+
+    pub(super) fn finish(&self, progress: Progress) {
         if let Ok(spool) = AttemptDir::new(&self.dir).spool().metadata() {
             self.spool_length.send_replace(spool.len());
         }
@@ -206,9 +249,10 @@ impl Attachment {
 /// Why a connection was left.
 #[derive(Debug)]
 enum Relayed {
-    Exited,
+    Exited(Exit),
     Broken,
     Abandoned,
+    Silent,
 }
 
 async fn abandoned(spool_length: &watch::Sender<u64>, progress: &watch::Sender<Progress>) {
@@ -220,10 +264,10 @@ async fn abandoned(spool_length: &watch::Sender<u64>, progress: &watch::Sender<P
 mod tests {
     use std::pin::pin;
 
-    use tokio::{net::UnixListener, time::timeout};
+    use tokio::net::UnixListener;
 
     use super::*;
-    use crate::executor::{Exit, ExitStatus, StopCause};
+    use crate::executor::{ExitStatus, StopCause};
 
     /// Longer than anything here takes on the slowest machine.
     const PATIENCE: Duration = Duration::from_secs(60);
@@ -240,7 +284,10 @@ mod tests {
 
     async fn request(lines: &mut Lines<BufReader<UnixStream>>) -> Control {
         let line = timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap();
-        serde_json::from_str(&line.expect("the runner hung up")).unwrap()
+        match serde_json::from_str(&line.expect("the runner hung up")).unwrap() {
+            Request::Do(control) => control,
+            Request::Answer => panic!("asked too early"),
+        }
     }
 
     #[tokio::test]

@@ -1,10 +1,17 @@
-//! How far an attempt came, from what its folder holds. Changes nothing.
+//! How far an attempt came, from what its folder holds. Changes nothing but
+//! permissions that a job took from the runner.
 
-use std::{fs::File, io, path::Path, time::Duration};
+use std::{
+    fs::{File, Permissions},
+    io,
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
-use super::{ExecutorError, attach::Connection, io_error};
+use super::{ExecutorError, attach::Connection, io_error, leftovers};
 use crate::{
     executor::Exit,
     shim::record::{self, State},
@@ -20,9 +27,10 @@ pub(super) enum Found {
     Live(Connection),
     /// It is over and recorded.
     Exited(Exit),
-    /// Its shim died and left no record of an exit. Nobody can take its place
-    /// while the lock is held.
-    Dead(State, File),
+    /// Its shim died and left no record of an exit, or cannot be found because
+    /// of what the job did to the folder. Nobody can take its place while the
+    /// lock is held; none is needed where none can be.
+    Dead(State, Option<File>),
     /// It was never started, and is not while the lock is held.
     Nothing(File),
 }
@@ -32,6 +40,7 @@ pub(super) enum Found {
 /// says nothing about what runs.
 pub(super) async fn locate(dir: &Path, patience: Duration) -> Result<Found, ExecutorError> {
     let give_up = Instant::now() + patience;
+    restore_access(dir);
     loop {
         if let Some(exit) = read_exit(dir)? {
             return Ok(Found::Exited(exit));
@@ -39,13 +48,29 @@ pub(super) async fn locate(dir: &Path, patience: Duration) -> Result<Found, Exec
         if let Ok(connection) = Connection::open(dir).await {
             return Ok(Found::Live(connection));
         }
-        if let Some(lock) = record::lock(dir).map_err(io_error("lock the attempt"))? {
-            return locate_dead(dir, lock);
+        match record::lock(dir) {
+            Ok(Some(lock)) => return locate_dead(dir, lock),
+            Ok(None) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound || is_damage(&error) => {
+                let state = read_state(dir)?.map_or_else(unknown_state, Ok)?;
+                return Ok(Found::Dead(state, None));
+            }
+            Err(error) => return Err(io_error("lock the attempt")(error)),
         }
         if Instant::now() >= give_up {
+            leftovers::wake(dir).await;
             return Err(ExecutorError::Shim("it lives, but cannot be reached".to_owned()));
         }
         tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+/// Without them the records could not be read, nor the folder be removed.
+fn restore_access(dir: &Path) {
+    let mode = dir.metadata().map(|folder| folder.permissions().mode());
+    if mode.is_ok_and(|mode| mode & 0o700 != 0o700) {
+        // What comes of it shows when the records are read.
+        let _ = std::fs::set_permissions(dir, Permissions::from_mode(0o700));
     }
 }
 
@@ -54,7 +79,7 @@ fn locate_dead(dir: &Path, lock: File) -> Result<Found, ExecutorError> {
         return Ok(Found::Exited(exit));
     }
     Ok(match read_state(dir)? {
-        Some(state) => Found::Dead(state, lock),
+        Some(state) => Found::Dead(state, Some(lock)),
         None => Found::Nothing(lock),
     })
 }
@@ -71,13 +96,23 @@ fn read_exit(dir: &Path) -> Result<Option<Exit>, ExecutorError> {
 /// one, and what is left of it must be looked for.
 pub(super) fn read_state(dir: &Path) -> Result<Option<State>, ExecutorError> {
     match record::read(dir, record::STATE) {
-        Err(error) if is_damage(&error) => State::begun(0).map(Some),
-        read => read,
+        Err(error) if is_damage(&error) => unknown_state().map(Some),
+        read => read.map_err(io_error("read the state")),
     }
-    .map_err(io_error("read the state"))
+}
+
+/// Of a start that nothing more is known of.
+pub(super) fn unknown_state() -> Result<State, ExecutorError> {
+    State::begun(0).map_err(io_error("read the boot's id"))
 }
 
 /// Reading it again will not help.
 fn is_damage(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
+    matches!(
+        error.kind(),
+        io::ErrorKind::InvalidData
+            | io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::PermissionDenied
+    )
 }

@@ -7,10 +7,11 @@
 mod attach;
 mod leftovers;
 mod locate;
+mod vigil;
 
 use std::{
     ffi::OsString,
-    fs::OpenOptions,
+    fs::{File, OpenOptions},
     io,
     os::{fd::OwnedFd, unix::fs::OpenOptionsExt as _, unix::net::UnixStream},
     path::{Path, PathBuf},
@@ -27,10 +28,13 @@ use tokio_util::{
 
 use self::{
     attach::{Attachment, Connection},
-    locate::{Found, locate, read_state},
+    locate::{Found, locate, read_state, unknown_state},
 };
-use super::{AttemptDir, Execution, Executor, ExecutorError, Launch, Recovered};
-use crate::shim::{Report, record};
+use super::{AttemptDir, Execution, Executor, ExecutorError, Launch, Progress, Recovered};
+use crate::{
+    shim::{Report, record},
+    untrusted,
+};
 
 /// How long a living shim may take to answer before it is asked again.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -57,8 +61,9 @@ const HANG_UPS: usize = 3;
 /// in their environment. Besides that they get exactly [`Launch::env`].
 ///
 /// Jobs and shims run as the runner's user. A job could therefore end its shim
-/// if it wanted to; that shows as [`Progress::Died`](super::Progress::Died) and has every process of
-/// the job killed.
+/// if it wanted to; that shows as [`Progress::Died`] and has every process of
+/// the job killed. So has stopping it: a shim that does not answer is woken,
+/// and killed with the job if that does not help.
 ///
 /// Dropping the executor or an [`Execution`] leaves the processes running.
 #[derive(Debug)]
@@ -88,57 +93,84 @@ impl LocalExecutor {
     }
 
     /// Waits this long, not ten seconds, for a shim that lives but does not
-    /// answer before [`Executor::recover`] says that it does not know yet.
+    /// answer before it is woken, and as long again before [`Executor::recover`]
+    /// says that it does not know yet, or the job of a stopped one is ended.
     #[must_use]
     pub fn with_patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
     }
 
+    /// Lets go of all jobs; returns when nothing follows them any more.
+    pub async fn detach(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
     async fn start_in(&self, dir: &Path, launch: &Launch) -> Result<Execution, ExecutorError> {
         let dir = canonical(dir)?;
         record::write(&dir, record::LAUNCH, launch, false).map_err(io_error("write the launch"))?;
         let mut connection = self.spawn_shim(&dir)?;
-        match connection.next().await {
-            Ok(Some(Report::Started(at))) => Ok(self.serve(dir, at, Found::Live(connection))),
-            Ok(Some(Report::Failed(reason))) => {
-                withdraw(&dir)?;
-                Err(ExecutorError::Shim(reason))
+        loop {
+            match self.greet(&dir, &mut connection).await {
+                Greeted::Started(at) => return Ok(self.serve(dir, at, Found::Live(connection))),
+                Greeted::Failed(reason) => {
+                    withdraw(&dir)?;
+                    return Err(ExecutorError::Shim(reason));
+                }
+                Greeted::Stopped => return self.serve_stopped(dir),
+                Greeted::Slow => {}
+                // It died, but may have come to start the process before.
+                Greeted::Ended => break,
             }
-            // It died, but may have come to start the process before.
-            _ => match self.recover_in(dir.clone()).await? {
-                Recovered::Started(execution) => Ok(execution),
-                Recovered::NotStarted => Err(ExecutorError::Shim(format!(
-                    "it ended at once, see {}",
-                    dir.join(record::LOG).display()
-                ))),
-            },
+        }
+        match self.recover_in(dir.clone()).await? {
+            Recovered::Started(execution) => Ok(execution),
+            Recovered::NotStarted => Err(ExecutorError::Shim(format!(
+                "it ended at once, see {}",
+                dir.join(record::LOG).display()
+            ))),
         }
     }
 
     async fn recover_in(&self, dir: PathBuf) -> Result<Recovered, ExecutorError> {
         for _ in 0..HANG_UPS {
             let (started_at, found) = match locate(&dir, self.patience).await? {
-                Found::Nothing(_lock) => {
+                Found::Nothing(lock) => {
                     // A shim that is late finds nothing to launch.
                     withdraw(&dir)?;
-                    return Ok(Recovered::NotStarted);
+                    return remains(dir, Some(lock)).await;
                 }
-                Found::Live(mut connection) => {
-                    match timeout(self.patience, connection.next()).await {
-                        Ok(Ok(Some(Report::Started(at)))) => (at, Found::Live(connection)),
-                        // It has just ended.
-                        Ok(_) => continue,
-                        Err(_) => {
-                            return Err(ExecutorError::Shim("it lives, but is silent".to_owned()));
-                        }
+                Found::Live(mut connection) => match self.greet(&dir, &mut connection).await {
+                    Greeted::Started(at) => (at, Found::Live(connection)),
+                    Greeted::Failed(_) | Greeted::Ended => continue,
+                    Greeted::Slow => {
+                        return Err(ExecutorError::Shim("it lives, but is silent".to_owned()));
                     }
-                }
+                    Greeted::Stopped => return self.serve_stopped(dir).map(Recovered::Started),
+                },
                 found => (recorded_start(&dir)?, found),
             };
             return Ok(Recovered::Started(self.serve(dir, started_at, found)));
         }
         Err(ExecutorError::Shim("it lives, but hangs up".to_owned()))
+    }
+
+    /// Has a shim say when its job started, and wakes it if that takes too long.
+    async fn greet(&self, dir: &Path, connection: &mut Connection) -> Greeted {
+        let mut greeting = timeout(self.patience, connection.next()).await;
+        if greeting.is_err() {
+            leftovers::wake(dir).await;
+            greeting = timeout(self.patience, connection.next()).await;
+        }
+        match greeting {
+            Ok(Ok(Some(Report::Started(at)))) => Greeted::Started(at),
+            Ok(Ok(Some(Report::Failed(reason)))) => Greeted::Failed(reason),
+            Ok(_) => Greeted::Ended,
+            Err(_) if leftovers::is_stopped(dir).await => Greeted::Stopped,
+            Err(_) => Greeted::Slow,
+        }
     }
 
     /// Starts the shim, connected to this process through its standard input.
@@ -174,6 +206,12 @@ impl LocalExecutor {
         Connection::from_std(ours).map_err(failed)
     }
 
+    /// Ends a job whose shim somebody keeps stopped.
+    fn serve_stopped(&self, dir: PathBuf) -> Result<Execution, ExecutorError> {
+        let state = read_state(&dir)?.map_or_else(unknown_state, Ok)?;
+        Ok(self.serve(dir, state.started_at, Found::Dead(state, None)))
+    }
+
     fn serve(&self, dir: PathBuf, started_at: u64, found: Found) -> Execution {
         let (attachment, execution) = Attachment::new(dir, started_at, self.patience);
         let stop = self.stop.clone();
@@ -198,8 +236,11 @@ impl Executor for LocalExecutor {
         async move {
             match dir.path().canonicalize() {
                 Ok(dir) => self.recover_in(dir).await,
-                // No folder, so no launch either.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Recovered::NotStarted),
+                // No folder, so no launch either. But it may have been there.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => match gone(dir.path()) {
+                    Some(dir) => remains(dir, None).await,
+                    None => Ok(Recovered::NotStarted),
+                },
                 Err(error) => Err(io_error("find the attempt's folder")(error)),
             }
         }
@@ -207,13 +248,37 @@ impl Executor for LocalExecutor {
     }
 }
 
-fn withdraw(dir: &Path) -> Result<(), ExecutorError> {
-    match std::fs::remove_file(dir.join(record::LAUNCH)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(io_error("withdraw the launch")(error))
-        }
-        _ => Ok(()),
+/// What the first word of a shim was.
+enum Greeted {
+    Started(u64),
+    Failed(String),
+    /// None: it has ended.
+    Ended,
+    /// None yet.
+    Slow,
+    /// None, and whoever stopped it keeps doing so.
+    Stopped,
+}
+
+/// Looks for processes of an attempt that left no record of a start. If there
+/// were any, it was started, and the job has removed the record.
+async fn remains(dir: PathBuf, lock: Option<File>) -> Result<Recovered, ExecutorError> {
+    let (tree_gone, killed) = leftovers::remove(&dir, unknown_state()?, lock).await;
+    if tree_gone && killed == 0 {
+        return Ok(Recovered::NotStarted);
     }
+    let (attachment, execution) = Attachment::new(dir, 0, PATIENCE);
+    attachment.finish(Progress::Died { tree_gone, killed });
+    Ok(Recovered::Started(execution))
+}
+
+/// The canonical path that a folder had. None if it was nowhere.
+fn gone(dir: &Path) -> Option<PathBuf> {
+    Some(dir.parent()?.canonicalize().ok()?.join(dir.file_name()?))
+}
+
+fn withdraw(dir: &Path) -> Result<(), ExecutorError> {
+    untrusted::remove(&dir.join(record::LAUNCH)).map_err(io_error("withdraw the launch"))
 }
 
 fn canonical(dir: &Path) -> Result<PathBuf, ExecutorError> {
