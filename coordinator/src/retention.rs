@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use baton_state::{Command, Index, command::Evict};
+use baton_state::{Command, Index, Timestamp, command::Evict};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -18,7 +18,7 @@ use crate::{
 /// What is kept, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
-    /// Since a job's end; none for ever.
+    /// Since a job's end, or since a runner was last there; none for ever.
     pub max_age: Option<Duration>,
     /// Bytes of output of all finished jobs together; none for no limit.
     pub max_bytes: Option<u64>,
@@ -99,6 +99,12 @@ async fn prune_once(jobs: &Jobs, retention: Retention) -> Result<(), RetentionEr
         max_bytes: retention.max_bytes,
         batch: BATCH,
     };
+    if let Some(age) = limits.max_age
+        && jobs.raft.status().borrow().leading
+    {
+        let now = jobs.environment.clock.now();
+        jobs.remove_gone_runners(Timestamp(now.0.saturating_sub(age))).await;
+    }
     loop {
         let pruned = jobs.history.prune(jobs.environment.clock.now(), limits).await?;
         if pruned.is_empty() {

@@ -170,6 +170,12 @@ pub(crate) struct RunnersView {
     pub(crate) runners: Vec<RunnerView>,
 }
 
+/// A runner that was removed.
+#[derive(Debug, Serialize)]
+pub(crate) struct RemovedView {
+    pub(crate) id: String,
+}
+
 /// The coordinators and the figures of the fleet.
 #[derive(Debug, Serialize)]
 pub(crate) struct ClusterView {

@@ -95,6 +95,11 @@ pub enum EventKind {
         /// Which.
         runner: RunnerId,
     },
+    /// A runner is forgotten.
+    RunnerRemoved {
+        /// Which.
+        runner: RunnerId,
+    },
 }
 
 impl EventKind {
@@ -112,6 +117,7 @@ impl EventKind {
             Self::JobEvicted { .. } => "job_evicted",
             Self::RunnerOnline { .. } => "runner_online",
             Self::RunnerUnreachable { .. } => "runner_unreachable",
+            Self::RunnerRemoved { .. } => "runner_removed",
         }
     }
 
@@ -127,7 +133,9 @@ impl EventKind {
             | Self::CancelRequested { job, .. }
             | Self::JobEvicted { job } => Some(*job),
             Self::JobFinished { job } => Some(job.id),
-            Self::RunnerOnline { .. } | Self::RunnerUnreachable { .. } => None,
+            Self::RunnerOnline { .. }
+            | Self::RunnerUnreachable { .. }
+            | Self::RunnerRemoved { .. } => None,
         }
     }
 
@@ -139,7 +147,8 @@ impl EventKind {
             | Self::JobRequeued { runner, .. }
             | Self::CancelRequested { runner, .. }
             | Self::RunnerOnline { runner }
-            | Self::RunnerUnreachable { runner } => Some(runner),
+            | Self::RunnerUnreachable { runner }
+            | Self::RunnerRemoved { runner } => Some(runner),
             Self::JobFinished { job } => job.attempts.last().map(|attempt| &attempt.runner),
             Self::JobSubmitted { .. }
             | Self::JobStarted { .. }

@@ -26,6 +26,10 @@ pub struct RunnerFacts {
     pub version: String,
     /// Changes when its host restarts.
     pub boot_id: String,
+    /// Which data folder of that host it is; a copy of the folder has another one.
+    /// Empty in what version 1 of the snapshots and their logs know of a runner.
+    #[serde(default)]
+    pub place: String,
 }
 
 /// Whether a runner answers.

@@ -10,10 +10,14 @@ use crate::{
     job::Job,
     queue::Queues,
     runner::{Connection, Runner, RunnerFacts},
-    state::State,
+    state::{Removal, State},
 };
 
-const VERSION: u8 = 1;
+/// 2 added the places of runners and the keys of removals.
+const VERSION: u8 = 2;
+
+/// The oldest version that is still read.
+const OLDEST: u8 = 1;
 
 /// Bytes that are no snapshot.
 #[derive(Debug, thiserror::Error)]
@@ -21,7 +25,7 @@ pub enum SnapshotError {
     /// There are none.
     #[error("the snapshot is empty")]
     Empty,
-    /// A later version of Baton wrote it.
+    /// Another version of Baton wrote it.
     #[error("snapshot version {0} is not known to this version of Baton")]
     Version(u8),
     /// They don't decode.
@@ -39,6 +43,7 @@ struct Written<'a> {
     jobs: Vec<&'a Job>,
     runners: Vec<StoredRunner>,
     requests: Vec<(&'a str, &'a [u8; 32], JobId)>,
+    removals: &'a BTreeMap<String, Removal>,
 }
 
 #[derive(Deserialize)]
@@ -48,6 +53,8 @@ struct Read {
     jobs: Vec<Job>,
     runners: Vec<StoredRunner>,
     requests: Vec<(String, [u8; 32], JobId)>,
+    #[serde(default)]
+    removals: BTreeMap<String, Removal>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -71,6 +78,7 @@ pub fn encode(state: &State) -> Vec<u8> {
             .iter()
             .map(|(key, (digest, job))| (key.as_str(), digest, *job))
             .collect(),
+        removals: &state.removals,
     };
     let mut bytes = vec![VERSION];
     #[expect(clippy::expect_used, reason = "writing to memory, and every type can be encoded")]
@@ -84,7 +92,7 @@ pub fn encode(state: &State) -> Vec<u8> {
 /// [`SnapshotError`] when the bytes are no snapshot of a known version.
 pub fn decode(bytes: &[u8]) -> Result<State, SnapshotError> {
     let (version, body) = bytes.split_first().ok_or(SnapshotError::Empty)?;
-    if *version != VERSION {
+    if !(OLDEST..=VERSION).contains(version) {
         return Err(SnapshotError::Version(*version));
     }
     let mut rest = body;
@@ -106,6 +114,7 @@ pub fn decode(bytes: &[u8]) -> Result<State, SnapshotError> {
             .into_iter()
             .map(|(key, digest, job)| (key, (digest, job)))
             .collect(),
+        removals: read.removals,
         queues: Queues::default(),
         finished: BTreeSet::new(),
         leased: 0,

@@ -34,6 +34,14 @@ fn no_part_of_a_snapshot_passes_for_the_whole() {
 }
 
 #[test]
+fn the_first_version_is_still_read() {
+    let fixture = Fixture::new();
+    let mut bytes = encode(&fixture.state);
+    bytes[0] = 1;
+    assert_eq!(decode(&bytes).expect("a snapshot"), fixture.state);
+}
+
+#[test]
 fn bytes_after_the_end_are_damage() {
     let mut bytes = encode(&State::default());
     bytes.push(0);

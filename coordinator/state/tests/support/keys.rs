@@ -1,6 +1,6 @@
 //! A model of idempotency keys: what a caller may rely on.
 
-use baton_state::{Command, EventKind, Index, JobId, Refusal, Reply, Request, State, snapshot};
+use baton_state::{Command, EventKind, Index, Refusal, Reply, Request, State, snapshot};
 use proptest::prelude::*;
 
 use super::world::Entry;
@@ -8,7 +8,7 @@ use super::world::Entry;
 /// Idempotency keys as a caller sees them.
 #[derive(Default)]
 pub(crate) struct Keys {
-    pub(crate) taken: Vec<(Request, JobId)>,
+    pub(crate) taken: Vec<(Request, Reply)>,
     evicted_at: Index,
 }
 
@@ -23,15 +23,19 @@ impl Keys {
         let request = match &entry.command {
             Command::Submit(command) => command.request.as_ref().zip(Some(command.history_seen)),
             Command::Cancel(command) => command.request.as_ref().zip(Some(command.history_seen)),
+            Command::RemoveRunner(command) => {
+                command.request.as_ref().zip(Some(command.history_seen))
+            }
             _ => None,
         };
         let Some((request, history_seen)) = request else {
             self.forget(entry);
             return Ok(());
         };
-        if let Some((first, job)) = self.taken.iter().find(|(first, _)| first.key == request.key) {
+        if let Some((first, reply)) = self.taken.iter().find(|(first, _)| first.key == request.key)
+        {
             if first.digest == request.digest {
-                prop_assert_eq!(&entry.reply, &Ok(Reply::Job(*job)));
+                prop_assert_eq!(&entry.reply, &Ok(*reply));
             } else {
                 prop_assert_eq!(&entry.reply, &Err(Refusal::KeyReused));
             }
@@ -41,10 +45,7 @@ impl Keys {
         let moved = history_seen < self.evicted_at;
         prop_assert_eq!(moved, entry.reply == Err(Refusal::HistoryMoved));
         if let Ok(reply) = entry.reply {
-            let Reply::Job(job) = reply else {
-                return Err(TestCaseError::fail("an answer without a job"));
-            };
-            self.taken.push((request.clone(), job));
+            self.taken.push((request.clone(), reply));
         }
         Ok(())
     }
@@ -52,7 +53,7 @@ impl Keys {
     fn forget(&mut self, entry: &Entry) {
         for event in &entry.events {
             if let EventKind::JobEvicted { job } = event.kind {
-                self.taken.retain(|(_, other)| *other != job);
+                self.taken.retain(|(_, reply)| *reply != Reply::Job(job));
                 self.evicted_at = entry.index;
             }
         }
