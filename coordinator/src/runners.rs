@@ -32,6 +32,10 @@ pub(crate) fn find<'a>(state: &'a State, wanted: &str) -> Result<&'a Runner, Api
     }
 }
 
+fn key_reused() -> ApiError {
+    from_propose(ProposeError::Refused(Refusal::KeyReused))
+}
+
 impl Jobs {
     /// Forgets a runner, by id or name; gives its id.
     pub(crate) async fn remove_runner(
@@ -39,7 +43,6 @@ impl Jobs {
         caller: &Caller,
         wanted: &str,
     ) -> Result<RunnerId, ApiError> {
-        let reused = || from_propose(ProposeError::Refused(Refusal::KeyReused));
         loop {
             self.raft.read_barrier().await.map_err(from_propose)?;
             let history_seen = self.raft.state().evicted_at();
@@ -47,13 +50,12 @@ impl Jobs {
             if let Some(request) = &request
                 && self.history.request(&request.key).await.map_err(internal)?.is_some()
             {
-                return Err(reused());
+                return Err(key_reused());
             }
-            let runner = match self.removed_before(request.as_ref()) {
-                Some((digest, runner)) if digest == caller.digest => return Ok(runner),
-                Some(_) => return Err(reused()),
-                None => find(&self.raft.state(), wanted)?.facts.id.clone(),
-            };
+            if let Some(removed) = self.removed_before(request.as_ref())? {
+                return Ok(removed);
+            }
+            let runner = find(&self.raft.state(), wanted)?.facts.id.clone();
             let at = self.environment.clock.now();
             let removal = RemoveRunner { runner: runner.clone(), at, request, history_seen };
             match self.raft.propose(Command::RemoveRunner(removal)).await {
@@ -65,10 +67,15 @@ impl Jobs {
         }
     }
 
-    fn removed_before(&self, request: Option<&Request>) -> Option<([u8; 32], RunnerId)> {
+    /// The runner that an earlier request with this key removed.
+    fn removed_before(&self, request: Option<&Request>) -> Result<Option<RunnerId>, ApiError> {
+        let Some(request) = request else { return Ok(None) };
         let state = self.raft.state();
-        let removal = state.removal(&request?.key)?;
-        Some((removal.digest, removal.runner.clone()))
+        match state.removal(&request.key) {
+            Some(removal) if removal.digest == request.digest => Ok(Some(removal.runner.clone())),
+            None if state.request(&request.key).is_none() => Ok(None),
+            Some(_) | None => Err(key_reused()),
+        }
     }
 
     /// Forgets the runners that have been unreachable since `before`.
