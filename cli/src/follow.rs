@@ -274,9 +274,9 @@ impl Follower<'_> {
             LogEvent::End { attempt, end: None } => self.printer.error(&format!(
                 "attempt {attempt} ended without the end of its output; its runner was lost"
             )),
-            LogEvent::End { end: Some(end), .. } if end.dropped > 0 => self.printer.error(
-                &format!("{} bytes exceeded the output limit and are not kept", end.dropped),
-            ),
+            LogEvent::End { end: Some(end), .. } if end.dropped > 0 => self
+                .printer
+                .error(&format!("{} bytes of output are not kept; its notes say why", end.dropped)),
             LogEvent::End { .. } => {}
             LogEvent::Reconnecting { cause } => self.reconnecting(&cause),
             LogEvent::Reconnected => self.reconnected(),

@@ -23,6 +23,7 @@ fn every_command_explains_itself_with_an_example() {
         &["jobs", "retry"],
         &["jobs", "why"],
         &["runners", "list"],
+        &["runners", "remove"],
         &["runners", "show"],
         &["cluster", "status"],
         &["coordinator"],

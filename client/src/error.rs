@@ -48,7 +48,7 @@ impl ClientError {
     pub fn is_temporary(&self) -> bool {
         match self {
             Self::Unreachable(_) => true,
-            Self::Refused(error) => error.reason.code() == Code::Unavailable,
+            Self::Refused(error) => error.reason.is_temporary(),
             Self::Endpoint(_) | Self::Local { .. } | Self::Unexpected { .. } => false,
         }
     }
@@ -100,11 +100,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_refusal_survives_and_only_unavailable_ones_are_temporary() {
+    fn every_refusal_survives_and_is_as_temporary_as_its_reason() {
         for &reason in Reason::ALL {
             let error = ClientError::from(Status::from(ApiError::new(reason, "what", "do")));
-            assert_eq!(error.is_temporary(), reason.code() == Code::Unavailable, "{reason}");
-            assert_eq!(error.refusal().is_some(), reason.code() != Code::Unavailable, "{reason}");
+            assert_eq!(error.is_temporary(), reason.is_temporary(), "{reason}");
+            assert_eq!(error.refusal().is_some(), !reason.is_temporary(), "{reason}");
         }
     }
 

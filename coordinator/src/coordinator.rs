@@ -19,10 +19,10 @@ use tracing::{info, warn};
 use crate::{
     auth::Authenticator,
     disk::DiskGuard,
-    dispatch::{Dispatch, DispatchObserver, Timing},
+    dispatch::{Dispatch, DispatchObserver, Timing, TimingError},
     environment::Environment,
     files::{Files, FilesError, FilesOptions},
-    grpc::{self, Services},
+    grpc::{self, Readers, Services},
     history::{self, History},
     jobs::Jobs,
     raft::{self, Observer, RaftError, RaftHandle},
@@ -85,18 +85,9 @@ pub enum Error {
          --allow-insecure-listen (`allow_insecure_listen = true` in the config file)"
     )]
     InsecureListen(SocketAddr),
-    /// Leases would end before a runner can renew them.
-    #[error(
-        "a heartbeat interval of {heartbeat_interval:?} and a lease time to live of {lease_ttl:?} \
-         do not go together; the interval must be at least 100ms and the time to live at least \
-         three intervals"
-    )]
-    Timing {
-        /// How often runners report.
-        heartbeat_interval: Duration,
-        /// How long a lease lasts without.
-        lease_ttl: Duration,
-    },
+    /// The times do not go together.
+    #[error(transparent)]
+    Timing(#[from] TimingError),
     /// The token would let anybody in.
     #[error("the token must have at least 16 characters")]
     WeakToken,
@@ -199,6 +190,7 @@ impl Coordinator {
             dispatch: Dispatch::start(&observer, raft.clone(), files, &tasks, stop.clone()),
             jobs,
             archive_limit: config.archive_limit,
+            readers: Readers::default(),
             tasks: tasks.clone(),
             stop: stop.clone(),
         };
@@ -251,10 +243,7 @@ fn check(config: &Config) -> Result<(), Error> {
     if config.token.len() < 16 {
         return Err(Error::WeakToken);
     }
-    let Timing { heartbeat_interval, lease_ttl, .. } = config.timing;
-    if heartbeat_interval < Duration::from_millis(100) || lease_ttl < heartbeat_interval * 3 {
-        return Err(Error::Timing { heartbeat_interval, lease_ttl });
-    }
+    config.timing.check()?;
     if !config.listen.ip().is_loopback() {
         if !config.allow_insecure_listen {
             return Err(Error::InsecureListen(config.listen));

@@ -35,6 +35,16 @@ fn from_refusal(refusal: &Refusal) -> ApiError {
         Refusal::StaleLease(_) => {
             ApiError::new(Reason::StaleLease, message, "stop the attempt and forget it")
         }
+        Refusal::RunnerOnline => ApiError::new(
+            Reason::RunnerInUse,
+            message,
+            "stop the runner first, and wait until it shows as unreachable",
+        ),
+        Refusal::RunnerHoldsLeases(_) => ApiError::new(
+            Reason::RunnerInUse,
+            message,
+            "wait until its leases run out; cancel the jobs that wait for it (`runners show`)",
+        ),
         Refusal::JobIdTaken(_)
         | Refusal::HistoryMoved
         | Refusal::NotReady(_)

@@ -45,7 +45,7 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    fn request(&self) -> Option<Request> {
+    pub(crate) fn request(&self) -> Option<Request> {
         let key = format!("{}/{}", self.name, self.key);
         (!self.key.is_empty()).then_some(Request { key, digest: self.digest })
     }

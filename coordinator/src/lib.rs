@@ -13,6 +13,7 @@ pub mod history;
 mod jobs;
 pub mod raft;
 mod retention;
+mod runners;
 mod uploads;
 mod watchers;
 

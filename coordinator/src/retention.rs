@@ -1,9 +1,12 @@
 //! Moves finished work out: from the state once the history has it, and from
 //! the history and the files once its time is over.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    collections::HashSet,
+    time::{Duration, SystemTime},
+};
 
-use baton_state::{Command, Index, command::Evict};
+use baton_state::{Command, Index, JobId, Timestamp, command::Evict};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -18,9 +21,10 @@ use crate::{
 /// What is kept, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
-    /// Since a job's end; none for ever.
+    /// Since a job's end, or since a runner was last there; none for ever.
     pub max_age: Option<Duration>,
-    /// Bytes of output of all finished jobs together; none for no limit.
+    /// Bytes on disk of everything but what live jobs need: output, whole or not, and
+    /// archives; none for no limit.
     pub max_bytes: Option<u64>,
 }
 
@@ -94,11 +98,22 @@ enum RetentionError {
 }
 
 async fn prune_once(jobs: &Jobs, retention: Retention) -> Result<(), RetentionError> {
-    let limits = history::Retention {
-        max_age: retention.max_age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
-        max_bytes: retention.max_bytes,
-        batch: BATCH,
-    };
+    if let Some(age) = retention.max_age {
+        let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        if jobs.raft.status().borrow().leading {
+            let now = jobs.environment.clock.now();
+            jobs.remove_gone_runners(Timestamp(now.0.saturating_sub(age))).await;
+        }
+        prune_old(jobs, age).await?;
+    }
+    match retention.max_bytes {
+        Some(limit) => shrink(jobs, limit).await,
+        None => Ok(()),
+    }
+}
+
+async fn prune_old(jobs: &Jobs, max_age: u64) -> Result<(), RetentionError> {
+    let limits = history::Retention { max_age: Some(max_age), oldest: 0, batch: BATCH };
     loop {
         let pruned = jobs.history.prune(jobs.environment.clock.now(), limits).await?;
         if pruned.is_empty() {
@@ -111,11 +126,91 @@ async fn prune_once(jobs: &Jobs, retention: Retention) -> Result<(), RetentionEr
     }
 }
 
-async fn remove_logs(jobs: &Jobs, pruned: &PrunedJob) -> Result<(), FilesError> {
-    for lease in &pruned.leases {
-        jobs.files.remove(FileName::Log { job: pruned.id, lease: *lease }).await?;
+/// Removes the oldest jobs until the disk holds no more than `limit`. One at a
+/// time: what that frees is known only when it is done.
+async fn shrink(jobs: &Jobs, limit: u64) -> Result<(), RetentionError> {
+    let mut used = usage(jobs).await?;
+    let oldest = history::Retention { max_age: None, oldest: 1, batch: 1 };
+    let mut removed = 0_u64;
+    while used > limit {
+        let pruned = jobs.history.prune(jobs.environment.clock.now(), oldest).await?;
+        let Some(job) = pruned.first() else {
+            warn!(used, limit, "what is left of the stored files is needed or too new to remove");
+            break;
+        };
+        used = used.saturating_sub(remove_logs(jobs, job).await?);
+        used = used.saturating_sub(remove_source(jobs, job).await?);
+        removed += 1;
+    }
+    if removed > 0 {
+        info!(jobs = removed, used, limit, "removed the oldest jobs to free disk space");
     }
     Ok(())
+}
+
+/// Bytes of all files but those that live jobs need, or a job that is about to
+/// come: to remove finished jobs would not make those fewer. Archives that
+/// nothing uses are removed on the way.
+async fn usage(jobs: &Jobs) -> Result<u64, RetentionError> {
+    let (live, sources) = needed(jobs);
+    let mut used = 0_u64;
+    let mut listing = jobs.files.list();
+    while let Some(file) = listing.next().await? {
+        let is_needed = match &file.name {
+            FileName::Log { job, .. } => live.contains(job),
+            FileName::Upload { digest } => sources.contains(&digest.to_string()),
+        };
+        if is_needed {
+            continue;
+        }
+        match file.name {
+            FileName::Upload { .. } if is_new(file.modified) => {}
+            FileName::Upload { .. } if is_unused(jobs, file.name, file.modified).await? => {
+                jobs.files.remove(file.name).await?;
+            }
+            FileName::Upload { .. } | FileName::Log { .. } => {
+                used = used.saturating_add(file.length);
+            }
+        }
+    }
+    Ok(used)
+}
+
+/// The jobs that have not ended, and the archives they want.
+fn needed(jobs: &Jobs) -> (HashSet<JobId>, HashSet<String>) {
+    let state = jobs.raft.state();
+    let live = || state.jobs().values().filter(|job| !job.is_finished());
+    let sources = live().filter_map(|job| job.spec.source.as_ref());
+    (live().map(|job| job.id).collect(), sources.map(|source| source.digest.clone()).collect())
+}
+
+/// Gives the bytes that this freed.
+async fn remove_logs(jobs: &Jobs, pruned: &PrunedJob) -> Result<u64, FilesError> {
+    let mut freed = 0_u64;
+    for lease in &pruned.leases {
+        let name = FileName::Log { job: pruned.id, lease: *lease };
+        let stat = jobs.files.stat(name).await?;
+        jobs.files.remove(name).await?;
+        freed = freed.saturating_add(stat.map_or(0, |stat| stat.length));
+    }
+    Ok(freed)
+}
+
+/// Removes the archive of a job if nothing else uses it; gives the bytes that
+/// this freed.
+async fn remove_source(jobs: &Jobs, pruned: &PrunedJob) -> Result<u64, RetentionError> {
+    let Some(Ok(digest)) = pruned.source.as_ref().map(|digest| digest.parse()) else {
+        return Ok(0);
+    };
+    let name = FileName::Upload { digest };
+    let Some(stat) = jobs.files.stat(name).await? else {
+        return Ok(0);
+    };
+    if !is_unused(jobs, name, stat.modified).await? {
+        return Ok(0);
+    }
+    jobs.files.remove(name).await?;
+    Ok(stat.length)
 }
 
 /// Removes files that belong to nothing: archives that no job wants, and output
@@ -123,26 +218,40 @@ async fn remove_logs(jobs: &Jobs, pruned: &PrunedJob) -> Result<(), FilesError> 
 async fn sweep(jobs: &Jobs) -> Result<(), RetentionError> {
     let mut listing = jobs.files.list();
     while let Some(file) = listing.next().await? {
-        // By the clock of the file system, which also stamped the file.
-        #[expect(clippy::disallowed_methods, reason = "compared with a file's time only")]
-        let age = SystemTime::now().duration_since(file.modified).unwrap_or_default();
-        if age < KEEP {
-            continue;
-        }
-        let in_use = match file.name {
-            FileName::Log { job, .. } => {
-                jobs.raft.state().job(job).is_some() || jobs.history.job(job).await?.is_some()
-            }
-            FileName::Upload { digest } => {
-                jobs.uploads.is_kept(&digest) || source_in_use(jobs, &digest.to_string()).await?
-            }
-        };
-        if !in_use {
+        if is_unused(jobs, file.name, file.modified).await? {
             debug!(file = %file.name, "removed a file that nothing uses");
             jobs.files.remove(file.name).await?;
         }
     }
     Ok(())
+}
+
+/// Whether a file can go: nothing uses it, and nothing new is about to.
+async fn is_unused(
+    jobs: &Jobs,
+    name: FileName,
+    modified: SystemTime,
+) -> Result<bool, RetentionError> {
+    if is_new(modified) {
+        return Ok(false);
+    }
+    let in_use = match name {
+        FileName::Log { job, .. } => {
+            jobs.raft.state().job(job).is_some() || jobs.history.job(job).await?.is_some()
+        }
+        FileName::Upload { digest } => {
+            jobs.uploads.is_kept(&digest) || source_in_use(jobs, &digest.to_string()).await?
+        }
+    };
+    Ok(!in_use)
+}
+
+/// Whether somebody may have brought a file for a job that is about to come.
+fn is_new(modified: SystemTime) -> bool {
+    // By the clock of the file system, which also stamped the file.
+    #[expect(clippy::disallowed_methods, reason = "compared with a file's time only")]
+    let age = SystemTime::now().duration_since(modified).unwrap_or_default();
+    age < KEEP
 }
 
 async fn source_in_use(jobs: &Jobs, digest: &str) -> Result<bool, history::Error> {
@@ -155,3 +264,7 @@ async fn source_in_use(jobs: &Jobs, digest: &str) -> Result<bool, history::Error
     // order it is seen in one of them.
     Ok(live || jobs.history.source_in_use(digest).await?)
 }
+
+#[cfg(test)]
+#[path = "retention_tests.rs"]
+mod tests;

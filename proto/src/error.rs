@@ -35,6 +35,12 @@ macro_rules! reasons {
                 match self { $(Self::$variant => Code::$code,)+ }
             }
 
+            /// The same call may succeed when it is repeated later, as it is.
+            #[must_use]
+            pub const fn is_temporary(self) -> bool {
+                matches!((self, self.code()), (Self::TooManyReaders, _) | (_, Code::Unavailable))
+            }
+
             /// What it means, for the reference.
             #[must_use]
             pub const fn meaning(self) -> &'static str {
@@ -85,6 +91,14 @@ reasons! {
     ShuttingDown = "SHUTTING_DOWN", Unavailable;
     /// Another upload of the same archive failed its checksum; send it again from the start.
     UploadRestarted = "UPLOAD_RESTARTED", Unavailable;
+    /// The runner answers, or holds leases: it cannot be removed.
+    RunnerInUse = "RUNNER_IN_USE", FailedPrecondition;
+    /// Another runner with the same id is connected: this one's data folder is a copy.
+    RunnerIdInUse = "RUNNER_ID_IN_USE", FailedPrecondition;
+    /// The runner was heard of elsewhere within the lease's time to live; try again.
+    RunnerIdNotYetFree = "RUNNER_ID_NOT_YET_FREE", Unavailable;
+    /// The coordinator serves as many readers of output as it can; try again.
+    TooManyReaders = "TOO_MANY_READERS", ResourceExhausted;
     /// A newer session of the same runner took over.
     SessionReplaced = "SESSION_REPLACED", Aborted;
     /// A fault in Baton itself; the coordinator's log has the cause.

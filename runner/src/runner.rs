@@ -2,7 +2,11 @@
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
-use tokio::sync::{mpsc, watch};
+use baton_proto::error::ApiError;
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
@@ -24,6 +28,12 @@ pub enum Error {
     /// Another runner uses the data folder.
     #[error("another runner is using {0}; stop it first, or choose another data folder")]
     DataDirInUse(PathBuf),
+    /// Another runner has the same identity.
+    #[error("{error}; {}", error.action)]
+    Copy {
+        /// What the coordinator said.
+        error: ApiError,
+    },
 }
 
 /// How long a stop waits for tasks to end.
@@ -33,6 +43,7 @@ const STOP_WITHIN: Duration = Duration::from_secs(5);
 pub struct Runner {
     id: String,
     executor: Arc<LocalExecutor>,
+    session: JoinHandle<Option<ApiError>>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -61,14 +72,23 @@ impl Runner {
         info!(runner = id, name = config.name, data = %config.data_dir.display(), "runner starts");
         let session = Session { config, identity, attempts, link, reports };
         let stopped = stop.clone();
-        tasks.spawn(async move { stopped.run_until_cancelled(session.keep()).await });
-        Ok(Self { id, executor, tasks, stop })
+        let session = tasks.spawn(async move { stopped.run_until_cancelled(session.keep()).await });
+        Ok(Self { id, executor, session, tasks, stop })
     }
 
     /// The id that it made for itself.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// Returns when the runner cannot go on, with the reason.
+    pub async fn failed(&mut self) -> Error {
+        match (&mut self.session).await {
+            Ok(Some(error)) => Error::Copy { error },
+            // It was told to stop, or panicked.
+            Ok(None) | Err(_) => std::future::pending().await,
+        }
     }
 
     /// Stops the runner. Its jobs go on, and the next start takes them up again.

@@ -106,6 +106,32 @@ impl Fleet {
         kill(self.coordinator.take());
     }
 
+    /// SIGTERM to the coordinator; gives how it ended.
+    pub async fn stop_coordinator(&mut self) -> std::process::ExitStatus {
+        let mut process = self.coordinator.take().unwrap();
+        let pid = nix::unistd::Pid::from_raw(process.id().cast_signed());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+        wait::until("the coordinator to stop", async || process.try_wait().unwrap()).await
+    }
+
+    /// Adds a runner whose data folder is a copy of another's, and starts it.
+    pub fn add_copied_runner(&mut self, name: &str, of: &str, options: &[&str]) {
+        copy_folder(&self.runner_folder(of), &self.runner_folder(name));
+        let options = options.iter().map(ToString::to_string).collect();
+        self.runners.push(Runner { name: name.to_owned(), options, process: None });
+        self.start_runner(name);
+    }
+
+    /// Waits until a runner ends by itself; gives how, and what it logged.
+    pub async fn ended_runner(&mut self, name: &str) -> (std::process::ExitStatus, String) {
+        let log = self.folder.path().join(format!("runner-{name}.log"));
+        let runner = self.runners.iter_mut().find(|runner| runner.name == name).unwrap();
+        let process = runner.process.as_mut().unwrap();
+        let status = wait::until("a runner to end", async || process.try_wait().unwrap()).await;
+        runner.process = None;
+        (status, std::fs::read_to_string(log).unwrap())
+    }
+
     /// Adds a runner, and waits until it is online.
     pub async fn add_runner(&mut self, name: &str, options: &[&str]) {
         let options = options.iter().map(ToString::to_string).collect();
@@ -239,6 +265,20 @@ fn kill(process: Option<Child>) {
         // It may have ended by itself.
         let _ = process.kill();
         process.wait().unwrap();
+    }
+}
+
+/// Copies files and folders, as `cp -r` does; sockets stay behind.
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().flatten() {
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        let kind = entry.file_type().unwrap();
+        if kind.is_dir() {
+            copy_folder(&from, &to);
+        } else if kind.is_file() {
+            std::fs::copy(from, to).unwrap();
+        }
     }
 }
 

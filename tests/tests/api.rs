@@ -253,3 +253,63 @@ async fn a_coordinator_that_has_lost_its_log_or_its_history_refuses_to_start() {
     }
     refused("the history ends").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removal_is_carried_out_once_for_each_key() {
+    let options = ["--unreachable-after", "1s", "--heartbeat-interval", "500ms"];
+    let mut fleet = Fleet::start(&options).await;
+    fleet.add_runner("one", &[]).await;
+    let connection = fleet.connect().await;
+    let remove = async |key: &str, runner: &str| {
+        let (idempotency_key, runner) = (key.to_owned(), runner.to_owned());
+        let request = v1::RemoveRunnerRequest { idempotency_key, runner };
+        connection.runners().remove(request).await.map(|answer| answer.into_inner().runner_id)
+    };
+    assert_eq!(reason(&remove("", "one").await.unwrap_err()), Reason::RunnerInUse);
+    assert_eq!(reason(&remove("", "nobody").await.unwrap_err()), Reason::RunnerNotFound);
+    fleet.kill_runner("one");
+    let id = wait::until("the removal", async || remove("k", "one").await.ok()).await;
+    assert_eq!(remove("k", "one").await.unwrap(), id);
+    assert_eq!(reason(&remove("k", "two").await.unwrap_err()), Reason::IdempotencyKeyReused);
+    let job = submit(&connection, "k", spec(&["true"])).await.unwrap_err();
+    assert_eq!(reason(&job), Reason::IdempotencyKeyReused);
+    assert_eq!(reason(&remove("", "one").await.unwrap_err()), Reason::RunnerNotFound);
+
+    let job = submit(&connection, "j", spec(&["true"])).await;
+    job.unwrap();
+    assert_eq!(reason(&remove("j", &id).await.unwrap_err()), Reason::IdempotencyKeyReused);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readers_beyond_the_limit_wait_for_a_place() {
+    let fleet = Fleet::start(&[]).await;
+    let job = submit(&fleet.connect().await, "", spec(&["true"])).await.unwrap();
+    let request = v1::LogsRequest { job_id: job.id.clone(), follow: true, ..Default::default() };
+    let mut readers = Vec::new();
+    for _ in 0..4 {
+        // A connection carries so many streams only.
+        let connection = fleet.connect().await;
+        for _ in 0..64 {
+            readers.push(connection.jobs().logs(request.clone()).await.unwrap());
+        }
+    }
+    let connection = fleet.connect().await;
+    let refused = connection.jobs().logs(request.clone()).await.unwrap_err();
+    assert_eq!(reason(&refused), Reason::TooManyReaders);
+    assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
+
+    let options = baton_client::LogOptions {
+        job_id: job.id.clone(),
+        attempt: 0,
+        stream: v1::LogStream::Unspecified,
+        offset: 0,
+        until: baton_client::LogUntil::Now,
+    };
+    let mut events =
+        baton_client::read_log(connection, options, baton_client::Patience(wait::LIMIT));
+    let first = wait::within("the client to try again", events.next()).await.unwrap().unwrap();
+    assert!(matches!(first, baton_client::LogEvent::Reconnecting { .. }), "{first:?}");
+    drop(readers);
+    let rest = wait::within("the client to get its place", events.next()).await;
+    assert!(!matches!(rest, Some(Err(_))), "{rest:?}");
+}

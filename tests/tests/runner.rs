@@ -152,3 +152,126 @@ async fn a_lost_runner_is_handled_as_each_job_asked() {
     until_state(&fleet, &again, "succeeded").await;
     assert_eq!(fleet.show(&again).await["retry_of"], once.as_str());
 }
+
+/// Times that make a test short.
+const QUICK: [&str; 6] =
+    ["--lease-ttl", "3s", "--heartbeat-interval", "500ms", "--unreachable-after", "1s"];
+
+async fn runner_state(fleet: &Fleet, runner: &str) -> Option<String> {
+    let output = fleet.baton(&["runners", "show", runner, "-o", "json"]).await;
+    let shown: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
+    shown["state"].as_str().map(str::to_owned)
+}
+
+async fn until_runner(fleet: &Fleet, runner: &str, wanted: Option<&str>) {
+    wait::until(&format!("runner {runner} to be {wanted:?}"), async || {
+        (runner_state(fleet, runner).await.as_deref() == wanted).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_a_runners_folder_says_so_and_ends_and_no_job_notices() {
+    let mut fleet = Fleet::start(&QUICK).await;
+    fleet.add_runner("one", &["--slots", "2"]).await;
+    let folder = fleet.folder().to_owned();
+    let script = format!(
+        "echo $$ >> {0}/ran; while [ ! -e {0}/gate ]; do sleep 0.05; done",
+        folder.display()
+    );
+    let job = submit(&fleet, &[], &script).await;
+    until_state(&fleet, &job, "running").await;
+    // Twice: a copy does not become at home by being started.
+    fleet.add_copied_runner("copy", "one", &[]);
+    for _ in 0..2 {
+        let (status, log) = fleet.ended_runner("copy").await;
+        assert!(!status.success());
+        assert!(log.contains("the data folder of this one is a copy"), "{log}");
+        assert!(log.contains("remove the file runner-id"), "{log}");
+        fleet.start_runner("copy");
+    }
+    fleet.ended_runner("copy").await;
+    assert_eq!(runner_state(&fleet, "one").await.as_deref(), Some("online"));
+
+    // The first comes back at once, also after SIGKILL and beside a copy that tries.
+    fleet.kill_runner("one");
+    fleet.start_runner("one");
+    fleet.start_runner("copy");
+    fleet.ended_runner("copy").await;
+
+    // As told, without its id the copy is a runner of its own, and leaves the job alone.
+    std::fs::remove_file(fleet.runner_folder("copy").join("runner-id")).unwrap();
+    fleet.start_runner("copy");
+    until_runner(&fleet, "copy", Some("online")).await;
+    std::fs::write(folder.join("gate"), "").unwrap();
+    until_state(&fleet, &job, "succeeded").await;
+    let ran = std::fs::read_to_string(folder.join("ran")).unwrap();
+    assert_eq!(ran.lines().count(), 1, "the job ran once");
+    assert_eq!(fleet.show(&job).await["attempts"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_moved_runner_is_taken_once_the_old_one_is_silent_for_its_time() {
+    let mut fleet = Fleet::start(&QUICK).await;
+    fleet.add_runner("old", &[]).await;
+    let job = submit(&fleet, &[], "sleep 600").await;
+    until_state(&fleet, &job, "running").await;
+    fleet.kill_runner("old");
+    fleet.add_copied_runner("new", "old", &[]);
+    until_runner(&fleet, "new", Some("online")).await;
+    let log = fleet.logs();
+    assert!(log.contains("the runner has another data folder or host now"));
+    // By then its lease has run out, and its process is gone.
+    let attempts = fleet.show(&job).await["attempts"].clone();
+    assert_eq!(attempts[0]["outcome"]["reason"], "LEASE_EXPIRED", "{attempts}");
+
+    // Who comes back to the old place is the stranger now.
+    fleet.start_runner("old");
+    let (status, log) = fleet.ended_runner("old").await;
+    assert!(!status.success() && log.contains("is a copy"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runner_that_is_gone_can_be_removed_and_comes_back_as_a_new_one() {
+    let mut fleet = Fleet::start(&QUICK).await;
+    fleet.add_runner("one", &[]).await;
+    let refused = fleet.baton(&["runners", "remove", "one"]).await;
+    assert_eq!(code(&refused), Some(121));
+    let told = text(&refused.stderr);
+    assert!(told.contains("RUNNER_IN_USE") && told.contains("stop the runner first"), "{told}");
+
+    let job = submit(&fleet, &["--on-lost", "wait"], "sleep 600").await;
+    until_state(&fleet, &job, "running").await;
+    fleet.kill_runner("one");
+    until_runner(&fleet, "one", Some("unreachable")).await;
+    let refused = fleet.baton(&["runners", "remove", "one"]).await;
+    let told = text(&refused.stderr);
+    assert!(told.contains("leases of 1 jobs") && told.contains("cancel"), "{told}");
+
+    fleet.baton(&["jobs", "cancel", &job]).await;
+    until_state(&fleet, &job, "cancelled").await;
+    let removed = fleet.baton(&["runners", "remove", "one", "-o", "json"]).await;
+    assert_eq!(code(&removed), Some(0), "{}", text(&removed.stderr));
+    let removed: serde_json::Value = serde_json::from_slice(&removed.stdout).unwrap();
+    let id = std::fs::read_to_string(fleet.runner_folder("one").join("runner-id")).unwrap();
+    assert_eq!(removed["id"], id.trim());
+    assert_eq!(runner_state(&fleet, "one").await, None);
+
+    fleet.start_runner("one");
+    until_runner(&fleet, "one", Some("online")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runner_that_stays_away_is_forgotten_with_the_jobs_of_its_time() {
+    let mut fleet = Fleet::start(&[&QUICK[..], &["--retention-age", "1s"]].concat()).await;
+    fleet.add_runner("one", &[]).await;
+    fleet.kill_runner("one");
+    until_runner(&fleet, "one", Some("unreachable")).await;
+    // It looks when it starts, and every minute.
+    let started = std::time::Instant::now();
+    while runner_state(&fleet, "one").await.is_some() {
+        assert!(started.elapsed() < wait::LIMIT, "the runner is still there");
+        fleet.kill_coordinator();
+        fleet.start_coordinator().await;
+    }
+}

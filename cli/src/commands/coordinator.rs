@@ -71,10 +71,10 @@ struct CoordinatorSettings {
     /// A runner without a session for this long counts as unreachable [default: 15s]
     #[arg(long, value_name = "TIME")]
     unreachable_after: Option<Span>,
-    /// Finished jobs are kept for this long [default: 7d]
+    /// Finished jobs and runners that are gone are kept for this long [default: 7d]
     #[arg(long, value_name = "TIME")]
     retention_age: Option<Span>,
-    /// Output of finished jobs is kept up to this size [default: no limit]
+    /// Output and archives of finished jobs are kept up to this size [default: no limit]
     #[arg(long, value_name = "BYTES")]
     retention_size: Option<Size>,
     /// The largest source archive [default: 500MiB]

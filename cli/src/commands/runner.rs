@@ -86,10 +86,13 @@ pub(super) async fn run(args: RunnerArgs, context: &Context) -> anyhow::Result<u
     let (mut settings, token) = args.serving.read(&context.environment)?;
     settings.env.extend(args.variables);
     let mut interrupts = Interrupts::catch()?;
-    let runner = Runner::start(settings.config(&token, &context.environment)?).await?;
-    interrupts.next().await;
+    let mut runner = Runner::start(settings.config(&token, &context.environment)?).await?;
+    let failure = tokio::select! {
+        _ = interrupts.next() => None,
+        failure = runner.failed() => Some(failure),
+    };
     runner.stop().await;
-    Ok(0)
+    failure.map_or(Ok(0), |failure| Err(failure.into()))
 }
 
 impl Settings for RunnerSettings {

@@ -1,7 +1,7 @@
 //! `baton runners`: the fleet's runners.
 
 use baton_client::ClientError;
-use baton_proto::v1::{GetRunnerRequest, ListRunnersRequest};
+use baton_proto::v1::{GetRunnerRequest, ListRunnersRequest, RemoveRunnerRequest};
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
@@ -10,8 +10,9 @@ use crate::{
     connect::ClientArgs,
     output::{
         self, Format, text,
-        views::{RunnerView, RunnersView},
+        views::{RemovedView, RunnerView, RunnersView},
     },
+    random,
 };
 
 /// The arguments of `runners`.
@@ -29,6 +30,15 @@ enum RunnersCommand {
         #[command(flatten)]
         client: ClientArgs,
     },
+    /// Forget a runner that is gone
+    #[command(after_help = REMOVE_EXAMPLE)]
+    Remove {
+        /// Id or name of the runner
+        #[arg(value_name = "RUNNER")]
+        runner: String,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
     /// One runner and the jobs it holds
     #[command(after_help = "Example:\n  baton runners show build-1")]
     Show {
@@ -40,9 +50,18 @@ enum RunnersCommand {
     },
 }
 
+const REMOVE_EXAMPLE: &str = "\
+Example:
+  baton runners remove build-1
+
+Only a runner that is unreachable and holds no jobs can be removed: stop it first. One
+that comes back is registered anew. Runners that are away for longer than the
+coordinator's retention_age are removed without being asked for.";
+
 pub(super) async fn run(args: RunnersArgs, context: &Context) -> anyhow::Result<u8> {
     match args.command {
         RunnersCommand::List { client } => list(&client, context).await?,
+        RunnersCommand::Remove { runner, client } => remove(runner, &client, context).await?,
         RunnersCommand::Show { runner, client } => show(runner, &client, context).await?,
     }
     Ok(0)
@@ -75,5 +94,17 @@ async fn show(runner: String, client: &ClientArgs, context: &Context) -> anyhow:
     match context.format {
         Format::Json => output::write_json(&view),
         Format::Text => output::write(text::runner(&view, Timestamp::now()).as_bytes()),
+    }
+}
+
+async fn remove(runner: String, client: &ClientArgs, context: &Context) -> anyhow::Result<()> {
+    let (cluster, connection) = context.connect(client).await?;
+    let idempotency_key = random::idempotency_key()?;
+    let request = RemoveRunnerRequest { idempotency_key, runner: runner.clone() };
+    let call = || async { Ok(connection.runners().remove(request.clone()).await?.into_inner()) };
+    let id = baton_client::retry(cluster.patience(), |_| (), call).await?.runner_id;
+    match context.format {
+        Format::Json => output::write_json(&RemovedView { id }),
+        Format::Text => output::write(format!("runner {runner} is removed\n").as_bytes()),
     }
 }

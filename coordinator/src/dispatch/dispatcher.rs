@@ -27,12 +27,7 @@ const IN_FLIGHT: usize = 512;
 const CHECK_EVERY: Duration = Duration::from_millis(250);
 
 pub(super) async fn run(dispatch: Dispatch, stop: CancellationToken) {
-    let mut dispatcher = Dispatcher {
-        dispatch,
-        in_flight: InFlight::default(),
-        grants: FuturesUnordered::new(),
-        unseen: HashMap::new(),
-    };
+    let mut dispatcher = Dispatcher::new(dispatch);
     let mut checks = tokio::time::interval(CHECK_EVERY);
     checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -54,7 +49,7 @@ pub(super) async fn run(dispatch: Dispatch, stop: CancellationToken) {
     }
 }
 
-struct Dispatcher {
+pub(super) struct Dispatcher {
     dispatch: Dispatch,
     in_flight: InFlight,
     grants: FuturesUnordered<BoxFuture<'static, (JobId, RunnerId)>>,
@@ -63,6 +58,15 @@ struct Dispatcher {
 }
 
 impl Dispatcher {
+    pub(super) fn new(dispatch: Dispatch) -> Self {
+        Self {
+            dispatch,
+            in_flight: InFlight::default(),
+            grants: FuturesUnordered::new(),
+            unseen: HashMap::new(),
+        }
+    }
+
     fn leading(&self) -> bool {
         self.dispatch.raft.status().borrow().leading
     }
@@ -107,7 +111,7 @@ impl Dispatcher {
         self.dispatch.tick().await;
     }
 
-    async fn mark_unreachable(&mut self, now: Instant) {
+    pub(super) async fn mark_unreachable(&mut self, now: Instant) {
         let sessions = &self.dispatch.shared.sessions;
         let without: Vec<RunnerId> = {
             let state = self.dispatch.raft.state();
@@ -123,21 +127,31 @@ impl Dispatcher {
                 now.duration_since(since) >= timing.unreachable_after
             })
             .collect();
-        // A runner that comes back meanwhile is put right by its next heartbeat.
         let at = self.dispatch.shared.environment.clock.now();
-        let raft = &self.dispatch.raft;
+        let dispatch = &self.dispatch;
         join_all(gone.into_iter().map(async |runner| {
             warn!(%runner, "runner is unreachable");
-            let command = Command::MarkUnreachable(MarkUnreachable { runner, at });
-            if let Err(error) = raft.propose(command).await {
+            let command = Command::MarkUnreachable(MarkUnreachable { runner: runner.clone(), at });
+            if let Err(error) = dispatch.raft.propose(command).await {
                 debug!(%error, "not marked");
             }
+            dispatch.put_right(&runner).await;
         }))
         .await;
     }
 }
 
 impl Dispatch {
+    /// A runner may have come back while it was being marked as unreachable.
+    async fn put_right(&self, runner: &RunnerId) {
+        let facts = self.raft.state().runner(runner).map(|runner| runner.facts.clone());
+        if let Some(facts) = facts.filter(|_| self.shared.sessions.contains(runner))
+            && let Err(error) = self.keep_online(&facts).await
+        {
+            debug!(%runner, %error, "not put right; its next heartbeat does it");
+        }
+    }
+
     async fn expire_leases(&self, now: Instant) {
         let shared = &self.shared;
         let expired = shared.leases.expired(&self.raft.state(), shared.timing.lease_ttl, now);

@@ -30,6 +30,7 @@ impl World {
             slots,
             version: String::new(),
             boot_id: String::new(),
+            place: String::new(),
         };
         self.apply(Command::RegisterRunner(RegisterRunner { facts, at: Timestamp(0) }));
     }

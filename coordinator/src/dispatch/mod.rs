@@ -8,47 +8,32 @@ mod dispatcher;
 mod leases;
 mod matching;
 mod messages;
+mod places;
 mod session;
 mod sessions;
+#[cfg(test)]
+mod tests;
+mod timing;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use baton_proto::v1;
 use baton_state::{Command, Event, EventKind, Index, Lease, RunnerId};
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{leases::Leases, sessions::Sessions};
+pub use self::timing::{Timing, TimingError};
+use self::{leases::Leases, places::Places, sessions::Sessions};
 use crate::{
     environment::Environment,
     files::Files,
     raft::{Observer, RaftHandle},
 };
 
-/// The times that leases live by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timing {
-    /// How often runners report.
-    pub heartbeat_interval: Duration,
-    /// A lease not renewed for this long is given away.
-    pub lease_ttl: Duration,
-    /// A runner without a session for this long counts as unreachable.
-    pub unreachable_after: Duration,
-}
-
-impl Default for Timing {
-    fn default() -> Self {
-        Self {
-            heartbeat_interval: Duration::from_secs(5),
-            lease_ttl: Duration::from_secs(60),
-            unreachable_after: Duration::from_secs(15),
-        }
-    }
-}
-
 /// What the parts of the dispatcher share.
 pub(crate) struct Shared {
     sessions: Sessions,
+    places: Places,
     leases: Leases,
     wake: Notify,
     timing: Timing,
@@ -66,6 +51,7 @@ impl DispatchObserver {
     pub fn new(timing: Timing, environment: Environment) -> Self {
         Self(Arc::new(Shared {
             sessions: Sessions::default(),
+            places: Places::default(),
             leases: Leases::default(),
             wake: Notify::new(),
             timing,
@@ -98,6 +84,7 @@ impl Observer for DispatchObserver {
                     }
                     self.0.wake.notify_one();
                 }
+                EventKind::RunnerRemoved { runner } => self.0.places.forget(runner),
                 EventKind::JobSubmitted { .. }
                 | EventKind::JobReady { .. }
                 | EventKind::RunnerOnline { .. } => self.0.wake.notify_one(),

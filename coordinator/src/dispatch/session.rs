@@ -20,7 +20,11 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{Dispatch, messages, sessions::Outbound};
+use super::{
+    Dispatch, messages,
+    places::{Admitted, Place},
+    sessions::Outbound,
+};
 use crate::{convert, errors::from_propose, files::FileName, raft::ProposeError};
 
 /// Reports under way at once; the runner's further ones wait in its stream.
@@ -79,20 +83,46 @@ impl Dispatch {
     ) -> Result<CancellationToken, ApiError> {
         let shared = &self.shared;
         let runner = facts.id.clone();
+        self.admit(&facts)?;
         self.give_up_after_restart(&facts, held).await;
         let at = shared.environment.clock.now();
-        let command = Command::RegisterRunner(RegisterRunner { facts, at });
-        self.raft.propose(command).await.map_err(from_propose)?;
+        self.register(facts.clone(), at).await?;
         let replaced = shared.sessions.open(&runner, outbound.clone(), at, Instant::now());
         // The stream may be gone already; serving it will show.
         let _ = outbound.send(Ok(messages::welcome(&shared.timing)));
+        self.keep_online(&facts).await?;
         self.reconcile(&runner, held, outbound).await;
         shared.wake.notify_one();
         Ok(replaced)
     }
 
-    /// It may have been marked as unreachable just before its session opened.
-    async fn keep_online(&self, facts: &RunnerFacts) -> Result<(), ApiError> {
+    /// One runner id is one data folder on one host: a copy is refused.
+    fn admit(&self, facts: &RunnerFacts) -> Result<(), ApiError> {
+        let runner = &facts.id;
+        let known = self.raft.state().runner(runner).and_then(Place::known);
+        let (ttl, now) = (self.shared.timing.lease_ttl, Instant::now());
+        match self.shared.places.admit(runner, &Place::of(facts), known, ttl, now) {
+            Ok(Admitted::Here) => Ok(()),
+            Ok(Admitted::Moved) => {
+                warn!(%runner, name = facts.name, "the runner has another data folder or host now");
+                Ok(())
+            }
+            Err(conflict) => {
+                let error = conflict.error(runner);
+                warn!(%runner, name = facts.name, %error, "a second runner with this id is refused");
+                Err(error)
+            }
+        }
+    }
+
+    async fn register(&self, facts: RunnerFacts, at: Timestamp) -> Result<(), ApiError> {
+        let command = Command::RegisterRunner(RegisterRunner { facts, at });
+        self.raft.propose(command).await.map(drop).map_err(from_propose)
+    }
+
+    /// A runner with a session may have been marked as unreachable just before
+    /// that opened. Whoever opens one asks afterwards, and so does whoever marked.
+    pub(super) async fn keep_online(&self, facts: &RunnerFacts) -> Result<(), ApiError> {
         let online = {
             let state = self.raft.state();
             let runner = state.runner(&facts.id);
@@ -102,9 +132,7 @@ impl Dispatch {
             return Ok(());
         }
         let at = self.shared.environment.clock.now();
-        let command = Command::RegisterRunner(RegisterRunner { facts: facts.clone(), at });
-        self.raft.propose(command).await.map_err(from_propose)?;
-        Ok(())
+        self.register(facts.clone(), at).await
     }
 
     /// No process outlives its host: leases from before a restart that the
@@ -259,14 +287,14 @@ impl Session {
         }
     }
 
-    /// A report that cannot be read must not end the session, which it would
+    /// A report that cannot be taken must not end the session, which it would
     /// again and again: the runner forgets that attempt instead.
     fn queue(&self, report: Result<Report, ApiError>, named: (String, u64), pending: &mut Pending) {
         match report {
             Ok(report) => pending.push(report),
             Err(error) => {
                 let (job_id, lease) = named;
-                warn!(runner = %self.facts.id, job_id, lease, %error, "unreadable report");
+                warn!(runner = %self.facts.id, job_id, lease, %error, "report not taken");
                 let reason = v1::StopReason::LeaseLost.into();
                 let stop = v1::Stop { job_id, lease, reason };
                 let _ = self.outbound.send(Ok(messages::message(SessionItem::Stop(stop))));
@@ -283,15 +311,34 @@ impl Session {
             // Replaced: the newer session speaks for the runner.
             return Ok(());
         }
+        shared.places.heard(runner, Instant::now());
         self.dispatch.keep_online(&self.facts).await?;
+        if !shared.sessions.is_current(runner, &self.outbound) {
+            return Ok(());
+        }
         self.dispatch.reconcile(runner, &heartbeat.held, &self.outbound).await;
         let _ = self.outbound.send(Ok(messages::heartbeat_ack(sequence)));
         Ok(())
     }
 
+    /// A lease is its runner's alone, whoever else has learned its number.
+    fn check_holds(&self, lease: Lease) -> Result<(), ApiError> {
+        let state = self.dispatch.raft.state();
+        let runner = state.runner(&self.facts.id);
+        if runner.is_some_and(|runner| runner.leases.contains_key(&lease)) {
+            return Ok(());
+        }
+        Err(ApiError::new(
+            Reason::StaleLease,
+            format!("lease {lease} is not this runner's"),
+            "stop the attempt and forget it",
+        ))
+    }
+
     fn started(&self, started: &v1::Started) -> Result<Report, ApiError> {
         let job = job_id(&started.job_id)?;
         let lease = Lease(started.lease);
+        self.check_holds(lease)?;
         let at = self.dispatch.shared.environment.clock.now();
         let started_at = started.time.as_ref().map_or(at, time);
         let command = Command::Start(Start { job, lease, at, started_at });
@@ -302,6 +349,7 @@ impl Session {
     fn finished(&self, finished: v1::Finished) -> Result<Report, ApiError> {
         let job = job_id(&finished.job_id)?;
         let lease = Lease(finished.lease);
+        self.check_holds(lease)?;
         let at = self.dispatch.shared.environment.clock.now();
         let outcome = finished.outcome.ok_or_else(|| convert::invalid("outcome", "is missing"))?;
         let mut finish = Finish {
@@ -370,6 +418,11 @@ fn facts(hello: &v1::Hello) -> Result<RunnerFacts, ApiError> {
     convert::check_text("name", &hello.name, 64)?;
     convert::check_text("version", &hello.version, 64)?;
     convert::check_text("boot_id", &hello.boot_id, 64)?;
+    convert::check_text("place", &hello.place, 64)?;
+    if hello.boot_id.is_empty() || hello.place.is_empty() {
+        // Without them, nobody could tell it from a copy.
+        return Err(convert::invalid("place", "and boot_id are needed: update the runner"));
+    }
     if !(1..=1000).contains(&hello.slots) {
         return Err(convert::invalid("slots", "must be from 1 to 1000"));
     }
@@ -380,6 +433,7 @@ fn facts(hello: &v1::Hello) -> Result<RunnerFacts, ApiError> {
         slots: hello.slots,
         version: hello.version.clone(),
         boot_id: hello.boot_id.clone(),
+        place: hello.place.clone(),
     })
 }
 

@@ -79,6 +79,11 @@ impl Sessions {
         true
     }
 
+    /// Whether this is the runner's session.
+    pub(super) fn is_current(&self, runner: &RunnerId, outbound: &Outbound) -> bool {
+        self.lock().get(runner).is_some_and(|live| live.outbound.same_channel(outbound))
+    }
+
     pub(super) fn contains(&self, runner: &RunnerId) -> bool {
         self.lock().contains_key(runner)
     }

@@ -186,7 +186,11 @@ impl From<FilesError> for ApiError {
                 Reason::Internal,
                 "Check the coordinator's disk, then open the file again and go on from its length.",
             ),
-            FilesError::Damaged { .. } | FilesError::Io { .. } => {
+            FilesError::Damaged { .. } => (
+                Reason::ChecksumMismatch,
+                "It was damaged on the coordinator's disk; restore it from a backup.",
+            ),
+            FilesError::Io { .. } => {
                 (Reason::Internal, "Check the coordinator's data disk and its log.")
             }
         };

@@ -9,7 +9,7 @@ use baton_state::{Job, JobId, Timestamp, explain::Waiting};
 use prost::Message;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Answers, Services, job_id, logs, upload, watch};
+use super::{Answers, Services, job_id, logs, readers, upload, watch};
 use crate::{
     auth::principal,
     convert::{self, check_text, invalid, job_to_proto, spec_from_proto},
@@ -120,7 +120,11 @@ impl jobs_server::Jobs for Services {
         let jobs = self.jobs.clone();
         let job = jobs.get(query.job).await?;
         query.check(&job)?;
-        Ok(Response::new(self.stream(|answers| logs::logs(jobs, query, answers))))
+        let place = self.readers.take()?;
+        Ok(Response::new(self.stream_queueing(readers::QUEUE, |answers| async move {
+            let _place = place;
+            logs::logs(jobs, query, answers).await
+        })))
     }
 
     type UploadStream = Answers<v1::UploadResponse>;
@@ -136,7 +140,7 @@ impl jobs_server::Jobs for Services {
 }
 
 /// Who asks, and a hash of what for: of the whole body but its key.
-fn caller<T: Message + Clone>(
+pub(super) fn caller<T: Message + Clone>(
     call: &str,
     request: &Request<T>,
     key: impl FnOnce(&mut T) -> &mut String,

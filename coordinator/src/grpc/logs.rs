@@ -148,9 +148,8 @@ async fn find_attempt(jobs: &Jobs, query: &Query) -> Result<Option<(u32, Attempt
         if job.is_finished() || !query.follow {
             return Ok(None);
         }
-        if changes.changed().await.is_err() {
-            changes = jobs.watch(query.job);
-        }
+        // Watchers keep the sender as long as somebody receives.
+        let _ = changes.changed().await;
     }
 }
 
@@ -170,9 +169,8 @@ async fn cancel_when_over(
             over.cancel();
             return Ok(());
         }
-        if changes.changed().await.is_err() {
-            changes = jobs.watch(query.job);
-        }
+        // Watchers keep the sender as long as somebody receives.
+        let _ = changes.changed().await;
     }
 }
 

@@ -4,6 +4,7 @@
 mod cluster;
 mod jobs;
 mod logs;
+mod readers;
 mod runners;
 mod send_log;
 mod upload;
@@ -26,6 +27,7 @@ use tonic::{
     transport::{Server, server::TcpIncoming},
 };
 
+pub(crate) use self::readers::Readers;
 use crate::{auth::Authenticator, convert, dispatch::Dispatch, jobs::Jobs};
 
 /// What a stream of answers is.
@@ -40,6 +42,7 @@ pub(crate) struct Services {
     pub(crate) jobs: Jobs,
     pub(crate) dispatch: Dispatch,
     pub(crate) archive_limit: u64,
+    pub(crate) readers: Readers,
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
 }
@@ -53,7 +56,17 @@ impl Services {
         W: FnOnce(mpsc::Sender<T>) -> F,
         F: Future<Output = Result<(), ApiError>> + Send + 'static,
     {
-        let (sender, receiver) = mpsc::channel(ANSWER_QUEUE);
+        self.stream_queueing(ANSWER_QUEUE, work)
+    }
+
+    /// As [`Services::stream`], where at most `queue` answers wait.
+    fn stream_queueing<T, W, F>(&self, queue: usize, work: W) -> Answers<T>
+    where
+        T: Send + 'static,
+        W: FnOnce(mpsc::Sender<T>) -> F,
+        F: Future<Output = Result<(), ApiError>> + Send + 'static,
+    {
+        let (sender, receiver) = mpsc::channel(queue);
         let (last_word, end) = tokio::sync::oneshot::channel();
         let work = work(sender.clone());
         let stop = self.stop.clone();

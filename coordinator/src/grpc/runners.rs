@@ -4,17 +4,18 @@ use baton_proto::{
     error::{ApiError, Reason},
     v1::{self, runners_server},
 };
-use baton_state::{Lease, Runner};
+use baton_state::{Lease, Runner, State};
 use futures::StreamExt as _;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Answers, Services, gone, job_id, send_log};
+use super::{Answers, Services, gone, job_id, jobs, send_log};
 use crate::{
     convert::runner_to_proto,
-    errors::{from_propose, internal, runner_not_found},
+    errors::{from_propose, internal},
     files::FileName,
+    runners,
 };
 
 #[tonic::async_trait]
@@ -81,7 +82,10 @@ impl runners_server::Runners for Services {
         _request: Request<v1::ListRunnersRequest>,
     ) -> Result<Response<v1::ListRunnersResponse>, Status> {
         self.jobs.raft.read_barrier().await.map_err(from_propose)?;
-        let mut runners = self.runners(|_| true);
+        let mut runners: Vec<_> = {
+            let state = self.jobs.raft.state();
+            state.runners().values().map(|runner| self.runner(&state, runner)).collect()
+        };
         runners.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
         Ok(Response::new(v1::ListRunnersResponse { runners }))
     }
@@ -90,30 +94,24 @@ impl runners_server::Runners for Services {
         &self,
         request: Request<v1::GetRunnerRequest>,
     ) -> Result<Response<v1::GetRunnerResponse>, Status> {
-        let wanted = &request.get_ref().runner;
         self.jobs.raft.read_barrier().await.map_err(from_propose)?;
-        let mut found = self.runners(|r| r.facts.id.0 == *wanted || r.facts.name == *wanted);
-        match (found.pop(), found.len()) {
-            (Some(runner), 0) => Ok(Response::new(v1::GetRunnerResponse { runner: Some(runner) })),
-            (Some(_), others) => Err(ApiError::new(
-                Reason::InvalidArgument,
-                format!("{} runners are called {wanted}", others + 1),
-                "name one by its id",
-            )
-            .into()),
-            (None, _) => Err(runner_not_found(wanted).into()),
-        }
+        let state = self.jobs.raft.state();
+        let runner = self.runner(&state, runners::find(&state, &request.get_ref().runner)?);
+        Ok(Response::new(v1::GetRunnerResponse { runner: Some(runner) }))
+    }
+
+    async fn remove(
+        &self,
+        request: Request<v1::RemoveRunnerRequest>,
+    ) -> Result<Response<v1::RemoveRunnerResponse>, Status> {
+        let caller = jobs::caller("remove runner", &request, |body| &mut body.idempotency_key)?;
+        let runner = self.jobs.remove_runner(&caller, &request.get_ref().runner).await?;
+        Ok(Response::new(v1::RemoveRunnerResponse { runner_id: runner.0 }))
     }
 }
 
 impl Services {
-    fn runners(&self, wanted: impl Fn(&Runner) -> bool) -> Vec<v1::Runner> {
-        let state = self.jobs.raft.state();
-        let runners = state.runners().values().filter(|runner| wanted(runner));
-        runners
-            .map(|runner| {
-                runner_to_proto(&state, runner, self.dispatch.last_heard(&runner.facts.id))
-            })
-            .collect()
+    fn runner(&self, state: &State, runner: &Runner) -> v1::Runner {
+        runner_to_proto(state, runner, self.dispatch.last_heard(&runner.facts.id))
     }
 }

@@ -36,8 +36,9 @@ pub(super) async fn watch(
         if queued {
             // Either way there is something new to look at.
             let _ = tokio::time::timeout(PLACE_EVERY, changes.changed()).await;
-        } else if changes.changed().await.is_err() {
-            changes = jobs.watch(id);
+        } else {
+            // Watchers keep the sender as long as somebody receives.
+            let _ = changes.changed().await;
         }
     }
 }

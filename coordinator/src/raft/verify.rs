@@ -21,6 +21,7 @@ use tracing::warn;
 use super::RaftError;
 
 const MAGIC: &[u8] = b"RAFT-LOG-FILE-HEADER-9986AB3E47F320B394C8E84916EB0ED5";
+const LENGTH: usize = 8;
 const RECORD_HEADER: usize = 16;
 const CRC: usize = 4;
 /// What a disk writes whole or not at all.
@@ -121,7 +122,9 @@ fn header(bytes: &[u8], number: u32) -> Option<(usize, u32)> {
 /// failed. The files are new, so that such a page reads as zeros.
 fn never_written(bytes: &[u8], at: usize, intact: usize) -> bool {
     let page_end = (at + 1).next_multiple_of(PAGE);
-    intact >= page_end && bytes[at..page_end].iter().all(|byte| *byte == 0)
+    let page = &bytes[at..page_end.min(bytes.len())];
+    // The length that a record begins with is never zero.
+    intact >= page_end && page.len() >= LENGTH && page.iter().all(|byte| *byte == 0)
 }
 
 /// The length of the record that `bytes` begin with, if there is an intact one.

@@ -106,6 +106,11 @@ pub enum EventKind {
         /// Which.
         runner: RunnerId,
     },
+    /// A runner is forgotten.
+    RunnerRemoved {
+        /// Which.
+        runner: RunnerId,
+    },
 }
 
 impl EventKind {
@@ -124,6 +129,7 @@ impl EventKind {
             Self::JobEvicted { .. } => "job_evicted",
             Self::RunnerOnline { .. } => "runner_online",
             Self::RunnerUnreachable { .. } => "runner_unreachable",
+            Self::RunnerRemoved { .. } => "runner_removed",
         }
     }
 
@@ -140,7 +146,9 @@ impl EventKind {
             | Self::KeyTaken { job, .. }
             | Self::JobEvicted { job } => Some(*job),
             Self::JobFinished { job } => Some(job.id),
-            Self::RunnerOnline { .. } | Self::RunnerUnreachable { .. } => None,
+            Self::RunnerOnline { .. }
+            | Self::RunnerUnreachable { .. }
+            | Self::RunnerRemoved { .. } => None,
         }
     }
 
@@ -152,7 +160,8 @@ impl EventKind {
             | Self::JobRequeued { runner, .. }
             | Self::CancelRequested { runner, .. }
             | Self::RunnerOnline { runner }
-            | Self::RunnerUnreachable { runner } => Some(runner),
+            | Self::RunnerUnreachable { runner }
+            | Self::RunnerRemoved { runner } => Some(runner),
             Self::JobFinished { job } => job.attempts.last().map(|attempt| &attempt.runner),
             Self::JobSubmitted { .. }
             | Self::JobStarted { .. }

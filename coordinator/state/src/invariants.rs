@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
+    command::REMOVALS_REMEMBERED,
     ids::{Lease, RunnerId},
     job::{Job, Phase},
     state::State,
@@ -107,9 +108,14 @@ fn check_requests(state: &State) -> Result<(), String> {
             return Err(format!("a key of job {id} was taken twice"));
         }
     }
-    if taken == state.requests {
-        Ok(())
-    } else {
-        Err("the taken keys are not those of the jobs' requests".to_owned())
+    if taken != state.requests {
+        return Err("the taken keys are not those of the jobs' requests".to_owned());
     }
+    if let Some(key) = state.removals.keys().find(|key| taken.contains_key(*key)) {
+        return Err(format!("the key {key} stands for a job and for a removed runner"));
+    }
+    if state.removals.len() > REMOVALS_REMEMBERED {
+        return Err("more removals are remembered than may be".to_owned());
+    }
+    Ok(())
 }

@@ -26,4 +26,4 @@ pub use ids::{Index, JobId, Lease, RunnerId, Timestamp};
 pub use job::{Attempt, Cancellation, Final, Job, LogEnd, Outcome, Phase};
 pub use runner::{Connection, Runner, RunnerFacts};
 pub use spec::{Archive, JobSpec, OnLost, Requirements};
-pub use state::{Request, State};
+pub use state::{Removal, Request, State};

@@ -26,6 +26,8 @@ pub struct RunnerFacts {
     pub version: String,
     /// Changes when its host restarts.
     pub boot_id: String,
+    /// Which data folder of that host it is; a copy of the folder has another one.
+    pub place: String,
 }
 
 /// Whether a runner answers.

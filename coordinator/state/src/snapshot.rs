@@ -10,7 +10,7 @@ use crate::{
     job::Job,
     queue::Queues,
     runner::{Connection, Runner, RunnerFacts},
-    state::State,
+    state::{Removal, State},
 };
 
 const VERSION: u8 = 1;
@@ -21,7 +21,7 @@ pub enum SnapshotError {
     /// There are none.
     #[error("the snapshot is empty")]
     Empty,
-    /// A later version of Baton wrote it.
+    /// Another version of Baton wrote it.
     #[error("snapshot version {0} is not known to this version of Baton")]
     Version(u8),
     /// They don't decode.
@@ -40,6 +40,7 @@ struct Written<'a> {
     runners: Vec<StoredRunner>,
     requests: Vec<(&'a str, &'a [u8; 32], JobId)>,
     late: &'a BTreeMap<Index, String>,
+    removals: &'a BTreeMap<String, Removal>,
 }
 
 #[derive(Deserialize)]
@@ -50,6 +51,7 @@ struct Read {
     runners: Vec<StoredRunner>,
     requests: Vec<(String, [u8; 32], JobId)>,
     late: BTreeMap<Index, String>,
+    removals: BTreeMap<String, Removal>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -74,6 +76,7 @@ pub fn encode(state: &State) -> Vec<u8> {
             .map(|(key, (digest, job))| (key.as_str(), digest, *job))
             .collect(),
         late: &state.late,
+        removals: &state.removals,
     };
     let mut bytes = vec![VERSION];
     #[expect(clippy::expect_used, reason = "writing to memory, and every type can be encoded")]
@@ -110,6 +113,7 @@ pub fn decode(bytes: &[u8]) -> Result<State, SnapshotError> {
             .map(|(key, digest, job)| (key, (digest, job)))
             .collect(),
         late: read.late,
+        removals: read.removals,
         queues: Queues::default(),
         finished: BTreeSet::new(),
         leased: 0,

@@ -31,6 +31,8 @@ pub struct State {
     /// The keys among those that were taken after their job's end, by the entry
     /// that did it. The job may have been evicted.
     pub(crate) late: BTreeMap<Index, String>,
+    /// Requests that removed a runner, by key.
+    pub(crate) removals: BTreeMap<String, Removal>,
     // What follows from the jobs.
     pub(crate) queues: Queues,
     pub(crate) finished: BTreeSet<(Index, JobId)>,
@@ -45,6 +47,18 @@ pub struct Request {
     pub key: String,
     /// A hash of the request.
     pub digest: [u8; 32],
+}
+
+/// A request that removed a runner.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Removal {
+    /// The entry that did it.
+    pub index: Index,
+    /// A hash of the request.
+    pub digest: [u8; 32],
+    /// Which runner.
+    pub runner: RunnerId,
 }
 
 /// One entry's effects, as they are gathered.
@@ -130,6 +144,12 @@ impl State {
     #[must_use]
     pub fn request(&self, key: &str) -> Option<([u8; 32], JobId)> {
         self.requests.get(key).copied()
+    }
+
+    /// The request with this key, if it removed a runner.
+    #[must_use]
+    pub fn removal(&self, key: &str) -> Option<&Removal> {
+        self.removals.get(key)
     }
 
     /// Queued jobs.

@@ -11,8 +11,10 @@ use std::{
 };
 
 use baton_state::{
-    Command, EventKind, Index, Job, JobId, Lease, Phase, Refusal, Reply, Request, State, Timestamp,
-    command::Submit, invariants, snapshot,
+    Command, EventKind, Index, Job, JobId, Lease, Phase, Refusal, Reply, Request, RunnerId, State,
+    Timestamp,
+    command::{RemoveRunner, Submit},
+    invariants, snapshot,
 };
 use proptest::{
     collection::vec,
@@ -172,11 +174,15 @@ proptest! {
             let entry = world.take(step).clone();
             keys.check(before, &entry, &world.state)?;
         }
-        for request in keys.taken() {
+        for (request, reply) in keys.taken() {
             for digest in [request.digest, [0xff; 32]] {
                 let request = Request { digest, ..request.clone() };
                 let before = world.state.clone();
-                let entry = world.next(submission(request)).clone();
+                let again = match reply {
+                    Reply::Done => removal(request),
+                    Reply::Job(_) | Reply::Lease(_) => submission(request),
+                };
+                let entry = world.next(again).clone();
                 keys.check(before, &entry, &world.state)?;
             }
         }
@@ -249,7 +255,7 @@ proptest! {
     #[test]
     fn random_bytes_never_panic(mut bytes in vec(any::<u8>(), 0..200)) {
         decode_everything(&bytes);
-        bytes.insert(0, 1);
+        bytes.insert(0, 2);
         decode_everything(&bytes);
     }
 }
@@ -283,6 +289,12 @@ fn submission(request: Request) -> Command {
         request: Some(request),
         history_seen: 0,
     })
+}
+
+fn removal(request: Request) -> Command {
+    let runner = RunnerId("runner-0".to_owned());
+    let request = Some(request);
+    Command::RemoveRunner(RemoveRunner { runner, at: Timestamp(0), request, history_seen: 0 })
 }
 
 fn lease_of(command: &Command) -> Option<(JobId, Lease)> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use baton_client::{ClientError, Connection, Endpoint};
 use baton_proto::{
+    error::{ApiError, Reason},
     time::duration_from_proto,
     v1::{self, session_request, session_response::Item},
 };
@@ -17,7 +18,7 @@ use tokio::{
 };
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::Streaming;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use self::heartbeats::Heartbeats;
 use crate::{Config, identity::Identity, job::Attempts};
@@ -42,11 +43,15 @@ enum Ended {
     Redirected(Endpoint),
     /// Try again soon.
     Broken(ClientError),
+    /// This runner must not run.
+    Refused(ApiError),
 }
 
 impl Session {
     /// Keeps a session open for ever.
-    pub(crate) async fn keep(mut self) {
+    ///
+    /// Returns when the coordinator says that this runner is the copy of another.
+    pub(crate) async fn keep(mut self) -> ApiError {
         let mut endpoint = self.config.endpoint.clone();
         let mut delays = delays();
         loop {
@@ -64,8 +69,15 @@ impl Session {
                     info!(leader = leader.address(), "sent on to the leader");
                     endpoint = leader;
                 }
+                Ended::Refused(error) => {
+                    error!(%error, action = error.action, "this runner stops");
+                    return error;
+                }
                 Ended::Broken(error) => {
-                    let action = error.refusal().map(|refusal| refusal.action.clone());
+                    let action = match &error {
+                        ClientError::Refused(refusal) => Some(refusal.action.clone()),
+                        _ => None,
+                    };
                     warn!(
                         coordinator = endpoint.address(),
                         %error,
@@ -93,6 +105,7 @@ impl Session {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             boot_id: self.identity.boot_id.clone(),
             held,
+            place: self.identity.place.clone(),
         };
         send(&sender, session_request::Item::Hello(hello));
         let stream = UnboundedReceiverStream::new(requests);
@@ -142,7 +155,7 @@ impl Session {
                         }
                     }
                     Ok(None) => return broken("the coordinator ended the session"),
-                    Err(status) => return Ended::Broken(status.into()),
+                    Err(status) => return ClientError::from(status).into(),
                 },
                 Some(report) = self.reports.recv() => {
                     let _ = open.sender.send(report);
@@ -190,7 +203,12 @@ struct Open {
 
 impl From<ClientError> for Ended {
     fn from(error: ClientError) -> Self {
-        Self::Broken(error)
+        match error {
+            ClientError::Refused(error) if error.reason == Reason::RunnerIdInUse => {
+                Self::Refused(error)
+            }
+            error => Self::Broken(error),
+        }
     }
 }
 

@@ -17,7 +17,7 @@ pub(crate) use self::{
         WhyView, job_state,
     },
     log::LogPieceView,
-    runner::{RunnerView, RunnersView},
+    runner::{RemovedView, RunnerView, RunnersView},
 };
 
 /// A time of the API; none when it is out of any calendar's range.

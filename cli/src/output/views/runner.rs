@@ -31,6 +31,12 @@ pub(crate) struct LeaseView {
     pub(crate) state: &'static str,
 }
 
+/// A runner that was removed.
+#[derive(Debug, Serialize)]
+pub(crate) struct RemovedView {
+    pub(crate) id: String,
+}
+
 /// All runners.
 #[derive(Debug, Serialize)]
 pub(crate) struct RunnersView {

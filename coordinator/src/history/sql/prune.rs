@@ -7,7 +7,6 @@ use baton_state::{Job, JobId, Lease, Timestamp};
 use sqlx::{Connection as _, QueryBuilder, Sqlite, SqliteConnection};
 
 use super::{
-    from_sql,
     insert::{add_totals, runner_words},
     select::read_job,
     to_sql,
@@ -22,8 +21,8 @@ const VACUUM: &str = "PRAGMA incremental_vacuum(1000)";
 pub struct Retention {
     /// Milliseconds since the finish after which a job goes; none for no limit.
     pub max_age: Option<u64>,
-    /// Bytes of stored output of all jobs together; none for no limit.
-    pub max_bytes: Option<u64>,
+    /// So many of the oldest jobs go, however young they are.
+    pub oldest: u32,
     /// At most this many jobs, and this many events about no job, go in one go.
     pub batch: u32,
 }
@@ -35,6 +34,8 @@ pub struct PrunedJob {
     pub id: JobId,
     /// Its leases, each of which may have a log file.
     pub leases: Vec<Lease>,
+    /// The digest of its archive, which other jobs may use too.
+    pub source: Option<String>,
 }
 
 /// A job about to go.
@@ -75,16 +76,12 @@ pub(in crate::history) async fn prune(
     Ok(candidates.iter().map(|candidate| pruned(&candidate.job)).collect())
 }
 
-/// The oldest jobs, up to the first that is neither too old nor too much.
+/// The oldest jobs, up to the first that need not go.
 async fn candidates(
     connection: &mut SqliteConnection,
     cutoff: Option<i64>,
     retention: Retention,
 ) -> Result<Vec<Candidate>> {
-    let total: i64 = sqlx::query_scalar("SELECT COALESCE(SUM(log_bytes), 0) FROM totals")
-        .fetch_one(&mut *connection)
-        .await?;
-    let mut excess = retention.max_bytes.map_or(0, |limit| from_sql(total).saturating_sub(limit));
     let rows: Vec<(String, i64, String, i64)> = sqlx::query_as(
         "SELECT id, finished_at, state, log_bytes FROM jobs ORDER BY finished_at, id LIMIT ?",
     )
@@ -93,10 +90,10 @@ async fn candidates(
     .await?;
     let mut candidates = Vec::new();
     for (id, finished_at, state, log_bytes) in rows {
-        if cutoff.is_none_or(|cutoff| finished_at >= cutoff) && excess == 0 {
+        let is_wanted = candidates.len() >= retention.oldest as usize;
+        if cutoff.is_none_or(|cutoff| finished_at >= cutoff) && is_wanted {
             break;
         }
-        excess = excess.saturating_sub(from_sql(log_bytes));
         let record: String = sqlx::query_scalar("SELECT record FROM job_records WHERE job = ?")
             .bind(&id)
             .fetch_one(&mut *connection)
@@ -144,5 +141,9 @@ async fn remove_events(connection: &mut SqliteConnection, cutoff: i64, limit: u3
 }
 
 fn pruned(job: &Job) -> PrunedJob {
-    PrunedJob { id: job.id, leases: job.attempts.iter().map(|attempt| attempt.lease).collect() }
+    PrunedJob {
+        id: job.id,
+        leases: job.attempts.iter().map(|attempt| attempt.lease).collect(),
+        source: job.spec.source.as_ref().map(|archive| archive.digest.clone()),
+    }
 }

@@ -118,7 +118,7 @@ async fn a_full_disk_loses_nothing_and_a_prune_makes_room() {
     assert_eq!(full + 1, unwritten[0].number);
     let written = &jobs[..usize::try_from(full).unwrap()];
     assert_eq!(all(&history).await, newest_first(written));
-    let retention = Retention { max_age: None, max_bytes: Some(0), batch: 50 };
+    let retention = Retention { max_age: None, oldest: 50, batch: 50 };
     let mut pruned = Vec::new();
     while pruned.len() < written.len() {
         let gone = history.prune(Timestamp(0), retention).await.unwrap();

@@ -154,7 +154,7 @@ async fn a_key_taken_after_the_end_is_kept_as_long_as_its_job() {
         assert_eq!(history.request(key).await.unwrap(), expected);
     }
 
-    let retention = Retention { max_age: None, max_bytes: Some(0), batch: 10 };
+    let retention = Retention { max_age: None, oldest: 1, batch: 10 };
     assert_eq!(history.prune(Timestamp(0), retention).await.unwrap().len(), 1);
     assert_eq!(history.request("later").await.unwrap(), None);
     // This one was under way while the job was removed.

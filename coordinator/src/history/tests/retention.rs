@@ -37,13 +37,14 @@ async fn old_jobs_go_with_everything_about_them() {
     }
     let history = with(&folder, &jobs).await;
     // Job n finished at 1,000 + n; those from before 1,031 go.
-    let retention = Retention { max_age: Some(100), max_bytes: None, batch: 8 };
+    let retention = Retention { max_age: Some(100), oldest: 0, batch: 8 };
     let pruned = prune_all(&history, 1_131, retention).await;
     let expected: Vec<_> = jobs[..30]
         .iter()
         .map(|job| PrunedJob {
             id: job.id(),
             leases: vec![Lease(job.number * 100 + 1), Lease(job.number * 100 + 2)],
+            source: Some(format!("source {}", job.number)),
         })
         .collect();
     assert_eq!(pruned, expected);
@@ -81,19 +82,19 @@ async fn events_about_no_job_go_by_age() {
     let folder = tempfile::tempdir().unwrap();
     let jobs = plain(1..=20);
     let history = with(&folder, &jobs).await;
-    let retention = Retention { max_age: Some(0), max_bytes: None, batch: 100 };
+    let retention = Retention { max_age: Some(0), oldest: 0, batch: 100 };
     prune_all(&history, 1_011, retention).await;
     let kept: Vec<_> = jobs[10..].iter().flat_map(Finished::events).collect();
     assert_eq!(events(&history).await, kept);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn too_much_output_removes_the_oldest_jobs_only() {
+async fn the_oldest_jobs_go_when_it_is_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let jobs = plain(1..=50);
     let history = with(&folder, &jobs).await;
-    let retention = Retention { max_age: None, max_bytes: Some(1_250), batch: 9 };
-    let pruned = prune_all(&history, 0, retention).await;
+    let retention = Retention { max_age: None, oldest: 38, batch: 100 };
+    let pruned = history.prune(Timestamp(0), retention).await.unwrap();
     assert_eq!(pruned.len(), 38);
     assert_eq!(all(&history).await, newest_first(&jobs[38..]));
     assert_eq!(totals(&history).await, (12, 1_200));
@@ -103,7 +104,7 @@ async fn too_much_output_removes_the_oldest_jobs_only() {
 async fn without_limits_nothing_goes() {
     let folder = tempfile::tempdir().unwrap();
     let history = with(&folder, &plain(1..=20)).await;
-    let retention = Retention { max_age: None, max_bytes: None, batch: 9 };
+    let retention = Retention { max_age: None, oldest: 0, batch: 9 };
     assert_eq!(prune_all(&history, u64::MAX, retention).await, []);
     assert_eq!(all(&history).await.len(), 20);
 }
@@ -117,7 +118,7 @@ async fn pruning_makes_the_file_smaller() {
         std::fs::metadata(folder.path().join("history.db")).unwrap().len()
     };
     let before = size().await;
-    let retention = Retention { max_age: None, max_bytes: Some(0), batch: 100 };
+    let retention = Retention { max_age: None, oldest: 100, batch: 100 };
     prune_all(&history, 0, retention).await;
     let after = size().await;
     assert!(after * 2 < before, "{before} {after}");
@@ -129,8 +130,8 @@ fn the_sums_are_those_of_the_jobs_after_any_prune() {
     let config = ProptestConfig { cases: 12, failure_persistence: None, ..Default::default() };
     proptest!(config, |(
         sizes in prop::collection::vec(0..1_000_u64, 1..40),
-        max_bytes in 0..20_000_u64,
         max_age in 0..40_u64,
+        oldest in 0..10_u32,
     )| {
         let mut jobs = plain(1..=sizes.len() as u64);
         for (job, size) in jobs.iter_mut().zip(&sizes) {
@@ -138,21 +139,21 @@ fn the_sums_are_those_of_the_jobs_after_any_prune() {
             job.state = if size % 2 == 0 { Final::Succeeded } else { Final::Failed };
         }
         let folder = tempfile::tempdir().unwrap();
-        let retention = Retention { max_age: Some(max_age), max_bytes: Some(max_bytes), batch: 5 };
+        let retention = Retention { max_age: None, oldest, batch: 5 };
+        let aged = Retention { max_age: Some(max_age), oldest: 0, batch: 5 };
         runtime.block_on(async {
             let history = with(&folder, &jobs).await;
-            let pruned = prune_all(&history, 1_041, retention).await;
+            let mut pruned = history.prune(Timestamp(1_041), retention).await.unwrap();
+            assert_eq!(pruned.len(), jobs.len().min(oldest.min(5) as usize));
+            pruned.extend(prune_all(&history, 1_041, aged).await);
             let (gone, kept) = jobs.split_at(pruned.len());
             assert_eq!(all(&history).await, newest_first(kept));
             let bytes = |jobs: &[Finished]| jobs.iter().map(|job| job.log_bytes).sum::<u64>();
             let expected = (kept.len().try_into().unwrap(), bytes(kept).try_into().unwrap());
             assert_eq!(totals(&history).await, expected);
-            assert!(bytes(kept) <= max_bytes);
-            if let Some(last) = gone.last() {
-                // The last to go had a reason.
-                let old = 1_000 + last.number < 1_041 - max_age;
-                assert!(old || bytes(kept) + last.log_bytes > max_bytes);
-            }
+            let is_old = |job: &Finished| 1_000 + job.number < 1_041 - max_age;
+            assert!(!kept.iter().any(is_old));
+            assert!(gone.iter().skip(oldest.min(5) as usize).all(is_old));
         });
     });
 }

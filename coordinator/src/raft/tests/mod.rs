@@ -54,6 +54,7 @@ fn register(name: &str) -> Command {
         slots: 1,
         version: String::new(),
         boot_id: String::new(),
+        place: String::new(),
     };
     Command::RegisterRunner(RegisterRunner { facts, at: Timestamp(1) })
 }

@@ -11,12 +11,14 @@ mod grant;
 mod lose_lease;
 mod mark_unreachable;
 mod register_runner;
+mod remove_runner;
 mod start;
 mod submit;
 mod tick;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::remove_runner::REMEMBERED as REMOVALS_REMEMBERED;
 pub use self::{
     cancel::Cancel,
     evict::Evict,
@@ -25,6 +27,7 @@ pub use self::{
     lose_lease::{LoseLease, LossCause},
     mark_unreachable::MarkUnreachable,
     register_runner::RegisterRunner,
+    remove_runner::RemoveRunner,
     start::Start,
     submit::Submit,
     tick::Tick,
@@ -55,6 +58,8 @@ pub enum Command {
     RegisterRunner(RegisterRunner),
     /// A runner no longer answers.
     MarkUnreachable(MarkUnreachable),
+    /// Forget a runner.
+    RemoveRunner(RemoveRunner),
     /// Time has passed.
     Tick(Tick),
     /// Forget finished jobs and keys that the history has.
@@ -102,6 +107,12 @@ pub enum Refusal {
     /// The runner does not answer.
     #[error("the runner is unreachable")]
     RunnerUnreachable,
+    /// The runner has a session, or had one a moment ago.
+    #[error("the runner is connected, or was a moment ago")]
+    RunnerOnline,
+    /// The runner holds leases.
+    #[error("the runner is gone, but still holds the leases of {0} jobs")]
+    RunnerHoldsLeases(usize),
     /// The runner lacks something the job requires.
     #[error("the runner does not offer what the job requires")]
     RequirementsNotMet,
@@ -123,6 +134,7 @@ impl Command {
             Self::LoseLease(command) => command.at,
             Self::RegisterRunner(command) => command.at,
             Self::MarkUnreachable(command) => command.at,
+            Self::RemoveRunner(command) => command.at,
             Self::Tick(command) => command.at,
             Self::Evict(command) => command.at,
         }
@@ -154,6 +166,7 @@ pub(crate) fn apply(ctx: &mut Applying<'_>, command: Command) -> Result<Reply, R
         Command::LoseLease(command) => lose_lease::apply(ctx, &command),
         Command::RegisterRunner(command) => register_runner::apply(ctx, command),
         Command::MarkUnreachable(command) => mark_unreachable::apply(ctx, &command),
+        Command::RemoveRunner(command) => remove_runner::apply(ctx, command),
         Command::Tick(command) => tick::apply(ctx, &command),
         Command::Evict(command) => evict::apply(ctx, &command),
     }
@@ -167,6 +180,7 @@ fn repeated(ctx: &Applying<'_>, request: Option<&Request>) -> Result<Option<Repl
     match ctx.state.requests.get(&request.key) {
         Some((digest, job)) if *digest == request.digest => Ok(Some(Reply::Job(*job))),
         Some(_) => Err(Refusal::KeyReused),
+        None if ctx.state.removals.contains_key(&request.key) => Err(Refusal::KeyReused),
         None => Ok(None),
     }
 }

@@ -6,8 +6,8 @@ use baton_state::{
     Command, EventKind, Final, Index, Job, JobId, JobSpec, Lease, OnLost, Outcome, Phase, Refusal,
     Reply, Request, Requirements, RunnerFacts, RunnerId, State, Timestamp,
     command::{
-        Cancel, Evict, Finish, Grant, LoseLease, LossCause, MarkUnreachable, RegisterRunner, Start,
-        Submit, Tick,
+        Cancel, Evict, Finish, Grant, LoseLease, LossCause, MarkUnreachable, RegisterRunner,
+        RemoveRunner, Start, Submit, Tick,
     },
     invariants,
 };
@@ -157,6 +157,7 @@ impl Fixture {
             slots,
             version: "1".to_owned(),
             boot_id: "boot".to_owned(),
+            place: "place".to_owned(),
         }
     }
 
@@ -168,6 +169,11 @@ impl Fixture {
     pub(crate) fn unreachable(&mut self, runner: &str) -> Vec<EventKind> {
         let command = MarkUnreachable { runner: id(runner), at: self.now };
         self.accepted(Command::MarkUnreachable(command))
+    }
+
+    pub(crate) fn removal_of(&self, runner: &str) -> RemoveRunner {
+        let history_seen = self.state.applied();
+        RemoveRunner { runner: id(runner), at: self.now, request: None, history_seen }
     }
 
     /// Lets time pass and says so.

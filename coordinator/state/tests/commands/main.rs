@@ -11,6 +11,7 @@ mod grant;
 mod lose_lease;
 mod mark_unreachable;
 mod register_runner;
+mod remove_runner;
 mod snapshot;
 #[path = "../support/spec.rs"]
 mod spec;

@@ -39,6 +39,7 @@ pub(crate) enum Action {
     Lose { lease: LeasePick, cause: LossCause },
     Register { runner: u8, labels: Vec<&'static str>, slots: u32, boot: u8 },
     Unreachable { runner: u8 },
+    RemoveRunner { runner: GonePick, key: Option<Key>, history: History },
     Tick { elapsed: u64 },
     Evict { age: u64 },
 }
@@ -75,6 +76,16 @@ pub(crate) enum RunnerPick {
     Any(u8),
 }
 
+/// A runner to remove.
+#[derive(Clone, Debug)]
+pub(crate) enum GonePick {
+    /// One that is unreachable.
+    Unreachable(Pick),
+    /// One that is unreachable and still holds leases.
+    Holding(Pick),
+    Any(u8),
+}
+
 #[derive(Clone, Debug)]
 pub(crate) enum LeasePick {
     Live(Pick),
@@ -107,6 +118,8 @@ fn action() -> impl Strategy<Value = Action> {
         5 => (lease(), cause()).prop_map(|(lease, cause)| Action::Lose { lease, cause }),
         3 => register(),
         2 => (0..RUNNERS).prop_map(|runner| Action::Unreachable { runner }),
+        4 => (gone(), option::weighted(0.7, removal_key()), history())
+            .prop_map(|(runner, key, history)| Action::RemoveRunner { runner, key, history }),
         2 => (0..4_000_u64).prop_map(|elapsed| Action::Tick { elapsed }),
         1 => (0..40_u64).prop_map(|age| Action::Evict { age }),
     ]
@@ -182,6 +195,11 @@ fn key() -> impl Strategy<Value = Key> {
     (0..6_u8, 0..2_u8).prop_map(|(name, digest)| Key { name, digest })
 }
 
+/// Mostly of few keys that no job has, so that removals are repeated.
+fn removal_key() -> impl Strategy<Value = Key> {
+    prop_oneof![3 => (6..8_u8).prop_map(|name| Key { name, digest: 0 }), 1 => key()]
+}
+
 fn cancel() -> impl Strategy<Value = Action> {
     let job = prop_oneof![
         1 => any::<Pick>().prop_map(JobPick::Ready),
@@ -214,6 +232,14 @@ fn runner() -> impl Strategy<Value = RunnerPick> {
     prop_oneof![
         3 => any::<Pick>().prop_map(RunnerPick::Suited),
         2 => (0..RUNNERS).prop_map(RunnerPick::Any),
+    ]
+}
+
+fn gone() -> impl Strategy<Value = GonePick> {
+    prop_oneof![
+        2 => any::<Pick>().prop_map(GonePick::Unreachable),
+        4 => any::<Pick>().prop_map(GonePick::Holding),
+        1 => (0..RUNNERS).prop_map(GonePick::Any),
     ]
 }
 

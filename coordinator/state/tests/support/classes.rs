@@ -6,7 +6,7 @@ use super::world::{Entry, finished};
 
 /// What the actions must lead to, as [`classes`] names it. Ticks, evictions and
 /// registrations are never refused; they have or have no effect.
-pub(crate) const EXPECTED: [&str; 53] = [
+pub(crate) const EXPECTED: [&str; 60] = [
     "submit: effect",
     "submit: no effect",
     "submit: JobIdTaken",
@@ -39,6 +39,12 @@ pub(crate) const EXPECTED: [&str; 53] = [
     "mark unreachable: effect",
     "mark unreachable: no effect",
     "mark unreachable: UnknownRunner",
+    "remove runner: effect",
+    "remove runner: no effect",
+    "remove runner: UnknownRunner",
+    "remove runner: RunnerOnline",
+    "remove runner: RunnerHoldsLeases",
+    "remove runner: KeyReused",
     "tick: effect",
     "tick: no effect",
     "evict: effect",
@@ -54,6 +60,7 @@ pub(crate) const EXPECTED: [&str; 53] = [
     "job_evicted",
     "runner_online",
     "runner_unreachable",
+    "runner_removed",
     "ends: Succeeded",
     "ends: TimedOut",
     "ends: Cancelled",
@@ -72,6 +79,7 @@ pub(crate) fn classes(entry: &Entry) -> Vec<String> {
         Command::LoseLease(_) => "lose lease",
         Command::RegisterRunner(_) => "register runner",
         Command::MarkUnreachable(_) => "mark unreachable",
+        Command::RemoveRunner(_) => "remove runner",
         Command::Tick(_) => "tick",
         Command::Evict(_) => "evict",
     };

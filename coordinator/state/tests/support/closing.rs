@@ -21,6 +21,7 @@ pub(crate) fn close(world: &mut World) {
         slots: 1_000,
         version: "1".to_owned(),
         boot_id: "1".to_owned(),
+        place: "1".to_owned(),
     };
     let runner = last.id.clone();
     world.next(Command::RegisterRunner(RegisterRunner { facts: last, at: world.now }));

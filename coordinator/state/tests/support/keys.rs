@@ -19,15 +19,15 @@ pub(crate) struct Keys {
 #[derive(Clone)]
 struct Taken {
     request: Request,
-    job: JobId,
+    reply: Reply,
     /// The entry that took it, when that was after the job's end.
     late: Option<Index>,
 }
 
 impl Keys {
-    /// Requests whose keys the state must know.
-    pub(crate) fn taken(&self) -> Vec<Request> {
-        self.taken.iter().map(|taken| taken.request.clone()).collect()
+    /// Requests whose keys the state must know, and their first answers.
+    pub(crate) fn taken(&self) -> Vec<(Request, Reply)> {
+        self.taken.iter().map(|taken| (taken.request.clone(), taken.reply)).collect()
     }
 
     /// Checks an entry's answer, given the state before and after it.
@@ -41,13 +41,16 @@ impl Keys {
         let request = match &entry.command {
             Command::Submit(command) => command.request.as_ref().zip(Some(command.history_seen)),
             Command::Cancel(command) => command.request.as_ref().zip(Some(command.history_seen)),
+            Command::RemoveRunner(command) => {
+                command.request.as_ref().zip(Some(command.history_seen))
+            }
             Command::Evict(command) => return self.forget(entry, command),
             _ => None,
         };
         let Some((request, history_seen)) = request else { return Ok(()) };
         if let Some(first) = self.taken.iter().find(|first| first.request.key == request.key) {
             if first.request.digest == request.digest {
-                prop_assert_eq!(&entry.reply, &Ok(Reply::Job(first.job)));
+                prop_assert_eq!(&entry.reply, &Ok(first.reply));
             } else {
                 prop_assert_eq!(&entry.reply, &Err(Refusal::KeyReused));
             }
@@ -57,13 +60,15 @@ impl Keys {
         let moved = history_seen < self.evicted_at;
         prop_assert_eq!(moved, entry.reply == Err(Refusal::HistoryMoved));
         if let Ok(reply) = entry.reply {
-            let Reply::Job(job) = reply else {
-                return Err(TestCaseError::fail("an answer without a job"));
+            let late = match reply {
+                Reply::Job(job) => {
+                    let submitted = matches!(entry.command, Command::Submit(_));
+                    let ended = !submitted && before.job(job).is_none_or(Job::is_finished);
+                    ended.then_some(entry.index)
+                }
+                Reply::Lease(_) | Reply::Done => None,
             };
-            let submitted = matches!(entry.command, Command::Submit(_));
-            let ended = !submitted && before.job(job).is_none_or(Job::is_finished);
-            let late = ended.then_some(entry.index);
-            self.taken.push(Taken { request: request.clone(), job, late });
+            self.taken.push(Taken { request: request.clone(), reply, late });
         }
         Ok(())
     }
@@ -85,18 +90,19 @@ impl Keys {
     /// What goes must have been told to the history by the entry it is known to have.
     fn forget(&mut self, entry: &Entry, command: &Evict) -> Result<(), TestCaseError> {
         let evicted: Vec<JobId> = entry.events.iter().filter_map(|e| e.kind.job()).collect();
-        let goes = |taken: &Taken| match taken.late {
-            Some(index) => index <= command.through,
-            None => evicted.contains(&taken.job),
+        let goes = |taken: &Taken| match (taken.late, taken.reply) {
+            (Some(index), _) => index <= command.through,
+            (None, Reply::Job(job)) => evicted.contains(&job),
+            (None, Reply::Lease(_) | Reply::Done) => false,
         };
         let (gone, kept) = self.taken.drain(..).partition(goes);
         self.taken = kept;
         let gone: Vec<Taken> = gone;
-        for Taken { request, job, .. } in &gone {
-            let told = self.recorded.iter().any(|(index, recorded, of)| {
-                *index <= command.through && recorded == request && of == job
+        for Taken { request, reply, .. } in &gone {
+            let told = self.recorded.iter().any(|(index, recorded, job)| {
+                *index <= command.through && recorded == request && *reply == Reply::Job(*job)
             });
-            prop_assert!(told, "the history does not have {request:?} of {job}");
+            prop_assert!(told, "the history does not have {request:?}, answered by {reply:?}");
         }
         if !evicted.is_empty() || !gone.is_empty() {
             self.evicted_at = entry.index;

@@ -6,13 +6,13 @@ use baton_state::{
     Command, Connection, Event, EventKind, Index, Job, JobId, Lease, Phase, Refusal, Reply,
     Request, RunnerFacts, RunnerId, State, Timestamp,
     command::{
-        Cancel, Evict, Finish, Grant, LoseLease, MarkUnreachable, RegisterRunner, Start, Submit,
-        Tick,
+        Cancel, Evict, Finish, Grant, LoseLease, MarkUnreachable, RegisterRunner, RemoveRunner,
+        Start, Submit, Tick,
     },
 };
 use proptest::sample::Index as Pick;
 
-use super::action::{Action, History, JobPick, Key, LeasePick, RunnerPick, Step};
+use super::action::{Action, GonePick, History, JobPick, Key, LeasePick, RunnerPick, Step};
 
 /// One entry of the log and what it led to.
 #[derive(Clone, Debug, PartialEq)]
@@ -140,11 +140,21 @@ impl World {
                     slots,
                     version: "1".to_owned(),
                     boot_id: format!("boot {boot}"),
+                    place: format!("place {boot}"),
                 };
                 Command::RegisterRunner(RegisterRunner { facts, at })
             }
             Action::Unreachable { runner } => {
                 Command::MarkUnreachable(MarkUnreachable { runner: runner_id(runner), at })
+            }
+            Action::RemoveRunner { runner, key, history } => {
+                Command::RemoveRunner(RemoveRunner {
+                    runner: self.gone(&runner),
+                    at,
+                    // As the hash of a request does, it tells which call it was.
+                    request: key.map(|key| request(Key { digest: key.digest + 2, ..key })),
+                    history_seen: self.history_seen(history),
+                })
             }
             Action::Tick { elapsed } => {
                 self.now = at.plus(elapsed);
@@ -203,6 +213,17 @@ impl World {
             (None, RunnerPick::Any(number)) => runner_id(*number),
             (None, RunnerPick::Suited(_)) => runner_id(0),
         }
+    }
+
+    fn gone(&self, pick: &GonePick) -> RunnerId {
+        let runners = self.state.runners().values();
+        let gone = runners.filter(|runner| runner.connection == Connection::Unreachable);
+        let runner = match pick {
+            GonePick::Unreachable(pick) => chosen(*pick, gone),
+            GonePick::Holding(pick) => chosen(*pick, gone.filter(|gone| !gone.leases.is_empty())),
+            GonePick::Any(number) => return runner_id(*number),
+        };
+        runner.map_or_else(|| runner_id(0), |runner| runner.facts.id.clone())
     }
 
     fn lease(&self, pick: &LeasePick) -> (JobId, Lease) {

@@ -1,0 +1,190 @@
+//! What is removed to keep within the limit on the disk.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use baton_proto::{
+    spool::{Kind, push_frame},
+    v1,
+};
+use baton_state::{
+    Connection, Event, Reply, RunnerFacts, RunnerId, State,
+    command::{Grant, LoseLease, LossCause, RegisterRunner, Submit},
+};
+
+use super::*;
+use crate::{
+    convert,
+    disk::DiskGuard,
+    environment::Environment,
+    files::{Digest, Files, FilesOptions},
+    history::{Batch, History, Sender},
+    raft::{self, Observer},
+    uploads::Uploads,
+};
+
+const AT: Timestamp = Timestamp(1);
+const LOG: usize = 10_000;
+
+struct Feed(Sender);
+
+impl Observer for Feed {
+    fn applied(&self, through: Index, _state: &State, events: &[Event]) {
+        self.0.send(Batch { through, events: events.to_vec() }).unwrap();
+    }
+}
+
+async fn coordinator(folder: &std::path::Path) -> Jobs {
+    let history = History::open(folder.join("history.db")).await.unwrap();
+    let options = raft::Options {
+        node_id: 1,
+        dir: folder.join("raft"),
+        snapshot_every: 1_000_000,
+        log_file_bytes: 1024 * 1024,
+        history: None,
+        observers: vec![Arc::new(Feed(history.sender()))],
+        safe_elsewhere: Arc::new(|_| Ok(())),
+        environment: Environment::system(),
+    };
+    let raft = tokio::task::spawn_blocking(move || raft::start(options)).await.unwrap();
+    let jobs = Jobs {
+        raft: raft.unwrap(),
+        history,
+        files: Files::open(folder.join("files"), FilesOptions::default()).unwrap(),
+        uploads: Uploads::default(),
+        disk: DiskGuard::new(folder.to_owned(), 0),
+        watchers: Arc::default(),
+        environment: Environment::system(),
+    };
+    let facts = RunnerFacts {
+        id: runner(),
+        name: "r".to_owned(),
+        labels: BTreeSet::new(),
+        slots: 100,
+        version: String::new(),
+        boot_id: String::new(),
+        place: String::new(),
+    };
+    propose(&jobs, Command::RegisterRunner(RegisterRunner { facts, at: AT })).await;
+    assert_eq!(jobs.raft.state().runner(&runner()).unwrap().connection, Connection::Online);
+    jobs
+}
+
+fn runner() -> RunnerId {
+    RunnerId("r".to_owned())
+}
+
+async fn propose(jobs: &Jobs, command: Command) -> Reply {
+    jobs.raft.propose(command).await.unwrap()
+}
+
+/// A job that runs and has written some output.
+async fn running(jobs: &Jobs) -> (JobId, FileName) {
+    let command = vec!["true".to_owned()];
+    let spec = v1::JobSpec { command, attempts: 1, ..Default::default() };
+    let submit = Submit {
+        id: jobs.environment.job_id(AT),
+        spec: Arc::new(convert::spec_from_proto(spec).unwrap()),
+        at: AT,
+        by: "ann".to_owned(),
+        retry_of: None,
+        request: None,
+        history_seen: Index::MAX,
+    };
+    let job = submit.id;
+    propose(jobs, Command::Submit(submit)).await;
+    let grant = Grant { job, runner: runner(), at: AT };
+    let Reply::Lease(lease) = propose(jobs, Command::Grant(grant)).await else {
+        panic!("no lease");
+    };
+    let name = FileName::Log { job, lease };
+    let mut bytes = Vec::new();
+    push_frame(&mut bytes, Kind::Stdout, 1, &vec![7; LOG]);
+    let mut appender = jobs.files.append(name, u64::MAX).await.unwrap();
+    appender.write(0, bytes.into()).await.unwrap();
+    (job, name)
+}
+
+/// A job whose runner was lost, with the beginning of its output.
+async fn lost(jobs: &Jobs) -> FileName {
+    let (job, name) = running(jobs).await;
+    let FileName::Log { lease, .. } = name else { panic!("not a log") };
+    let lose = LoseLease { job, lease, at: AT, cause: LossCause::Expired };
+    propose(jobs, Command::LoseLease(lose)).await;
+    let applied = jobs.raft.state().applied();
+    jobs.history.position().wait_for(|position| *position >= applied).await.unwrap();
+    let through = applied;
+    propose(jobs, Command::Evict(Evict { through, at: AT })).await;
+    name
+}
+
+async fn is_there(jobs: &Jobs, name: FileName) -> bool {
+    jobs.files.stat(name).await.unwrap().is_some()
+}
+
+fn limit(logs: usize) -> Retention {
+    Retention { max_age: None, max_bytes: Some((logs * LOG + LOG / 2) as u64) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_output_of_lost_attempts_counts_and_the_oldest_goes_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let jobs = coordinator(folder.path()).await;
+    let mut logs = Vec::new();
+    for _ in 0..4 {
+        logs.push(lost(&jobs).await);
+    }
+    prune_once(&jobs, limit(4)).await.unwrap();
+    assert_eq!(usage(&jobs).await.unwrap() / LOG as u64, 4);
+    prune_once(&jobs, limit(2)).await.unwrap();
+    let mut kept = 0;
+    for name in logs {
+        let FileName::Log { job, .. } = name else { panic!("not a log") };
+        let is_known = jobs.history.job(job).await.unwrap().is_some();
+        assert_eq!(is_there(&jobs, name).await, is_known, "the record and its output go together");
+        kept += u32::from(is_known);
+    }
+    assert_eq!(kept, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_that_no_job_uses_goes_when_it_is_old_and_never_costs_a_job() {
+    let folder = tempfile::tempdir().unwrap();
+    let jobs = coordinator(folder.path()).await;
+    let log = lost(&jobs).await;
+    let content = vec![1; 10 * LOG];
+    let digest = Digest::from(blake3::hash(&content));
+    let upload = FileName::Upload { digest };
+    let mut appender = jobs.files.append(upload, u64::MAX).await.unwrap();
+    appender.write(0, content.into()).await.unwrap();
+    appender.seal(10 * LOG as u64, digest).await.unwrap();
+    drop(appender);
+    prune_once(&jobs, limit(1)).await.unwrap();
+    assert!(is_there(&jobs, upload).await, "a job may come for a new archive");
+    assert!(is_there(&jobs, log).await, "what is new cannot be made room for by removing jobs");
+
+    let digest = digest.to_string();
+    let path = folder.path().join("files/upload").join(&digest[..2]).join(&digest);
+    let old = std::fs::metadata(&path).unwrap().modified().unwrap() - 2 * KEEP;
+    std::fs::File::options().write(true).open(path).unwrap().set_modified(old).unwrap();
+    prune_once(&jobs, limit(1)).await.unwrap();
+    assert!(!is_there(&jobs, upload).await);
+    assert!(is_there(&jobs, log).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_live_job_needs_neither_counts_nor_goes() {
+    let folder = tempfile::tempdir().unwrap();
+    let jobs = coordinator(folder.path()).await;
+    let old = lost(&jobs).await;
+    let mut live = Vec::new();
+    for _ in 0..3 {
+        live.push(running(&jobs).await.1);
+    }
+    prune_once(&jobs, limit(1)).await.unwrap();
+    assert!(is_there(&jobs, old).await);
+    prune_once(&jobs, limit(0)).await.unwrap();
+    assert!(!is_there(&jobs, old).await);
+    for name in live {
+        assert!(is_there(&jobs, name).await);
+    }
+}
