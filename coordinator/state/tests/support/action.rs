@@ -117,7 +117,7 @@ fn action() -> impl Strategy<Value = Action> {
         4 => cancel(),
         5 => (lease(), cause()).prop_map(|(lease, cause)| Action::Lose { lease, cause }),
         3 => register(),
-        2 => (0..RUNNERS).prop_map(|runner| Action::Unreachable { runner }),
+        3 => (0..RUNNERS).prop_map(|runner| Action::Unreachable { runner }),
         4 => (gone(), option::weighted(0.7, removal_key()), history())
             .prop_map(|(runner, key, history)| Action::RemoveRunner { runner, key, history }),
         2 => (0..4_000_u64).prop_map(|elapsed| Action::Tick { elapsed }),
