@@ -3,10 +3,10 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{File, OpenOptions},
+    fs::{DirBuilder, File, OpenOptions},
     io::Write as _,
     net::SocketAddr,
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -173,7 +173,10 @@ pub(crate) fn host_name() -> String {
 
 /// The token of `folder`, made when there is none.
 fn kept_token(folder: &Path) -> anyhow::Result<String> {
-    std::fs::create_dir_all(folder)
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
         .with_context(|| format!("cannot create {}", folder.display()))?;
     let path = folder.join("token");
     match std::fs::read_to_string(&path) {

@@ -47,7 +47,12 @@ impl TokenArgs {
                 (None, Some(file)) => {
                     let text = std::fs::read_to_string(&file)
                         .with_context(|| format!("cannot read the token in {}", file.display()))?;
-                    return Ok(text.trim().to_owned());
+                    let token = text.trim();
+                    if token.is_empty() {
+                        let text = format!("the token file {} is empty", file.display());
+                        return Err(UsageError(text).into());
+                    }
+                    return Ok(token.to_owned());
                 }
                 (Some(_), Some(_)) => {
                     return Err(UsageError(format!("both {names} are given; give one")).into());

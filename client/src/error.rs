@@ -75,10 +75,18 @@ impl From<Status> for ClientError {
             return Self::Refused(error);
         }
         // A status that came over the wire has no source; one that the transport made has.
-        if status.source().is_some() || status.code() == Code::Unavailable {
-            return Self::Unreachable(root_cause(&status));
+        // Of the codes of others, a proxy that gives a stream up uses the first ones.
+        match status.code() {
+            Code::Unavailable
+            | Code::Unknown
+            | Code::Cancelled
+            | Code::Internal
+            | Code::Aborted
+            | Code::DeadlineExceeded
+            | Code::ResourceExhausted => Self::Unreachable(root_cause(&status)),
+            _ if status.source().is_some() => Self::Unreachable(root_cause(&status)),
+            code => Self::Unexpected { code, message: status.message().to_owned() },
         }
-        Self::Unexpected { code: status.code(), message: status.message().to_owned() }
     }
 }
 
@@ -113,6 +121,8 @@ mod tests {
         let broken = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
         assert!(ClientError::from(Status::from_error(Box::new(broken))).is_temporary());
         assert!(ClientError::from(Status::unavailable("proxy says no")).is_temporary());
+        // What a stream without a last word becomes.
+        assert!(ClientError::from(Status::unknown("")).is_temporary());
     }
 
     #[test]

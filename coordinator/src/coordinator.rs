@@ -1,9 +1,10 @@
 //! A coordinator, put together from its parts.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{DirBuilder, File, OpenOptions},
     io,
     net::SocketAddr,
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     sync::{Arc, mpsc},
     thread,
@@ -258,7 +259,8 @@ fn check(config: &Config) -> Result<(), Error> {
 
 fn lock_data_dir(dir: &Path) -> Result<Flock<File>, Error> {
     let failed = |source| Error::DataDir { dir: dir.to_owned(), source };
-    std::fs::create_dir_all(dir).map_err(failed)?;
+    // Jobs' environments, code and output are nobody else's business.
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
     let file = OpenOptions::new()
         .write(true)
         .create(true)

@@ -22,6 +22,12 @@ use crate::{
     watchers::Watchers,
 };
 
+/// Entries of the log whose events may wait in memory for the history.
+const HISTORY_BEHIND: u64 = 50_000;
+
+/// Live jobs looked at under one lock.
+const LOOKED_AT: usize = 1_000;
+
 /// Jobs. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Jobs {
@@ -115,6 +121,15 @@ impl Jobs {
                 "free space on the coordinator's data disk, or look at its log",
             ));
         }
+        let applied = self.raft.status().borrow().applied;
+        let behind = applied.saturating_sub(*self.history.position().borrow());
+        if behind > HISTORY_BEHIND {
+            return Err(ApiError::new(
+                Reason::HistoryBehind,
+                format!("the coordinator's history is {behind} entries behind its log"),
+                "send the request again a little later; if it stays so, look at the data disk",
+            ));
+        }
         self.disk.check()
     }
 
@@ -157,11 +172,7 @@ impl Jobs {
         limit: usize,
     ) -> Result<Vec<Job>, ApiError> {
         self.raft.read_barrier().await.map_err(from_propose)?;
-        let mut jobs: Vec<Job> = {
-            let state = self.raft.state();
-            let older = state.jobs().range(..before).rev().map(|(_, job)| &**job);
-            older.filter(|job| filter.matches(job)).take(limit).cloned().collect()
-        };
+        let mut jobs = self.live(filter, before, limit);
         let page = u32::try_from(limit).unwrap_or(u32::MAX);
         let finished = self.history.list(filter, before, page).await.map_err(internal)?;
         // A stable sort, so that of two copies the live one comes first and stays.
@@ -170,6 +181,24 @@ impl Jobs {
         jobs.dedup_by_key(|job| job.id);
         jobs.truncate(limit);
         Ok(jobs)
+    }
+
+    /// Jobs of the state, newest first.
+    fn live(&self, filter: &JobFilter, mut before: JobId, limit: usize) -> Vec<Job> {
+        let matcher = filter.matcher();
+        let mut found = Vec::new();
+        while found.len() < limit {
+            let older: Vec<Arc<Job>> = {
+                let state = self.raft.state();
+                let older = state.jobs().range(..before).rev();
+                older.take(LOOKED_AT).map(|(_, job)| Arc::clone(job)).collect()
+            };
+            let Some(last) = older.last() else { break };
+            before = last.id;
+            let matching = older.iter().filter(|job| matcher.matches(job));
+            found.extend(matching.take(limit - found.len()).map(|job| (**job).clone()));
+        }
+        found
     }
 
     /// Asks to stop a job. A finished one stays as it is; the key is taken all the same.

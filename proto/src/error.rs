@@ -38,7 +38,10 @@ macro_rules! reasons {
             /// The same call may succeed when it is repeated later, as it is.
             #[must_use]
             pub const fn is_temporary(self) -> bool {
-                matches!((self, self.code()), (Self::TooManyReaders, _) | (_, Code::Unavailable))
+                matches!(
+                    (self, self.code()),
+                    (Self::TooManyReaders | Self::HistoryBehind, _) | (_, Code::Unavailable)
+                )
             }
 
             /// What it means, for the reference.
@@ -99,6 +102,8 @@ reasons! {
     RunnerIdNotYetFree = "RUNNER_ID_NOT_YET_FREE", Unavailable;
     /// The coordinator serves as many readers of output as it can; try again.
     TooManyReaders = "TOO_MANY_READERS", ResourceExhausted;
+    /// The coordinator cannot record finished work as fast as it comes; try again.
+    HistoryBehind = "HISTORY_BEHIND", ResourceExhausted;
     /// A newer session of the same runner took over.
     SessionReplaced = "SESSION_REPLACED", Aborted;
     /// A fault in Baton itself; the coordinator's log has the cause.

@@ -57,19 +57,35 @@ impl JobState {
     }
 }
 
-impl JobFilter {
+/// A filter that is ready to be held against many jobs.
+#[derive(Debug)]
+pub struct Matcher<'a> {
+    filter: &'a JobFilter,
+    text: String,
+}
+
+impl Matcher<'_> {
     /// Whether the list shows this job.
     #[must_use]
     pub fn matches(&self, job: &Job) -> bool {
-        let among_ids = self.first_id() <= job.id && job.id < self.end_id();
+        let filter = self.filter;
+        let among_ids = filter.first_id() <= job.id && job.id < filter.end_id();
         let asked = &job.spec.requirements.labels;
         among_ids
-            && (self.projects.is_empty() || self.projects.contains(&job.spec.project))
-            && (self.states.is_empty() || self.states.contains(&JobState::of(job)))
-            && self.runner.as_deref().is_none_or(|runner| ran_on(job, runner))
-            && self.labels.is_subset(asked)
-            && (!self.dead_letters || is_dead_letter(job))
-            && (self.text.is_empty() || fold(&job.spec.name).contains(&fold(&self.text)))
+            && (filter.projects.is_empty() || filter.projects.contains(&job.spec.project))
+            && (filter.states.is_empty() || filter.states.contains(&JobState::of(job)))
+            && filter.runner.as_deref().is_none_or(|runner| ran_on(job, runner))
+            && filter.labels.is_subset(asked)
+            && (!filter.dead_letters || is_dead_letter(job))
+            && (self.text.is_empty() || fold(&job.spec.name).contains(&self.text))
+    }
+}
+
+impl JobFilter {
+    /// The filter, ready to be held against many jobs.
+    #[must_use]
+    pub fn matcher(&self) -> Matcher<'_> {
+        Matcher { filter: self, text: fold(&self.text) }
     }
 
     /// The lowest id it shows.

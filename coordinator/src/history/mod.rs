@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::{
     error::{Error, Result},
-    filter::{JobFilter, JobState},
+    filter::{JobFilter, JobState, Matcher},
     sql::prune::{PrunedJob, Retention},
 };
 use self::{

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// How far places in a queue are counted.
-pub const AHEAD_LIMIT: usize = 10_000;
+pub const AHEAD_LIMIT: usize = 1_000;
 
 /// Why a queued job has not started.
 #[derive(Clone, Debug, PartialEq, Eq)]
