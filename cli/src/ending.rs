@@ -5,7 +5,7 @@ use baton_proto::v1::{Job, JobState, Outcome};
 
 use crate::{
     exit,
-    follow::{Ending, Followed},
+    follow::{Ending, Followed, Shown},
     messages::describe,
     output::{
         result::RunResult,
@@ -36,8 +36,10 @@ pub(crate) struct Leaving {
 /// Concludes following `job_id`.
 pub(crate) fn conclude(followed: Followed, job_id: &str, leaving: Leaving) -> Conclusion {
     let (job, mid_line) = (followed.job.as_ref(), followed.mid_line);
+    // Who has gone may not have read all that was written.
+    let shown = followed.shown.filter(|_| !matches!(followed.ending, Ending::OutputClosed));
     let come_back = if leaving.cluster_stays {
-        format!("the job goes on; come back with: baton jobs wait {job_id}")
+        format!("the job goes on; come back with: baton jobs wait {job_id}{}", rest(shown))
     } else {
         "the job ends with its cluster".to_owned()
     };
@@ -59,7 +61,7 @@ pub(crate) fn conclude(followed: Followed, job_id: &str, leaving: Leaving) -> Co
             (unfinished, "OUTPUT_CLOSED", format!("standard output was closed; {come_back}"))
         }
         Ending::LeftCancelling => {
-            let mut line = format!("left while job {job_id} is being cancelled");
+            let mut line = format!("left before it was certain that job {job_id} is cancelled");
             if leaving.cluster_stays {
                 line.push_str(&format!("; see: baton jobs show {job_id}"));
             }
@@ -81,8 +83,17 @@ pub(crate) fn conclude(followed: Followed, job_id: &str, leaving: Leaving) -> Co
     result.job_id = Some(job_id.to_owned());
     result.exit_code = code;
     result.reason = reason.to_owned();
+    result.output_attempt = shown.map(|shown| shown.attempt);
+    result.output_offset = shown.map(|shown| shown.offset);
     result.message.clone_from(&line);
     Conclusion { code, line, result, mid_line }
+}
+
+/// The options that make `jobs wait` go on where the output stopped.
+fn rest(shown: Option<Shown>) -> String {
+    shown.map_or_else(String::new, |Shown { attempt, offset }| {
+        format!(" --attempt {attempt} --offset {offset}")
+    })
 }
 
 /// Concludes a command that had no job, because of `error`.
@@ -94,7 +105,7 @@ pub(crate) fn no_job(error: &anyhow::Error) -> Conclusion {
         (Some(refusal), _) => refusal.reason.as_str(),
         (None, exit::UNREACHABLE) => "UNREACHABLE",
         (None, exit::CANCELLED) => "INTERRUPTED",
-        (None, exit::REFUSED) => "UNEXPECTED_ANSWER",
+        (None, exit::INFRASTRUCTURE) => "UNEXPECTED_ANSWER",
         (None, exit::USAGE) => "USAGE",
         (None, _) => "LOCAL",
     };
@@ -183,7 +194,7 @@ mod tests {
             outcome: Some(outcome),
             ..Job::default()
         };
-        Followed { ending: Ending::Ended, job: Some(job), mid_line: false }
+        Followed { ending: Ending::Ended, job: Some(job), shown: None, mid_line: false }
     }
 
     fn outcome(state: JobState) -> Outcome {
@@ -192,7 +203,7 @@ mod tests {
 
     fn unfinished(ending: Ending) -> Followed {
         let job = Job { id: "J".to_owned(), state: JobState::Running.into(), ..Job::default() };
-        Followed { ending, job: Some(job), mid_line: false }
+        Followed { ending, job: Some(job), shown: None, mid_line: false }
     }
 
     #[test]
@@ -232,7 +243,8 @@ mod tests {
 
     #[test]
     fn a_state_that_was_never_seen_is_not_made_up() {
-        let unseen = Followed { ending: Ending::WaitedEnough, job: None, mid_line: false };
+        let unseen =
+            Followed { ending: Ending::WaitedEnough, job: None, shown: None, mid_line: false };
         let end = conclude(unseen, "J", STAYS);
         assert!(end.line.starts_with("waited long enough; the job goes on"), "{}", end.line);
         assert_eq!(end.result.state, None);
@@ -255,6 +267,16 @@ mod tests {
             assert!(end.line.contains("baton jobs wait J"), "{}", end.line);
             assert_eq!(end.result.state, Some("running"));
         }
+    }
+
+    #[test]
+    fn whoever_comes_back_is_told_where_the_output_stopped() {
+        let shown = Some(Shown { attempt: 2, offset: 17 });
+        let left = |ending| conclude(Followed { shown, ..unfinished(ending) }, "J", STAYS);
+        let end = left(Ending::WaitedEnough);
+        assert!(end.line.ends_with("baton jobs wait J --attempt 2 --offset 17"), "{}", end.line);
+        assert_eq!((end.result.output_attempt, end.result.output_offset), (Some(2), Some(17)));
+        assert!(left(Ending::OutputClosed).line.ends_with("baton jobs wait J"));
     }
 
     #[test]

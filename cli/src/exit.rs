@@ -92,7 +92,7 @@ pub(crate) fn of_client_error(error: &ClientError) -> u8 {
             Reason::ChecksumMismatch | Reason::Internal => INFRASTRUCTURE,
             _ => REFUSED,
         },
-        ClientError::Unexpected { .. } => REFUSED,
+        ClientError::Unexpected { .. } => INFRASTRUCTURE,
     }
 }
 

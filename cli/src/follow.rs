@@ -25,6 +25,8 @@ use crate::{
 
 /// How long the look at the job may take that decides what the deadline means.
 const LAST_LOOK_WITHIN: Duration = Duration::from_secs(5);
+/// How long a request to cancel may take when nobody waits for what comes of it.
+const REQUEST_OUT_WITHIN: Duration = Duration::from_secs(1);
 
 /// How to follow a job.
 pub(crate) struct Follow {
@@ -48,6 +50,8 @@ pub(crate) struct Follow {
 /// Which part of the output to show.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LogChoice {
+    /// Where to start; 0 for the newest.
+    pub(crate) attempt: u32,
     pub(crate) stream: LogStream,
     pub(crate) offset: u64,
 }
@@ -74,8 +78,18 @@ pub(crate) enum Ending {
 pub(crate) struct Followed {
     pub(crate) ending: Ending,
     pub(crate) job: Option<Job>,
+    /// How much of the output was shown, if all of it was asked for.
+    pub(crate) shown: Option<Shown>,
     /// A line of Baton's would continue one of the job's.
     pub(crate) mid_line: bool,
+}
+
+/// Output that was shown: all of earlier attempts, and this much of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shown {
+    pub(crate) attempt: u32,
+    /// Bytes of both streams.
+    pub(crate) offset: u64,
 }
 
 type Events<T> = Pin<Box<dyn Stream<Item = Result<T, ClientError>> + Send>>;
@@ -89,6 +103,9 @@ struct Follower<'a> {
     log: Events<LogEvent>,
     waiting: WaitingLine,
     job: Option<Job>,
+    shown: Option<Shown>,
+    /// Bytes that were not asked for.
+    left_out: u64,
     /// None once the job has ended: only its output is left to wait for.
     deadline: Option<Instant>,
     changes_over: bool,
@@ -126,6 +143,8 @@ impl Follow {
             log,
             waiting: WaitingLine::new(self.messages.is_live()),
             job: None,
+            shown: None,
+            left_out: self.log.map_or(0, |choice| choice.offset),
             deadline: Some(self.deadline),
             changes_over: false,
             log_over: false,
@@ -135,19 +154,22 @@ impl Follow {
             cancelling: None,
         };
         let ending = follower.until_the_end(interrupts).await?;
+        if matches!(ending, Ending::LeftCancelling) {
+            follower.let_the_request_out().await;
+        }
         follower.close_group();
-        let Follower { printer, job, .. } = follower;
+        let Follower { printer, job, shown, .. } = follower;
         tokio::select! {
-            mid_line = printer.finish() => Ok(Followed { ending, job, mid_line }),
+            mid_line = printer.finish() => Ok(Followed { ending, job, shown, mid_line }),
             // The reader does not read and the person has no patience left.
-            _ = interrupts.next() => Ok(Followed { ending, job, mid_line: true }),
+            _ = interrupts.next() => Ok(Followed { ending, job, shown: None, mid_line: true }),
         }
     }
 
     fn log_options(&self, choice: LogChoice) -> LogOptions {
         LogOptions {
             job_id: self.job_id.clone(),
-            attempt: 0,
+            attempt: choice.attempt,
             stream: choice.stream,
             offset: choice.offset,
             until: LogUntil::JobEnd,
@@ -204,6 +226,14 @@ impl Follower<'_> {
             }
         }
         Ok(Ending::Ended)
+    }
+
+    /// Two signals may come at once: what the first one asked for still goes out.
+    async fn let_the_request_out(&mut self) {
+        if let Some(request) = &mut self.cancelling {
+            // What came of it nobody waits for any more.
+            let _ = tokio::time::timeout(REQUEST_OUT_WITHIN, request).await;
+        }
     }
 
     /// The deadline is over. A job that has ended meanwhile is followed to the
@@ -266,13 +296,16 @@ impl Follower<'_> {
         match event {
             LogEvent::Attempt(number) => {
                 self.open_group();
+                let offset = std::mem::take(&mut self.left_out);
+                let all = self.follow.log.is_some_and(|log| log.stream == LogStream::Unspecified);
+                self.shown = all.then_some(Shown { attempt: number, offset });
                 if number > 1 {
                     self.printer.note(&format!("output of attempt {number} follows"));
                 }
             }
             LogEvent::Piece(piece) => self.piece(piece, room),
             LogEvent::End { attempt, end: None } => self.printer.error(&format!(
-                "attempt {attempt} ended without the end of its output; its runner was lost"
+                "the output of attempt {attempt} is not whole: its end did not arrive"
             )),
             LogEvent::End { end: Some(end), .. } if end.dropped > 0 => self
                 .printer
@@ -294,6 +327,9 @@ impl Follower<'_> {
                 Target::Stderr
             }
         };
+        if let Some(shown) = &mut self.shown {
+            shown.offset += piece.data.len() as u64;
+        }
         self.printer.bytes(target, piece.data, room);
     }
 

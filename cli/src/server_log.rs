@@ -32,7 +32,7 @@ impl LogArgs {
     /// # Errors
     /// [`UsageError`] when the filter is malformed.
     pub(crate) fn start(&self, default: &str, environment: &Environment) -> anyhow::Result<()> {
-        let default = format!("{default},slog=warn,raft_engine=warn");
+        let default = format!("{default},raft_engine=error");
         let filter = self.log.as_deref().filter(|text| !text.is_empty()).unwrap_or(&default);
         let filter = EnvFilter::try_new(filter)
             .map_err(|error| UsageError(format!("--log {filter}: {error}")))?;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use baton_proto::v1::{cluster_client, jobs_client, runners_client};
+use baton_proto::v1::{ClusterStatusRequest, cluster_client, jobs_client, runners_client};
 use tonic::{
     Request, Status,
     metadata::{Ascii, MetadataValue},
@@ -51,7 +51,8 @@ impl Connection {
     /// Connects once, within `connect_timeout`.
     ///
     /// # Errors
-    /// [`ClientError::Unreachable`] when nobody answers there in time.
+    /// [`ClientError::Unreachable`] when nobody answers there in time; otherwise
+    /// what the coordinator, or whoever is there, answered.
     pub async fn connect(
         endpoint: Endpoint,
         connect_timeout: Duration,
@@ -64,12 +65,18 @@ impl Connection {
             .keep_alive_while_idle(true)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW);
-        // The endpoint's own limit covers the TCP handshake only.
-        let channel = tokio::time::timeout(connect_timeout, connecting.connect())
+        // The endpoint's own limit covers the TCP handshake only, and a connection
+        // counts as open before the other side has said anything: ask it something.
+        let connected = async {
+            let channel = connecting.connect().await;
+            let channel = channel.map_err(|error| ClientError::Unreachable(root_cause(&error)))?;
+            let connection = Self { channel, endpoint };
+            connection.cluster().status(ClusterStatusRequest {}).await?;
+            Ok(connection)
+        };
+        tokio::time::timeout(connect_timeout, connected)
             .await
-            .map_err(|_| ClientError::Unreachable("no answer in time".to_owned()))?
-            .map_err(|error| ClientError::Unreachable(root_cause(&error)))?;
-        Ok(Self { channel, endpoint })
+            .unwrap_or_else(|_| Err(ClientError::Unreachable("no answer in time".to_owned())))
     }
 
     /// Where it leads.

@@ -246,10 +246,6 @@ impl Follower {
     /// The stream closed without the log's end: either the attempt is over
     /// without one, or the connection went away politely.
     async fn ended_early(&mut self) -> Result<Option<LogEvent>, ClientError> {
-        if self.options.until == LogUntil::Now {
-            self.phase = Phase::Done;
-            return Ok(None);
-        }
         let request = GetJobRequest { job_id: self.options.job_id.clone() };
         let job = self.connection.jobs().get(request).await?.into_inner().job;
         let attempts = job.ok_or_else(|| ClientError::missing("job"))?.attempts;
@@ -258,6 +254,10 @@ impl Follower {
         };
         if attempts.iter().any(|attempt| lost(&attempt)) {
             return Ok(Some(self.attempt_over(None)));
+        }
+        if self.options.until == LogUntil::Now {
+            self.phase = Phase::Done;
+            return Ok(None);
         }
         Err(ClientError::Unreachable("the coordinator ended the stream".to_owned()))
     }

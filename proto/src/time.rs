@@ -28,10 +28,11 @@ pub fn millis_from_timestamp(time: &Timestamp) -> u64 {
     seconds.saturating_mul(1000).saturating_add(millis)
 }
 
-/// A protobuf duration as a standard one; `None` when it is negative.
+/// A protobuf duration as a standard one; `None` when it is negative or malformed.
 #[must_use]
 pub fn duration_from_proto(duration: &prost_types::Duration) -> Option<Duration> {
-    Duration::try_from(*duration).ok()
+    let nanos = u32::try_from(duration.nanos).ok().filter(|nanos| *nanos < 1_000_000_000)?;
+    Some(Duration::new(u64::try_from(duration.seconds).ok()?, nanos))
 }
 
 /// A standard duration as a protobuf one.

@@ -103,7 +103,7 @@ impl Writer<'_> {
             LogEvent::End { attempt, end: None } => {
                 self.cursor.start_line();
                 self.context.messages.error(&format!(
-                    "attempt {attempt} ended without the end of its output; its runner was lost"
+                    "the output of attempt {attempt} is not whole: its end did not arrive"
                 ));
             }
             LogEvent::Reconnecting { cause } => {

@@ -114,14 +114,15 @@ impl WaitOptions {
         })
     }
 
-    /// How to follow `job_id`. Without an `offset`, without its output.
+    /// How to follow `job_id`: its output `from` an attempt (0 for the newest) and
+    /// an offset in it, or none of it.
     ///
     /// # Errors
     /// When the system gives no randomness.
     pub(crate) fn follow(
         &self,
         job_id: String,
-        offset: Option<u64>,
+        from: Option<(u32, u64)>,
         cluster: &Cluster,
         context: &Context,
     ) -> anyhow::Result<Follow> {
@@ -137,7 +138,10 @@ impl WaitOptions {
         };
         Ok(Follow {
             job_id,
-            log: offset.map(|offset| LogChoice { stream: self.stream.into(), offset }),
+            log: from.map(|(attempt, offset)| {
+                let stream = self.stream.into();
+                LogChoice { attempt, stream, offset }
+            }),
             deadline: deadline(self.wait_timeout),
             interrupted: None,
             detach_on_interrupt: self.detach_on_interrupt,
@@ -191,7 +195,7 @@ pub(crate) async fn submit_and_follow(
         context.messages.note(&format!("job {job_id}; come back with: baton jobs wait {job_id}"));
     }
 
-    let mut follow = wait.follow(job_id.clone(), Some(0), cluster, context)?;
+    let mut follow = wait.follow(job_id.clone(), Some((0, 0)), cluster, context)?;
     follow.interrupted = submitted.interrupted;
     let followed = follow.run(&connection, &mut interrupts).await?;
     let leaving = Leaving { allowed: wait.allow_unfinished, cluster_stays: !cluster.is_own() };

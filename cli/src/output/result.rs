@@ -26,6 +26,10 @@ pub(crate) struct RunResult {
     /// How many leases the job has had.
     pub(crate) attempts: usize,
     pub(crate) runner: Option<String>,
+    /// How much of the output was shown when the command left: all of the attempts
+    /// before this one, and so many bytes of it.
+    pub(crate) output_attempt: Option<u32>,
+    pub(crate) output_offset: Option<u64>,
     pub(crate) stdout_length: Option<u64>,
     pub(crate) stdout_blake3: Option<String>,
     pub(crate) stderr_length: Option<u64>,
@@ -55,6 +59,8 @@ impl RunResult {
             message: outcome.map(|outcome| outcome.message.clone()).unwrap_or_default(),
             attempts: job.attempts.len(),
             runner: attempt.map(|attempt| attempt.runner_name.clone()),
+            output_attempt: None,
+            output_offset: None,
             stdout_length: log.map(|log| log.stdout_length),
             stdout_blake3: log.map(|log| log.stdout_blake3.clone()),
             stderr_length: log.map(|log| log.stderr_length),
@@ -106,6 +112,8 @@ mod tests {
                 "job_id",
                 "killed",
                 "message",
+                "output_attempt",
+                "output_offset",
                 "reason",
                 "runner",
                 "signal",

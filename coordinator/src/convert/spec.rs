@@ -16,6 +16,9 @@ const OUTPUT_LIMIT: u64 = 64 * 1024 * 1024;
 const OUTPUT_LIMIT_MAX: u64 = 16 * 1024 * 1024 * 1024;
 /// Program, arguments and environment together; Linux allows 2 MiB.
 const COMMAND_MAX: usize = 512 * 1024;
+/// What Linux takes: a word of 128 KiB with its end, and room for a pointer to each.
+const WORD_MAX: usize = 128 * 1024 - 1;
+const WORDS_MAX: usize = 64 * 1024;
 const NAME_MAX: usize = 200;
 const LABELS_MAX: usize = 64;
 
@@ -111,6 +114,10 @@ fn check_command(spec: &v1::JobSpec) -> Result<(), ApiError> {
             return Err(invalid("spec.command", "the program's name must not be empty"));
         }
         Some(_) => {}
+    }
+    if spec.command.len() > WORDS_MAX || spec.command.iter().any(|word| word.len() > WORD_MAX) {
+        let limits = format!("must be at most {WORDS_MAX} words of at most {WORD_MAX} bytes each");
+        return Err(invalid("spec.command", limits));
     }
     if spec.command.iter().any(|word| word.contains('\0')) {
         return Err(invalid("spec.command", "must not contain NUL bytes"));

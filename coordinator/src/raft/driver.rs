@@ -96,7 +96,9 @@ impl Driver {
             pre_vote: true,
             ..Config::default()
         };
-        let logger = slog::Logger::root(tracing_slog::TracingSlogDrain, slog::o!());
+        // What raft-rs tells below this is for those who work on raft-rs.
+        let drain = slog::LevelFilter::new(tracing_slog::TracingSlogDrain, slog::Level::Warning);
+        let logger = slog::Logger::root(slog::IgnoreResult::new(drain), slog::o!());
         let node = RawNode::new(&config, store, &logger)?;
         let next_snapshot = snapshot_index + options.snapshot_every;
         let callers = Callers::new(options.environment.random.bits());
