@@ -64,8 +64,8 @@ pub struct Launch {
     /// Bytes of stdout and stderr together that are kept; what follows is dropped.
     pub output_limit: u64,
     /// The tree is killed when this much time has passed since the last
-    /// [`Control::Renew`]: the lease is then about to be given
-    /// away. None: never.
+    /// [`Control::Renew`], which may name another: the lease is then about to
+    /// be given away. None: never, whatever a renewal says.
     pub lease_limit: Option<Duration>,
     /// When the renewal was asked for that the lease rests on, as time since
     /// the host's boot (`CLOCK_BOOTTIME`). Of no meaning without `lease_limit`.
@@ -127,12 +127,14 @@ pub enum Control {
         /// Time between the two signals.
         grace: Duration,
     },
-    /// The lease was renewed: it is good for [`Launch::lease_limit`] from `at`,
-    /// however long this takes to arrive.
+    /// The lease was renewed: it is good for `limit` from `at`, however long this
+    /// takes to arrive.
     Renew {
         /// When the renewal was asked for, as time since the host's boot
         /// (`CLOCK_BOOTTIME`).
         at: Duration,
+        /// Takes the place of [`Launch::lease_limit`], if there is one.
+        limit: Duration,
     },
 }
 

@@ -388,8 +388,9 @@ fn controls(before: Orders, now: Orders, grace: Duration) -> Vec<Control> {
             Stop::LeaseLost => Control::Stop { cause: StopCause::LeaseLost, grace: Duration::ZERO },
         }));
     }
-    if now.renewed != before.renewed {
-        controls.extend(now.renewed.map(|at| Control::Renew { at }));
+    if (now.renewed, now.lease_limit) != (before.renewed, before.lease_limit) {
+        let renewal = now.renewed.zip(now.lease_limit);
+        controls.extend(renewal.map(|(at, limit)| Control::Renew { at, limit }));
     }
     controls
 }
@@ -437,6 +438,20 @@ mod tests {
             }
             .boxed()
         }
+    }
+
+    #[test]
+    fn a_process_is_told_of_another_lease_limit_also_without_a_renewal() {
+        let seconds = Duration::from_secs;
+        let before = Orders {
+            renewed: Some(seconds(7)),
+            lease_limit: Some(seconds(50)),
+            ..Orders::default()
+        };
+        let now = Orders { lease_limit: Some(seconds(5)), ..before };
+        let renewal = Control::Renew { at: seconds(7), limit: seconds(5) };
+        assert_eq!(controls(before, now, Duration::ZERO), [renewal]);
+        assert_eq!(controls(now, now, Duration::ZERO), []);
     }
 
     #[tokio::test]

@@ -349,8 +349,8 @@ impl Supervisor {
                     self.obey(&order);
                 }
             }
-            Control::Renew { at } => {
-                self.limits.renew(at);
+            Control::Renew { at, limit } => {
+                self.limits.renew(at, limit);
                 self.arm_lease_timer();
             }
         }

@@ -77,6 +77,7 @@ fn main() -> ExitCode {
             a_background_process_that_holds_the_pipes_does_not_delay_the_end,
             a_lease_that_is_not_renewed_kills_the_job,
             a_renewed_lease_lets_the_job_finish,
+            a_renewal_with_a_shorter_limit_kills_the_job_when_that_is_over,
             what_comes_with_a_lease_that_is_over_is_not_started,
             a_job_that_stops_its_shim_has_it_woken,
             a_job_that_keeps_stopping_its_shim_is_ended;

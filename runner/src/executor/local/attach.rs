@@ -321,10 +321,12 @@ mod tests {
         let (attachment, mut execution) = Attachment::new(dir.path().to_owned(), 1, PATIENCE);
         let (ours, theirs) = UnixStream::pair().unwrap();
         let stop = Control::Stop { cause: StopCause::LeaseLost, grace: Duration::ZERO };
-        let renewal = Control::Renew { at: Duration::from_secs(7) };
+        let limit = Duration::from_secs(45);
+        let earlier = Control::Renew { at: Duration::from_secs(6), limit };
+        let renewal = Control::Renew { at: Duration::from_secs(7), limit };
         let asked = async {
             let mut first = BufReader::new(theirs).lines();
-            for sent in [Control::Renew { at: Duration::from_secs(6) }, stop, renewal] {
+            for sent in [earlier, stop, renewal] {
                 execution.control.send(sent).await.unwrap();
                 assert_eq!(request(&mut first).await, sent);
             }
