@@ -102,6 +102,12 @@ pub enum ExitStatus {
         /// Why, for people.
         message: String,
     },
+    /// It could not be started because the host ran out of something that has
+    /// nothing to do with it, such as processes, memory or open files.
+    NoResources {
+        /// What it ran out of, for people.
+        message: String,
+    },
 }
 
 /// Why a process was stopped.
@@ -145,7 +151,8 @@ pub struct Execution {
     pub started_at: u64,
     /// The spool's length in bytes as it grows.
     pub spool_length: watch::Receiver<u64>,
-    /// `Running` until the process and its tree are gone and the spool is complete.
+    /// [`Progress::is_over`] when the process and its tree are gone and the spool
+    /// is complete.
     pub progress: watch::Receiver<Progress>,
     /// Requests to it.
     pub control: mpsc::Sender<Control>,
@@ -158,15 +165,24 @@ pub enum Progress {
     Running,
     /// All gone, output complete.
     Done(Exit),
-    /// What watched over the process died with no record of an exit. Nothing
-    /// of the tree is left if `tree_gone`; the output may lack its end.
+    /// What watched over the process died with no record of an exit. The output
+    /// may lack its end.
     Died {
-        /// Every process that could be found was killed and is gone.
+        /// Every process that could be found was killed and is gone. False:
+        /// something of the tree may run, and is tried to be killed again.
         tree_gone: bool,
         /// How many that were: by this process of the runner, if an earlier one
         /// had begun.
         killed: u32,
     },
+}
+
+impl Progress {
+    /// Nothing of the process or its tree is left.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        matches!(self, Self::Done(_) | Self::Died { tree_gone: true, .. })
+    }
 }
 
 /// What [`Executor::recover`] found.

@@ -60,6 +60,29 @@ impl Process {
         (self.pid, self.start)
     }
 
+    /// Its environment as it was when its program started. Empty when this
+    /// process may not read it, so that its shim is another user's.
+    ///
+    /// # Errors
+    /// It cannot be read now, for one because the process is between two
+    /// programs: the old one's memory is gone, the new one's not complete.
+    pub(crate) fn environment(&self) -> io::Result<Vec<u8>> {
+        // Once more for one that came to be complete after the first look.
+        for _ in 0..2 {
+            match fs::read(format!("/proc/{}/environ", self.pid)) {
+                Ok(empty) if empty.is_empty() => {}
+                Ok(environment) => return Ok(environment),
+                Err(error) if is_out_of_reach(&error) => break,
+                Err(error) => return Err(error),
+            }
+            if is_between_programs(self.pid) {
+                let reason = format!("process {} is between two programs", self.pid);
+                return Err(io::Error::new(io::ErrorKind::WouldBlock, reason));
+            }
+        }
+        Ok(Vec::new())
+    }
+
     /// Sends a signal to this very process. True when it was there to get it.
     pub(crate) fn signal(&self, signal: Signal) -> bool {
         match open_pidfd(self.pid) {
@@ -76,6 +99,23 @@ impl Process {
     fn is_current(&self) -> bool {
         Self::read(self.pid).is_some_and(|now| now.start == self.start && !now.dead)
     }
+}
+
+/// Another user's process, or one that has ended.
+fn is_out_of_reach(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound)
+        || error.raw_os_error() == Some(libc::ESRCH)
+}
+
+/// It has memory, but in there no place for an environment, not even an empty
+/// one. For a process whose environment may be read.
+fn is_between_programs(pid: i32) -> bool {
+    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
+    let Some((_, rest)) = stat.rsplit_once(')') else { return false };
+    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+    let is = |field: usize, zero: bool| fields.get(field).is_some_and(|it| (*it == "0") == zero);
+    let (memory, environment_end) = (20, 48);
+    is(memory, false) && is(environment_end, true)
 }
 
 /// Hands every living process that `belongs`, or is below one that does, to
