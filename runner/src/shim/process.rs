@@ -15,6 +15,10 @@ use nix::sys::signal::Signal;
 /// Scans for newly forked processes in one round before it kills regardless.
 const FREEZE_SCANS: usize = 100;
 
+/// Looks at an environment that is empty: the memory may have become complete
+/// after the first.
+const LOOKS: usize = 4;
+
 /// One process as /proc shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Process {
@@ -67,17 +71,20 @@ impl Process {
     /// It cannot be read now, for one because the process is between two
     /// programs: the old one's memory is gone, the new one's not complete.
     pub(crate) fn environment(&self) -> io::Result<Vec<u8>> {
-        // Once more for one that came to be complete after the first look.
-        for _ in 0..2 {
+        for _ in 0..LOOKS {
             match fs::read(format!("/proc/{}/environ", self.pid)) {
                 Ok(empty) if empty.is_empty() => {}
                 Ok(environment) => return Ok(environment),
                 Err(error) if is_out_of_reach(&error) => break,
                 Err(error) => return Err(error),
             }
-            if is_between_programs(self.pid) {
-                let reason = format!("process {} is between two programs", self.pid);
-                return Err(io::Error::new(io::ErrorKind::WouldBlock, reason));
+            match Memory::read(self.pid) {
+                Memory::None => break,
+                Memory::Incomplete => {
+                    let reason = format!("process {} is between two programs", self.pid);
+                    return Err(io::Error::new(io::ErrorKind::WouldBlock, reason));
+                }
+                Memory::Complete => {}
             }
         }
         Ok(Vec::new())
@@ -107,15 +114,27 @@ fn is_out_of_reach(error: &io::Error) -> bool {
         || error.raw_os_error() == Some(libc::ESRCH)
 }
 
-/// It has memory, but in there no place for an environment, not even an empty
-/// one. For a process whose environment may be read.
-fn is_between_programs(pid: i32) -> bool {
-    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
-    let Some((_, rest)) = stat.rsplit_once(')') else { return false };
-    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
-    let is = |field: usize, zero: bool| fields.get(field).is_some_and(|it| (*it == "0") == zero);
-    let (memory, environment_end) = (20, 48);
-    is(memory, false) && is(environment_end, true)
+/// The memory of a process whose environment may be read.
+enum Memory {
+    /// It is dead or the kernel's own.
+    None,
+    /// There is no place for an environment in it yet, not even an empty one.
+    Incomplete,
+    Complete,
+}
+
+impl Memory {
+    fn read(pid: i32) -> Self {
+        let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return Self::None };
+        let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_ascii_whitespace();
+        let fields: Vec<&str> = fields.collect();
+        let (size, end_of_environment) = (fields.get(20), fields.get(48));
+        match (size, end_of_environment) {
+            (Some(&"0"), _) => Self::None,
+            (_, Some(&"0")) => Self::Incomplete,
+            _ => Self::Complete,
+        }
+    }
 }
 
 /// Hands every living process that `belongs`, or is below one that does, to
@@ -255,6 +274,23 @@ mod tests {
         let mut pids = Vec::new();
         select(all.into_iter(), |one| one.parent == 10, |one| pids.push(one.pid));
         assert_eq!(pids, [25, 30]);
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a process to look at")]
+    fn an_environment_is_there_or_out_of_sight_while_programs_change_but_never_empty() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = dir.path().join("again");
+        fs::write(&script, "exec sh $0").unwrap();
+        let mut child =
+            std::process::Command::new("sh").arg(script).env("MARK", "1").spawn().unwrap();
+        let process = Process::read(child.id().cast_signed()).unwrap();
+        let looks = (0..20_000).filter_map(|_| process.environment().ok());
+        let empty = looks.filter(Vec::is_empty).count();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(empty, 0);
+        assert!(process.environment().unwrap().is_empty());
     }
 
     #[test]

@@ -123,22 +123,6 @@ pub(crate) async fn a_job_that_removed_its_records_was_started_all_the_same() {
     }
 }
 
-pub(crate) async fn a_process_that_changes_programs_all_the_time_is_found_by_its_mark() {
-    for _ in 0..20 {
-        let attempt = Attempt::new();
-        let first = executor();
-        let damage = "rm $DIR/*.json; echo 'exec sh $0' > $ROOT/again; echo $PPID > $ROOT/shim
-                      kill -KILL $PPID; exec sh $ROOT/again";
-        first.start(&attempt.dir, &damaging(&attempt, damage)).await.unwrap();
-        first.detach().await;
-        open_gate(&attempt, "gate").await;
-        wait_for_shims_death(&attempt.root().join("shim")).await;
-        let second = executor();
-        let mut execution = found(&second, &attempt).await;
-        assert_eq!(ended(&mut execution).await, Progress::Died { tree_gone: true, killed: 2 });
-    }
-}
-
 async fn wait_for_shims_death(file: &Path) {
     let shim = async {
         loop {

@@ -47,7 +47,6 @@ fn main() -> ExitCode {
             a_folder_without_permissions_is_found_again,
             the_tree_of_a_dead_shim_is_ended_without_any_record,
             a_job_that_removed_its_records_was_started_all_the_same,
-            a_process_that_changes_programs_all_the_time_is_found_by_its_mark,
             a_job_that_left_nothing_but_pipes_is_found_again;
         process:
             exit_codes_and_signals_are_recorded,
