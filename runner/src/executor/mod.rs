@@ -64,8 +64,8 @@ pub struct Launch {
     /// Bytes of stdout and stderr together that are kept; what follows is dropped.
     pub output_limit: u64,
     /// The tree is killed when this much time has passed since the last
-    /// [`Control::Renew`]: the lease is then about to be given
-    /// away. None: never.
+    /// [`Control::Renew`], which may name another: the lease is then about to
+    /// be given away. None: never, whatever a renewal says.
     pub lease_limit: Option<Duration>,
     /// When the renewal was asked for that the lease rests on, as time since
     /// the host's boot (`CLOCK_BOOTTIME`). Of no meaning without `lease_limit`.
@@ -102,6 +102,12 @@ pub enum ExitStatus {
         /// Why, for people.
         message: String,
     },
+    /// It could not be started because the host ran out of something that has
+    /// nothing to do with it, such as processes, memory or open files.
+    NoResources {
+        /// What it ran out of, for people.
+        message: String,
+    },
 }
 
 /// Why a process was stopped.
@@ -127,12 +133,14 @@ pub enum Control {
         /// Time between the two signals.
         grace: Duration,
     },
-    /// The lease was renewed: it is good for [`Launch::lease_limit`] from `at`,
-    /// however long this takes to arrive.
+    /// The lease was renewed: it is good for `limit` from `at`, however long this
+    /// takes to arrive.
     Renew {
         /// When the renewal was asked for, as time since the host's boot
         /// (`CLOCK_BOOTTIME`).
         at: Duration,
+        /// Takes the place of [`Launch::lease_limit`], if there is one.
+        limit: Duration,
     },
 }
 
@@ -143,7 +151,8 @@ pub struct Execution {
     pub started_at: u64,
     /// The spool's length in bytes as it grows.
     pub spool_length: watch::Receiver<u64>,
-    /// `Running` until the process and its tree are gone and the spool is complete.
+    /// [`Progress::is_over`] when the process and its tree are gone and the spool
+    /// is complete.
     pub progress: watch::Receiver<Progress>,
     /// Requests to it.
     pub control: mpsc::Sender<Control>,
@@ -156,15 +165,24 @@ pub enum Progress {
     Running,
     /// All gone, output complete.
     Done(Exit),
-    /// What watched over the process died with no record of an exit. Nothing
-    /// of the tree is left if `tree_gone`; the output may lack its end.
+    /// What watched over the process died with no record of an exit. The output
+    /// may lack its end.
     Died {
-        /// Every process that could be found was killed and is gone.
+        /// Every process that could be found was killed and is gone. False:
+        /// something of the tree may run, and is tried to be killed again.
         tree_gone: bool,
         /// How many that were: by this process of the runner, if an earlier one
         /// had begun.
         killed: u32,
     },
+}
+
+impl Progress {
+    /// Nothing of the process or its tree is left.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        matches!(self, Self::Done(_) | Self::Died { tree_gone: true, .. })
+    }
 }
 
 /// What [`Executor::recover`] found.

@@ -1,7 +1,9 @@
 //! One attempt, from its assignment to the recorded outcome: prepare, run,
 //! report, clean up.
 
-use std::{sync::Arc, time::Duration};
+mod supervision;
+
+use std::time::Duration;
 
 use baton_proto::{
     time::{duration_from_proto, timestamp_from_micros},
@@ -10,6 +12,7 @@ use baton_proto::{
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use self::supervision::{Supervision, recover};
 use super::{
     Attempts, Orders, Stop, env,
     journal::Journal,
@@ -19,12 +22,8 @@ use super::{
 };
 use crate::{
     clock,
-    executor::{AttemptDir, Control, Execution, Executor, Launch, Progress, Recovered, StopCause},
-    retry::Delays,
+    executor::{Execution, Launch, Progress, Recovered},
 };
-
-/// The wait after the first failure to find an attempt.
-const RECOVER_AFTER: Duration = Duration::from_millis(100);
 
 /// How an attempt came to this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,8 +114,7 @@ impl Attempt {
     }
 
     async fn recover(&mut self) -> Recovered {
-        let executor = Arc::clone(&self.attempts.0.executor);
-        recover(&*executor, self.journal.dir(), &mut self.orders).await
+        recover(&*self.attempts.0.executor, self.journal.dir(), &mut self.orders).await
     }
 
     /// Brings the code; the end, if it comes to that.
@@ -171,7 +169,6 @@ impl Attempt {
             limit.as_ref().and_then(duration_from_proto).unwrap_or(Duration::MAX)
         };
         let orders = *self.orders.borrow();
-        let waits = spec.on_lost() == v1::OnLost::Wait;
         Launch {
             env: env::environment(
                 &self.attempts.0.config.base_env,
@@ -181,7 +178,7 @@ impl Attempt {
             soft_timeout: limit(spec.soft_timeout),
             hard_timeout: limit(spec.timeout),
             output_limit: spec.output_limit,
-            lease_limit: if waits { None } else { orders.lease_limit },
+            lease_limit: if self.waits() { None } else { orders.lease_limit },
             lease_renewed: orders.renewed.unwrap_or_default(),
             command: spec.command,
         }
@@ -196,19 +193,28 @@ impl Attempt {
         };
         self.attempts.report_started(started);
         let (complete, completed) = watch::channel(None);
+        let (spool_length, length) = watch::channel(0);
         let output = Output {
             link: self.attempts.0.link.clone(),
             job_id: self.assign.job_id.clone(),
             lease: self.assign.lease,
             spool: self.journal.dir().spool(),
-            length: execution.spool_length.clone(),
+            length,
             complete: completed,
         };
         let started_at = execution.started_at;
         let spool = self.journal.dir().spool();
         let mut orders = self.orders.clone();
         let run = async {
-            let progress = supervise(execution, self.orders.clone(), self.grace()).await;
+            let supervision = Supervision {
+                executor: &*self.attempts.0.executor,
+                dir: self.journal.dir(),
+                orders: self.orders.clone(),
+                grace: self.attempts.0.config.stop_grace,
+                waits: self.waits(),
+                spool_length,
+            };
+            let progress = supervision.run(execution).await;
             let looked_at = output::complete(spool).await.unwrap_or_else(|error| {
                 warn!(job = self.assign.job_id, %error, "the output cannot be read");
                 Complete::default()
@@ -227,13 +233,18 @@ impl Attempt {
         if lease_lost(&self.orders.borrow()) {
             return Ended::LeaseLost;
         }
-        let (outcome, finished_at) = match progress {
-            Progress::Done(exit) => (outcome::of_exit(&exit), Some(exit.finished_at)),
-            Progress::Died { tree_gone, killed } => (outcome::of_death(tree_gone, killed), None),
+        let (outcome, transient, finished_at) = match progress {
+            Progress::Done(exit) => {
+                let outcome = outcome::of_exit(&exit);
+                (outcome, outcome::is_transient(&exit), Some(exit.finished_at))
+            }
+            Progress::Died { tree_gone, killed } => {
+                (outcome::of_death(tree_gone, killed), false, None)
+            }
             // It is watched until it is one of the two.
             Progress::Running => return Ended::LeaseLost,
         };
-        let finished = self.message(outcome, log, false);
+        let finished = self.message(outcome, log, transient);
         Ended::Finished(Box::new(v1::Finished {
             started_at: Some(timestamp_from_micros(started_at)),
             time: finished_at.map(timestamp_from_micros).or(finished.time),
@@ -264,8 +275,9 @@ impl Attempt {
         }
     }
 
-    fn grace(&self) -> Duration {
-        self.attempts.0.config.stop_grace
+    /// The job keeps its lease while its runner is away.
+    fn waits(&self) -> bool {
+        self.assign.spec.as_ref().is_some_and(|spec| spec.on_lost() == v1::OnLost::Wait)
     }
 
     /// Stopped before there was a process.
@@ -283,7 +295,7 @@ impl Attempt {
     /// Only for an attempt of which it is proven that nothing runs.
     fn infrastructure(&self, error: &dyn std::error::Error) -> Ended {
         warn!(job = self.assign.job_id, %error, "the runner could not run the job");
-        let message = format!("the runner could not run the job: {error}");
+        let message = outcome::could_not_run(error);
         self.finished(outcome::without_process(JobState::Error, "RUNNER", message), true)
     }
 
@@ -310,50 +322,6 @@ impl Attempt {
     }
 }
 
-/// Asks until it is known what became of an attempt. An error proves nothing,
-/// so a lost lease is no reason to give up: what runs still has to be stopped.
-async fn recover(
-    executor: &dyn Executor,
-    dir: &AttemptDir,
-    orders: &mut watch::Receiver<Orders>,
-) -> Recovered {
-    let mut delays = Delays::new(RECOVER_AFTER);
-    loop {
-        match executor.recover(dir).await {
-            Ok(recovered) => return recovered,
-            Err(error) => {
-                warn!(dir = %dir.path().display(), %error, "not known yet whether a job runs");
-            }
-        }
-        let stop = orders.borrow().stop;
-        tokio::select! {
-            () = delays.wait() => {}
-            _ = until(orders, |orders| orders.stop != stop) => {}
-        }
-    }
-}
-
-/// Passes orders on to the process until it and its tree are gone.
-async fn supervise(
-    mut execution: Execution,
-    mut orders: watch::Receiver<Orders>,
-    grace: Duration,
-) -> Progress {
-    let mut before = Orders::default();
-    loop {
-        let now = *orders.borrow();
-        for control in controls(before, now, grace) {
-            // A process that is gone needs no orders.
-            let _ = execution.control.send(control).await;
-        }
-        before = now;
-        tokio::select! {
-            progress = over(&mut execution.progress) => return progress,
-            _ = until(&mut orders, |orders| *orders != now) => {}
-        }
-    }
-}
-
 /// Waits for orders of some kind. Never returns once the runner stops: the
 /// attempt is dropped then, and goes on in the next process of the runner.
 async fn until(
@@ -368,103 +336,4 @@ async fn until(
 
 fn lease_lost(orders: &Orders) -> bool {
     orders.stop == Some(Stop::LeaseLost)
-}
-
-/// How the process ended.
-async fn over(progress: &mut watch::Receiver<Progress>) -> Progress {
-    match progress.wait_for(|progress| *progress != Progress::Running).await {
-        Ok(progress) => progress.clone(),
-        // Whoever followed it is gone, and with it what it knew.
-        Err(_) => Progress::Died { tree_gone: false, killed: 0 },
-    }
-}
-
-/// What to tell the process about a change of orders.
-fn controls(before: Orders, now: Orders, grace: Duration) -> Vec<Control> {
-    let mut controls = Vec::new();
-    if now.stop != before.stop {
-        controls.extend(now.stop.map(|stop| match stop {
-            Stop::Cancelled => Control::Stop { cause: StopCause::Cancelled, grace },
-            Stop::LeaseLost => Control::Stop { cause: StopCause::LeaseLost, grace: Duration::ZERO },
-        }));
-    }
-    if now.renewed != before.renewed {
-        controls.extend(now.renewed.map(|at| Control::Renew { at }));
-    }
-    controls
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Mutex;
-
-    use futures::future::{BoxFuture, FutureExt as _};
-    use tokio::{sync::mpsc, time::timeout};
-
-    use super::*;
-    use crate::executor::ExecutorError;
-
-    /// Does not know for a while, then finds a running process.
-    struct Slow {
-        failures: Mutex<u32>,
-        orders: watch::Sender<Orders>,
-        found: Mutex<Option<Execution>>,
-    }
-
-    impl Executor for Slow {
-        fn start<'a>(
-            &'a self,
-            _: &'a AttemptDir,
-            _: &'a Launch,
-        ) -> BoxFuture<'a, Result<Execution, ExecutorError>> {
-            async { Err(ExecutorError::Shim("not asked for".to_owned())) }.boxed()
-        }
-
-        fn recover<'a>(
-            &'a self,
-            _: &'a AttemptDir,
-        ) -> BoxFuture<'a, Result<Recovered, ExecutorError>> {
-            async {
-                let mut failures = self.failures.lock().unwrap();
-                if *failures > 0 {
-                    *failures -= 1;
-                    // The lease is lost while nothing is known.
-                    self.orders.send_modify(|orders| orders.stop = Some(Stop::LeaseLost));
-                    return Err(ExecutorError::Shim("it lives, but is silent".to_owned()));
-                }
-                let found = self.found.lock().unwrap().take();
-                Ok(Recovered::Started(found.expect("asked again after an answer")))
-            }
-            .boxed()
-        }
-    }
-
-    #[tokio::test]
-    async fn a_lease_that_is_lost_while_a_process_cannot_be_found_still_stops_it() {
-        let (orders, mut receiver) = watch::channel(Orders::default());
-        let (control, mut requests) = mpsc::channel(16);
-        let (_spool_length, spool_length) = watch::channel(0);
-        let (running, progress) = watch::channel(Progress::Running);
-        let execution = Execution { started_at: 1, spool_length, progress, control };
-        let found = Mutex::new(Some(execution));
-        let executor = Slow { failures: Mutex::new(3), orders, found };
-        let attempt = async {
-            let dir = AttemptDir::new("/nonexistent");
-            match recover(&executor, &dir, &mut receiver).await {
-                Recovered::Started(execution) => {
-                    supervise(execution, receiver, Duration::from_secs(10)).await
-                }
-                Recovered::NotStarted => panic!("it was started"),
-            }
-        };
-        let process = async {
-            let stop = Control::Stop { cause: StopCause::LeaseLost, grace: Duration::ZERO };
-            assert_eq!(requests.recv().await, Some(stop));
-            running.send_replace(Progress::Died { tree_gone: true, killed: 1 });
-        };
-        let both = async { tokio::join!(attempt, process) };
-        let (ended, ()) = timeout(Duration::from_secs(60), both).await.unwrap();
-        assert_eq!(ended, Progress::Died { tree_gone: true, killed: 1 });
-        assert_eq!(*executor.failures.lock().unwrap(), 0);
-    }
 }

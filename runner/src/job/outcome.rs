@@ -7,6 +7,9 @@ use crate::executor::{Exit, ExitStatus, StopCause};
 /// The outcome of a process that ran, or could not be started.
 pub(super) fn of_exit(exit: &Exit) -> v1::Outcome {
     let (exit_code, signal, how) = match &exit.status {
+        ExitStatus::NoResources { message } => {
+            return without_process(JobState::Error, "RUNNER", could_not_run(message));
+        }
         ExitStatus::Exited(code) => (*code, None, format!("exit code {code}")),
         ExitStatus::Signaled(signal) => {
             (128 + signal, Some(*signal), format!("ended by signal {signal}"))
@@ -42,6 +45,16 @@ pub(super) fn of_exit(exit: &Exit) -> v1::Outcome {
         tree_gone: exit.tree_gone,
         killed: exit.killed,
     }
+}
+
+/// It says nothing about the job: another attempt may do better.
+pub(super) fn is_transient(exit: &Exit) -> bool {
+    matches!(exit.status, ExitStatus::NoResources { .. })
+}
+
+/// What is said of a job for which the runner is at fault.
+pub(super) fn could_not_run(error: impl std::fmt::Display) -> String {
+    format!("the runner could not run the job: {error}")
 }
 
 /// The outcome of a process whose end nobody saw.
@@ -99,6 +112,22 @@ mod tests {
         assert_eq!(outcome(ExitStatus::Exited(0), soft), (JobState::TimedOut, Some(0)));
         let cancelled = Some(StopCause::Cancelled);
         assert_eq!(outcome(ExitStatus::Exited(0), cancelled), (JobState::Cancelled, Some(0)));
+    }
+
+    #[test]
+    fn what_the_host_had_no_resources_for_is_an_error_of_the_runner_that_may_pass() {
+        let exit =
+            |status| Exit { status, stopped: None, tree_gone: true, killed: 0, finished_at: 0 };
+        let refused = exit(ExitStatus::NoResources { message: "sh: Try again".to_owned() });
+        let outcome = of_exit(&refused);
+        assert_eq!((outcome.state(), outcome.reason.as_str()), (JobState::Error, "RUNNER"));
+        assert_eq!(outcome.message, "the runner could not run the job: sh: Try again");
+        assert_eq!((outcome.exit_code, outcome.tree_gone), (None, true));
+        assert!(is_transient(&refused));
+        let message = "sh: command not found".to_owned();
+        let blamed = exit(ExitStatus::NotStarted { code: 127, message });
+        assert_eq!(of_exit(&blamed).state(), JobState::Failed);
+        assert!(!is_transient(&blamed));
     }
 
     #[test]

@@ -41,5 +41,5 @@ async fn stop(mut execution: Execution) {
     // A process that is gone needs no orders.
     let _ = execution.control.send(stop).await;
     // Closed when whoever followed it is gone; then nothing is left to wait for.
-    let _ = execution.progress.wait_for(|progress| *progress != Progress::Running).await;
+    let _ = execution.progress.wait_for(Progress::is_over).await;
 }

@@ -21,7 +21,7 @@ use nix::{
 };
 
 use super::COOKIE;
-use crate::executor::Launch;
+use crate::executor::{ExitStatus, Launch};
 
 /// The kernel's highest signal number, which is also its signal set's size in bits.
 const LAST_SIGNAL: libc::c_int = 64;
@@ -39,22 +39,35 @@ pub(super) struct Running {
 /// A command that could not be started.
 #[derive(Debug)]
 pub(super) struct NotStarted {
-    /// 126 or 127, as shells have it.
-    pub(super) code: i32,
+    /// 126 or 127, as shells have it. None: it is the host that could not.
+    code: Option<i32>,
     /// Why, for people.
     pub(super) message: String,
 }
 
+impl NotStarted {
+    /// What becomes of the job by this.
+    pub(super) fn into_status(self) -> ExitStatus {
+        let message = self.message;
+        match self.code {
+            Some(code) => ExitStatus::NotStarted { code, message },
+            None => ExitStatus::NoResources { message },
+        }
+    }
+}
+
 /// Starts the command of `launch` in the work folder of `dir`.
 pub(super) fn start(launch: &Launch, dir: &Path, mask: Mode) -> Result<Running, NotStarted> {
-    let refuse = |code, message| Err(NotStarted { code, message });
+    let refuse = |code, message| Err(NotStarted { code: Some(code), message });
     let Some((program, arguments)) = launch.command.split_first().filter(|(it, _)| !it.is_empty())
     else {
         return refuse(127, "no command given".to_owned());
     };
     let work = dir.join("work");
     if let Err(error) = std::fs::read_dir(&work) {
-        return refuse(126, format!("{}: {}", work.display(), describe(&error)));
+        let code = Some(126).filter(|_| !is_lack_of_resources(&error));
+        let message = format!("{}: {}", work.display(), describe(&error));
+        return Err(NotStarted { code, message });
     }
     #[expect(clippy::disallowed_methods, reason = "the one place that starts a job's process")]
     let mut command = Command::new(program);
@@ -105,7 +118,23 @@ fn enter_own_session(mask: Mode) -> io::Result<()> {
     Ok(())
 }
 
-fn classify(program: &str, path: Option<&String>, error: &io::Error) -> (i32, String) {
+fn classify(program: &str, path: Option<&String>, error: &io::Error) -> (Option<i32>, String) {
+    if is_lack_of_resources(error) {
+        return (None, describe(error));
+    }
+    let (code, reason) = blame(program, path, error);
+    (Some(code), reason)
+}
+
+/// The command has no part in it, and another time or elsewhere it may start.
+fn is_lack_of_resources(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error().map(Errno::from_raw),
+        Some(Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE | Errno::ENOSPC)
+    )
+}
+
+fn blame(program: &str, path: Option<&String>, error: &io::Error) -> (i32, String) {
     let named_by_path = program.contains('/');
     match error.raw_os_error().map(Errno::from_raw) {
         Some(Errno::ENOENT) if named_by_path && Path::new(program).exists() => {

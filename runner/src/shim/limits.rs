@@ -28,7 +28,8 @@ pub(super) struct Limits {
     soft_at: Option<Duration>,
     hard_at: Option<Duration>,
     kill_at: Option<(Duration, Duration)>,
-    lease_until: Option<Duration>,
+    /// When the renewal was asked for that the lease rests on.
+    renewed: Duration,
     /// Nothing is left to limit.
     lifted: bool,
     cause: Option<StopCause>,
@@ -44,7 +45,7 @@ impl Limits {
             soft_at: monotonic.checked_add(launch.soft_timeout),
             hard_at: monotonic.checked_add(launch.hard_timeout),
             kill_at: None,
-            lease_until: launch.lease_limit.map(|limit| launch.lease_renewed.saturating_add(limit)),
+            renewed: launch.lease_renewed,
             lifted: false,
             cause: None,
         }
@@ -62,13 +63,17 @@ impl Limits {
 
     /// The boot time at which to ask [`Limits::due`] again.
     pub(super) fn lease_until(&self) -> Option<Duration> {
-        self.lease_until.filter(|_| !self.lifted)
+        self.lease_end().filter(|_| !self.lifted)
     }
 
     /// At this boot time nobody waits for the job any more, also when its
     /// limits are lifted.
     pub(super) fn lease_is_over(&self, boottime: Duration) -> bool {
-        self.lease_until.is_some_and(|at| boottime >= at)
+        self.lease_end().is_some_and(|at| boottime >= at)
+    }
+
+    fn lease_end(&self) -> Option<Duration> {
+        self.lease.map(|limit| self.renewed.saturating_add(limit))
     }
 
     /// What the time demands. Nothing follows a SIGKILL.
@@ -121,11 +126,13 @@ impl Limits {
         Some(Order { signal: Signal::SIGTERM, note })
     }
 
-    /// Notes that the lease was renewed as of the boot time `at`. When that is
-    /// heard does not matter, and an older renewal never shortens the lease.
-    pub(super) fn renew(&mut self, at: Duration) {
-        if let (Some(limit), Some(until)) = (self.lease, self.lease_until) {
-            self.lease_until = Some(until.max(at.saturating_add(limit)));
+    /// Notes that the lease was renewed as of the boot time `at`, and is good
+    /// for `limit` from then on. When that is heard does not matter, and an older
+    /// renewal changes nothing.
+    pub(super) fn renew(&mut self, at: Duration, limit: Duration) {
+        if let Some(lease) = self.lease.as_mut().filter(|_| at >= self.renewed) {
+            *lease = limit;
+            self.renewed = at;
         }
     }
 
@@ -225,9 +232,9 @@ mod tests {
     fn a_lease_counts_from_when_its_renewal_was_asked_for() {
         let mut limits = limits(Some(s(45)));
         assert_eq!(limits.due(s(1000), s(5044)), None);
-        limits.renew(s(5034));
+        limits.renew(s(5034), s(45));
         assert_eq!(limits.lease_until(), Some(s(5079)));
-        limits.renew(s(5004));
+        limits.renew(s(5004), s(5));
         assert_eq!(limits.lease_until(), Some(s(5079)), "an old renewal shortened the lease");
         let lost = limits.due(s(1000), s(5079)).unwrap();
         assert_eq!(lost.signal, Signal::SIGKILL);
@@ -236,13 +243,32 @@ mod tests {
     }
 
     #[test]
+    fn a_renewal_brings_the_limit_that_counts_from_then_on() {
+        let mut limits = limits(Some(s(45)));
+        limits.renew(s(5010), s(20));
+        assert_eq!(limits.lease_until(), Some(s(5030)));
+        limits.renew(s(5010), s(5));
+        assert_eq!(limits.lease_until(), Some(s(5015)));
+        let lost = limits.due(s(1000), s(5015)).unwrap();
+        assert_eq!(lost.note, "lease lost: not renewed for 5s; sent SIGKILL");
+    }
+
+    #[test]
+    fn a_job_that_waits_for_its_runner_is_given_no_limit_by_a_renewal() {
+        let mut limits = limits(None);
+        limits.renew(s(5010), s(20));
+        assert_eq!(limits.lease_until(), None);
+    }
+
+    #[test]
     fn a_renewal_that_is_handled_late_does_not_move_the_end_of_the_lease() {
         let ends = |handled_at: Duration| {
-            let (mut limits, renewal) = (limits(Some(s(45))), Control::Renew { at: s(5010) });
+            let mut limits = limits(Some(s(45)));
+            let renewal = Control::Renew { at: s(5010), limit: s(45) };
             let line = serde_json::to_vec(&renewal).unwrap();
             assert_eq!(limits.due(s(1000), handled_at), None);
             match serde_json::from_slice(&line).unwrap() {
-                Control::Renew { at } => limits.renew(at),
+                Control::Renew { at, limit } => limits.renew(at, limit),
                 stop @ Control::Stop { .. } => panic!("another request arrived: {stop:?}"),
             }
             assert!(limits.due(s(1000), s(5055)).is_some(), "handled at {handled_at:?}");
@@ -258,7 +284,7 @@ mod tests {
         limits.lift();
         assert_eq!((limits.lease_until(), limits.due(s(1000), s(9999))), (None, None));
         assert!(!limits.lease_is_over(s(5044)));
-        limits.renew(s(5034));
+        limits.renew(s(5034), s(45));
         assert!(!limits.lease_is_over(s(5078)));
         assert!(limits.lease_is_over(s(5079)));
     }

@@ -15,6 +15,10 @@ use nix::sys::signal::Signal;
 /// Scans for newly forked processes in one round before it kills regardless.
 const FREEZE_SCANS: usize = 100;
 
+/// Looks at an environment that is empty: the memory may have become complete
+/// after the first.
+const LOOKS: usize = 4;
+
 /// One process as /proc shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Process {
@@ -60,6 +64,32 @@ impl Process {
         (self.pid, self.start)
     }
 
+    /// Its environment as it was when its program started. Empty when this
+    /// process may not read it, so that its shim is another user's.
+    ///
+    /// # Errors
+    /// It cannot be read now, for one because the process is between two
+    /// programs: the old one's memory is gone, the new one's not complete.
+    pub(crate) fn environment(&self) -> io::Result<Vec<u8>> {
+        for _ in 0..LOOKS {
+            match fs::read(format!("/proc/{}/environ", self.pid)) {
+                Ok(empty) if empty.is_empty() => {}
+                Ok(environment) => return Ok(environment),
+                Err(error) if is_out_of_reach(&error) => break,
+                Err(error) => return Err(error),
+            }
+            match Memory::read(self.pid) {
+                Memory::None => break,
+                Memory::Incomplete => {
+                    let reason = format!("process {} is between two programs", self.pid);
+                    return Err(io::Error::new(io::ErrorKind::WouldBlock, reason));
+                }
+                Memory::Complete => {}
+            }
+        }
+        Ok(Vec::new())
+    }
+
     /// Sends a signal to this very process. True when it was there to get it.
     pub(crate) fn signal(&self, signal: Signal) -> bool {
         match open_pidfd(self.pid) {
@@ -75,6 +105,35 @@ impl Process {
 
     fn is_current(&self) -> bool {
         Self::read(self.pid).is_some_and(|now| now.start == self.start && !now.dead)
+    }
+}
+
+/// Another user's process, or one that has ended.
+fn is_out_of_reach(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound)
+        || error.raw_os_error() == Some(libc::ESRCH)
+}
+
+/// The memory of a process whose environment may be read.
+enum Memory {
+    /// It is dead or the kernel's own.
+    None,
+    /// There is no place for an environment in it yet, not even an empty one.
+    Incomplete,
+    Complete,
+}
+
+impl Memory {
+    fn read(pid: i32) -> Self {
+        let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return Self::None };
+        let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_ascii_whitespace();
+        let fields: Vec<&str> = fields.collect();
+        let (size, end_of_environment) = (fields.get(20), fields.get(48));
+        match (size, end_of_environment) {
+            (Some(&"0"), _) => Self::None,
+            (_, Some(&"0")) => Self::Incomplete,
+            _ => Self::Complete,
+        }
     }
 }
 
@@ -215,6 +274,23 @@ mod tests {
         let mut pids = Vec::new();
         select(all.into_iter(), |one| one.parent == 10, |one| pids.push(one.pid));
         assert_eq!(pids, [25, 30]);
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a process to look at")]
+    fn an_environment_is_there_or_out_of_sight_while_programs_change_but_never_empty() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = dir.path().join("again");
+        fs::write(&script, "exec sh $0").unwrap();
+        let mut child =
+            std::process::Command::new("sh").arg(script).env("MARK", "1").spawn().unwrap();
+        let process = Process::read(child.id().cast_signed()).unwrap();
+        let looks = (0..20_000).filter_map(|_| process.environment().ok());
+        let empty = looks.filter(Vec::is_empty).count();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(empty, 0);
+        assert!(process.environment().unwrap().is_empty());
     }
 
     #[test]

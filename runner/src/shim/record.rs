@@ -61,8 +61,8 @@ impl State {
     }
 
     /// The host was not restarted since.
-    pub(crate) fn same_boot(&self) -> bool {
-        boot_id().is_ok_and(|boot| boot == self.boot)
+    pub(crate) fn same_boot(&self) -> io::Result<bool> {
+        Ok(boot_id()? == self.boot)
     }
 }
 

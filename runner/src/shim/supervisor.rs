@@ -36,6 +36,30 @@ const SWEEP_INTERVAL: (Duration, Duration) = (Duration::from_millis(5), Duration
 /// How long a slow runner can hold up the end of the shim, in milliseconds.
 const FAREWELL: u16 = 500;
 
+/// The job's main process.
+#[derive(Debug, Default)]
+struct Main {
+    /// Its number, until it is reaped: then the kernel may give it to another.
+    pid: Option<i32>,
+    /// What became of it.
+    status: Option<ExitStatus>,
+}
+
+impl Main {
+    /// Whether the child that was just reaped was this one.
+    fn is_ended_by(&mut self, pid: i32, status: i32) -> bool {
+        let ended = self.pid.take_if(|main| *main == pid).is_some();
+        if ended {
+            self.status = Some(if libc::WIFSIGNALED(status) {
+                ExitStatus::Signaled(libc::WTERMSIG(status))
+            } else {
+                ExitStatus::Exited(libc::WEXITSTATUS(status))
+            });
+        }
+        ended
+    }
+}
+
 /// A job's process and everything about it.
 #[derive(Debug)]
 pub(super) struct Supervisor {
@@ -50,8 +74,7 @@ pub(super) struct Supervisor {
     told_at: Duration,
     retry_at: Option<Duration>,
     ending: Ending,
-    main: i32,
-    status: Option<ExitStatus>,
+    main: Main,
     tree_gone: bool,
     sweep: Sweep,
     sweep_next: Option<(Duration, Duration)>,
@@ -106,8 +129,7 @@ impl Supervisor {
             told_at: Duration::ZERO,
             retry_at: None,
             ending: Ending::new(disk_patience),
-            main: 0,
-            status: None,
+            main: Main::default(),
             tree_gone: false,
             sweep: Sweep::default(),
             sweep_next: None,
@@ -121,7 +143,7 @@ impl Supervisor {
     fn start_command(&mut self, launch: &Launch, dir: &Path, mask: Mode, state: State) {
         match command::start(launch, dir, mask) {
             Ok(running) => {
-                self.main = running.pid;
+                self.main.pid = Some(running.pid);
                 // Recovery can do without: it also looks for the cookie.
                 let _ = self.folder.record(record::STATE, &state.with_main(running.pid), false);
                 if let Err(error) = self.output.attach(running.stdout, running.stderr) {
@@ -131,8 +153,7 @@ impl Supervisor {
             }
             Err(refused) => {
                 self.output.note(&refused.message);
-                self.status =
-                    Some(ExitStatus::NotStarted { code: refused.code, message: refused.message });
+                self.main.status = Some(refused.into_status());
                 self.limits.lift();
                 self.tree_gone = true;
             }
@@ -177,12 +198,7 @@ impl Supervisor {
             if pid == 0 {
                 return;
             }
-            if pid > 0 && pid == self.main {
-                self.status = Some(if libc::WIFSIGNALED(status) {
-                    ExitStatus::Signaled(libc::WTERMSIG(status))
-                } else {
-                    ExitStatus::Exited(libc::WEXITSTATUS(status))
-                });
+            if self.main.is_ended_by(pid, status) {
                 self.limits.lift();
                 self.start_sweep();
             }
@@ -260,7 +276,7 @@ impl Supervisor {
         }
         let exit = Exit {
             // Without a main process the status says so from the start.
-            status: self.status.clone().unwrap_or(ExitStatus::Exited(0)),
+            status: self.main.status.clone().unwrap_or(ExitStatus::Exited(0)),
             stopped: self.limits.cause(),
             tree_gone: true,
             killed: self.sweep.killed(),
@@ -349,8 +365,8 @@ impl Supervisor {
                     self.obey(&order);
                 }
             }
-            Control::Renew { at } => {
-                self.limits.renew(at);
+            Control::Renew { at, limit } => {
+                self.limits.renew(at, limit);
                 self.arm_lease_timer();
             }
         }
@@ -376,4 +392,19 @@ fn scan_tree(each: impl FnMut(&Process)) {
 
 fn because<E: std::fmt::Display>(action: &'static str) -> impl FnOnce(E) -> String {
     move |error| format!("cannot {action}: {error}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_that_got_the_number_of_the_main_process_does_not_change_how_that_ended() {
+        let mut main = Main { pid: Some(7), status: None };
+        assert!(!main.is_ended_by(8, 1 << 8));
+        assert_eq!(main.status, None);
+        assert!(main.is_ended_by(7, 3 << 8));
+        assert!(!main.is_ended_by(7, libc::SIGKILL));
+        assert_eq!(main.status, Some(ExitStatus::Exited(3)));
+    }
 }

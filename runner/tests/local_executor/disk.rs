@@ -1,6 +1,12 @@
 //! A disk that is full, tried with a small one of its own.
 
-use std::{fs::File, io::Write as _, path::Path, process::Command, time::Duration};
+use std::{
+    fs::File,
+    io::Write as _,
+    path::Path,
+    process::{Command, Output},
+    time::Duration,
+};
 
 use baton_proto::spool::Kind;
 use baton_runner::executor::{Executor as _, ExitStatus, StopCause};
@@ -13,26 +19,11 @@ struct OnSmallDisk {
 }
 
 impl OnSmallDisk {
-    /// None where mounting is not permitted, which is said.
-    #[allow(
-        clippy::print_stderr,
-        reason = "a test that was skipped must not look like one that passed"
-    )]
-    fn new() -> Option<Self> {
+    fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
-        let mount = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
-            .arg(root.path())
-            .output();
-        match mount {
-            Ok(output) if output.status.success() => {
-                Some(Self { attempt: Attempt::in_root(root, "attempt") })
-            }
-            other => {
-                eprintln!("SKIPPED: no small disk can be mounted: {other:?}");
-                None
-            }
-        }
+        let mounted = mount(root.path());
+        assert!(mounted.status.success(), "{}", String::from_utf8_lossy(&mounted.stderr));
+        Self { attempt: Attempt::in_root(root, "attempt") }
     }
 
     /// Takes all the room that is left.
@@ -48,13 +39,28 @@ impl Drop for OnSmallDisk {
     }
 }
 
+fn mount(root: &Path) -> Output {
+    let mut mount = Command::new("mount");
+    mount.args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(root).output().unwrap()
+}
+
+/// Whether this process may mount a disk at all.
+pub(crate) fn can_be_mounted() -> bool {
+    let root = tempfile::tempdir().unwrap();
+    let mounted = mount(root.path()).status.success();
+    if mounted {
+        unmount(root.path());
+    }
+    mounted
+}
+
 fn unmount(root: &Path) {
     let unmounted = Command::new("umount").arg("--lazy").arg(root).status();
     assert!(unmounted.is_ok_and(|status| status.success()), "{} stays mounted", root.display());
 }
 
 pub(crate) async fn a_job_that_fills_the_disk_ends_with_its_whole_output() {
-    let Some(disk) = OnSmallDisk::new() else { return };
+    let disk = OnSmallDisk::new();
     let script = "sleep 100000 & head -c 2000000 /dev/zero > $TMPDIR/fill
                   head -c 2000000 /dev/zero > fill; head -c 60000 /dev/zero; exit 5";
     let mut launch = sh(script);
@@ -67,7 +73,7 @@ pub(crate) async fn a_job_that_fills_the_disk_ends_with_its_whole_output() {
 }
 
 pub(crate) async fn a_disk_full_of_other_data_delays_the_end_but_not_for_ever() {
-    let Some(disk) = OnSmallDisk::new() else { return };
+    let disk = OnSmallDisk::new();
     let attempt = &disk.attempt;
     attempt.gate("gate");
     let executor = executor_with_disk_patience(1);
@@ -85,7 +91,7 @@ pub(crate) async fn a_disk_full_of_other_data_delays_the_end_but_not_for_ever() 
 }
 
 pub(crate) async fn nobody_waits_for_a_disk_when_the_lease_is_over() {
-    let Some(disk) = OnSmallDisk::new() else { return };
+    let disk = OnSmallDisk::new();
     let attempt = &disk.attempt;
     attempt.gate("gate");
     let executor = executor();

@@ -34,15 +34,17 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// Starts this program anew without the capabilities for which permissions mean
-/// nothing, if it has them.
+/// nothing, and those to kill other users' processes, if it has them.
 pub(crate) fn do_without_roots_access() {
     const DAC_OVERRIDE: libc::c_ulong = 1;
     const DAC_READ_SEARCH: libc::c_ulong = 2;
+    const KILL: libc::c_ulong = 5;
     // SAFETY: neither call takes a pointer.
     let dropped = unsafe {
         libc::prctl(libc::PR_CAPBSET_READ, DAC_OVERRIDE) == 1
             && libc::prctl(libc::PR_CAPBSET_DROP, DAC_OVERRIDE) == 0
             && libc::prctl(libc::PR_CAPBSET_DROP, DAC_READ_SEARCH) == 0
+            && libc::prctl(libc::PR_CAPBSET_DROP, KILL) == 0
     };
     if dropped {
         let program = std::env::current_exe().unwrap();
@@ -72,6 +74,14 @@ pub(crate) fn executor_with_disk_patience(seconds: u32) -> LocalExecutor {
     let program = std::env::current_exe().unwrap().into_os_string();
     let arguments = ["shim".to_owned(), "--disk-patience".to_owned(), seconds.to_string()];
     LocalExecutor::new([program].into_iter().chain(arguments.map(OsString::from)).collect())
+}
+
+/// One whose shims may have this many files open.
+pub(crate) fn executor_with_open_files(limit: u32) -> LocalExecutor {
+    let program = std::env::current_exe().unwrap().into_os_string();
+    let limited = format!("ulimit -n {limit}; exec \"$0\" \"$@\"");
+    let arguments = ["sh", "-c", &limited].map(OsString::from);
+    LocalExecutor::new(arguments.into_iter().chain([program, OsString::from("shim")]).collect())
 }
 
 /// The time by which leases are renewed.
@@ -237,7 +247,7 @@ impl Log {
 
 /// Waits for the end of whatever kind.
 pub(crate) async fn ended(execution: &mut Execution) -> Progress {
-    let end = execution.progress.wait_for(|progress| *progress != Progress::Running);
+    let end = execution.progress.wait_for(Progress::is_over);
     timeout(PATIENCE, end).await.expect("the job did not end").unwrap().clone()
 }
 

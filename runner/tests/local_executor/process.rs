@@ -3,9 +3,9 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use baton_proto::spool::Kind;
-use baton_runner::executor::{Executor as _, ExecutorError, ExitStatus};
+use baton_runner::executor::{Executor as _, ExecutorError, Exit, ExitStatus, Progress};
 
-use crate::fixture::{Attempt, done, executor, launch, sh};
+use crate::fixture::{Attempt, done, ended, executor, executor_with_open_files, launch, sh};
 
 pub(crate) async fn exit_codes_and_signals_are_recorded() {
     for (script, status) in [
@@ -45,6 +45,25 @@ pub(crate) async fn a_command_that_cannot_be_executed_exits_126() {
 
     let (exit, _) = Attempt::new().run(&launch(&["/etc"])).await;
     assert!(matches!(exit.status, ExitStatus::NotStarted { code: 126, .. }));
+}
+
+pub(crate) async fn a_lack_of_resources_is_not_blamed_on_the_command() {
+    let mut lacks = 0;
+    for open_files in 4..64 {
+        let attempt = Attempt::new();
+        let executor = executor_with_open_files(open_files);
+        // The shim itself may not have enough.
+        let Ok(mut execution) = executor.start(&attempt.dir, &sh("exit 0")).await else { continue };
+        match ended(&mut execution).await {
+            Progress::Done(Exit { status: ExitStatus::NoResources { message }, .. }) => {
+                assert!(message.contains("Too many open files"), "{message}");
+                lacks += 1;
+            }
+            Progress::Done(Exit { status: ExitStatus::Exited(0), .. }) => break,
+            other => panic!("with {open_files}: {other:?}"),
+        }
+    }
+    assert!(lacks > 0, "there was always enough");
 }
 
 pub(crate) async fn the_environment_is_exactly_the_given_one() {

@@ -17,7 +17,7 @@ use nix::{
 
 use crate::{
     fixture::{
-        Attempt, Log, assert_alive, done, ended, executor, is_alive, sh, wait_for_death,
+        Attempt, Log, PATIENCE, assert_alive, done, ended, executor, is_alive, sh, wait_for_death,
         wait_for_reaping,
     },
     stopping::DAEMON,
@@ -206,6 +206,24 @@ pub(crate) async fn a_shim_that_dies_under_the_runner_shows_at_once() {
     kill_process(&pids[0]);
     assert_died(&ended(&mut execution).await, &pids).await;
     wait_for_reaping(&pids[0]).await;
+}
+
+/// Its user is not the runner's, which this process has no right to kill then.
+pub(crate) async fn a_job_is_not_over_while_something_of_it_does_not_end() {
+    let attempt = Attempt::new();
+    attempt.gate("gate");
+    let executor = executor().with_patience(Duration::from_millis(100));
+    let launch =
+        sh("exec 9<> gate; echo $PPID; exec setpriv --reuid=65534 --regid=65534 --clear-groups \
+             sh -c 'echo ready; read x <&9'");
+    let mut execution = executor.start(&attempt.dir, &launch).await.unwrap();
+    let shim = attempt.output(&mut execution, "ready").await.remove(0);
+    kill_process(&shim);
+    let left = Progress::Died { tree_gone: false, killed: 0 };
+    let seen = execution.progress.wait_for(|progress| *progress == left);
+    tokio::time::timeout(PATIENCE, seen).await.expect("it was given up").unwrap();
+    attempt.open_gate("gate").await;
+    assert_eq!(ended(&mut execution).await, Progress::Died { tree_gone: true, killed: 0 });
 }
 
 pub(crate) async fn nothing_is_left_after_a_restart_of_the_host() {

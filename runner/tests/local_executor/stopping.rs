@@ -8,7 +8,8 @@ use baton_runner::executor::{
 };
 
 use crate::fixture::{
-    Attempt, assert_alive, assert_gone, boottime, done, ended, executor, sh, wait_for_death,
+    Attempt, FOREVER, assert_alive, assert_gone, boottime, done, ended, executor, sh,
+    wait_for_death,
 };
 
 /// A daemon of the old school: forks twice, leaves the session, ignores
@@ -144,13 +145,27 @@ pub(crate) async fn a_renewed_lease_lets_the_job_finish() {
     let mut ticks = tokio::time::interval(limit / 12);
     for _ in 0..18 {
         ticks.tick().await;
-        let renew = Control::Renew { at: boottime() };
+        let renew = Control::Renew { at: boottime(), limit };
         execution.control.send(renew).await.unwrap();
     }
     attempt.open_gate("gate").await;
     let exit = done(&mut execution).await;
     assert_eq!((exit.status, exit.stopped), (ExitStatus::Exited(0), None));
     assert_eq!(attempt.log().text(), "finished\n");
+}
+
+pub(crate) async fn a_renewal_with_a_shorter_limit_kills_the_job_when_that_is_over() {
+    let attempt = Attempt::new();
+    let executor = executor();
+    let mut launch = sh("echo ready; exec sleep 100000");
+    let at = boottime();
+    launch.lease_limit = Some(FOREVER);
+    launch.lease_renewed = at;
+    let mut execution = executor.start(&attempt.dir, &launch).await.unwrap();
+    attempt.output(&mut execution, "ready").await;
+    let renew = Control::Renew { at, limit: Duration::from_secs(1) };
+    execution.control.send(renew).await.unwrap();
+    assert_eq!(done(&mut execution).await.stopped, Some(StopCause::LeaseLost));
 }
 
 pub(crate) async fn what_comes_with_a_lease_that_is_over_is_not_started() {

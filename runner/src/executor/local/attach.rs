@@ -20,17 +20,14 @@ use tokio::{
 };
 
 use super::{
-    leftovers,
-    locate::{Found, locate, read_state, unknown_state},
+    leftovers::{self, Removal},
+    locate::{Found, locate, read_state},
     vigil::{Duty, Vigil},
 };
 use crate::{
     executor::{AttemptDir, Control, Execution, Exit, Progress},
     retry::Delays,
-    shim::{
-        Report, Request,
-        record::{self, State},
-    },
+    shim::{Report, Request, record},
 };
 
 /// Requests that may wait for the shim.
@@ -137,29 +134,41 @@ impl Attachment {
                     Relayed::Broken => {}
                     Relayed::Silent => {
                         let state = read_state(&self.dir).ok().flatten();
-                        return self.remove(state, None).await;
+                        let removal = Removal::new(&self.dir, state, None);
+                        return self.remove(removal).await;
                     }
                 },
                 Found::Exited(exit) => return self.finish(Progress::Done(exit)),
-                Found::Dead(state, lock) => return self.remove(Some(state), lock).await,
+                Found::Dead(removal) => return self.remove(removal).await,
                 // The record of the start vanished under a shim that lived.
-                Found::Nothing(lock) => return self.remove(None, Some(lock)).await,
+                Found::Nothing(lock) => {
+                    let removal = Removal::new(&self.dir, None, Some(lock));
+                    return self.remove(removal).await;
+                }
             }
             let Some(again) = self.find_again().await else { return };
             found = again;
         }
     }
 
-    /// Ends what is left of a job that has no shim, or none that is of use.
-    pub(super) async fn remove(&self, state: Option<State>, lock: Option<File>) {
-        let (tree_gone, killed) = match state.map_or_else(unknown_state, Ok) {
-            Ok(state) => leftovers::remove(&self.dir, state, lock).await,
-            Err(error) => {
-                tracing::warn!(dir = %self.dir.display(), %error, "cannot look for a job's rest");
-                (false, 0)
+    /// Ends what is left of a job that has no shim, or none that is of use. What
+    /// does not end, or cannot be looked for, is tried again as long as somebody
+    /// is interested.
+    async fn remove(mut self, mut removal: Removal) {
+        // Nobody is left who could do anything about a request.
+        self.control.close();
+        let mut delays = Delays::new(RETRY_AFTER);
+        while !removal.within(self.patience).await {
+            let (dir, left) = (self.dir.display(), removal.left().await);
+            tracing::warn!(%dir, left, "something of a job does not end; trying again");
+            let killed = removal.killed();
+            self.progress.send_replace(Progress::Died { tree_gone: false, killed });
+            if !self.is_watched() {
+                return;
             }
-        };
-        self.finish(Progress::Died { tree_gone, killed });
+            delays.wait().await;
+        }
+        self.finish(Progress::Died { tree_gone: true, killed: removal.killed() });
     }
 
     /// Searches until it is known what became of the shim. None: nobody is
@@ -173,8 +182,7 @@ impl Attachment {
                     tracing::warn!(dir = %self.dir.display(), %error, "out of sight of a job");
                 }
             }
-            let watched = !self.spool_length.is_closed() || !self.progress.is_closed();
-            if !watched && self.control.is_closed() {
+            if !self.is_watched() && self.control.is_closed() {
                 return None;
             }
             delays.wait().await;
@@ -238,7 +246,11 @@ impl Attachment {
         given_up
     }
 
-    pub(super) fn finish(&self, progress: Progress) {
+    fn is_watched(&self) -> bool {
+        !self.spool_length.is_closed() || !self.progress.is_closed()
+    }
+
+    fn finish(&self, progress: Progress) {
         if let Ok(spool) = AttemptDir::new(&self.dir).spool().metadata() {
             self.spool_length.send_replace(spool.len());
         }
@@ -321,10 +333,12 @@ mod tests {
         let (attachment, mut execution) = Attachment::new(dir.path().to_owned(), 1, PATIENCE);
         let (ours, theirs) = UnixStream::pair().unwrap();
         let stop = Control::Stop { cause: StopCause::LeaseLost, grace: Duration::ZERO };
-        let renewal = Control::Renew { at: Duration::from_secs(7) };
+        let limit = Duration::from_secs(45);
+        let earlier = Control::Renew { at: Duration::from_secs(6), limit };
+        let renewal = Control::Renew { at: Duration::from_secs(7), limit };
         let asked = async {
             let mut first = BufReader::new(theirs).lines();
-            for sent in [Control::Renew { at: Duration::from_secs(6) }, stop, renewal] {
+            for sent in [earlier, stop, renewal] {
                 execution.control.send(sent).await.unwrap();
                 assert_eq!(request(&mut first).await, sent);
             }

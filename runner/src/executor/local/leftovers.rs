@@ -3,7 +3,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Read as _, Seek as _, SeekFrom},
+    io::{self, BufReader, Read as _},
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
     sync::Arc,
@@ -12,6 +12,7 @@ use std::{
 
 use baton_proto::spool::{HEADER_LEN, Header};
 use nix::sys::signal::Signal;
+use tokio::time::Instant;
 
 use crate::{
     executor::AttemptDir,
@@ -25,42 +26,72 @@ use crate::{
 
 /// Time between two rounds of killing.
 const INTERVAL: Duration = Duration::from_millis(20);
-/// Rounds before processes that do not die are given up: half a minute.
-const ROUNDS: u32 = 1500;
 
-/// Kills what is left of the job in `dir`, its shim too should it live, and cuts
-/// the spool to whole frames. Returns whether nothing is left, and how many of
-/// the job's processes were killed. The lock is held until it is over, also
-/// when nobody waits for that any more.
-pub(super) async fn remove(dir: &Path, state: State, lock: Option<File>) -> (bool, u32) {
-    let mut gone = !state.same_boot();
-    let mut sweep = Sweep::default();
-    let mark = Arc::new(Mark::new(dir, &state));
-    let lock = Arc::new(lock);
-    for _ in 0..ROUNDS {
-        if gone {
-            break;
+/// The removal of what is left of one job: its processes, its shim too should
+/// it live, and the torn end of its spool.
+#[derive(Debug)]
+pub(super) struct Removal {
+    dir: PathBuf,
+    mark: Arc<Mark>,
+    /// Held until it is over, also when nobody waits for that any more.
+    lock: Arc<Option<File>>,
+    sweep: Sweep,
+}
+
+impl Removal {
+    /// Of the job in `dir`; its start may be unknown.
+    pub(super) fn new(dir: &Path, state: Option<State>, lock: Option<File>) -> Self {
+        let mark = Arc::new(Mark::new(dir, state));
+        Self { dir: dir.to_owned(), mark, lock: Arc::new(lock), sweep: Sweep::default() }
+    }
+
+    /// Kills until nothing is left, but gives up after `limit`. True when nothing
+    /// is; otherwise it can be tried again.
+    pub(super) async fn within(&mut self, limit: Duration) -> bool {
+        let give_up = Instant::now() + limit;
+        while !self.round().await {
+            if Instant::now() >= give_up {
+                return false;
+            }
+            tokio::time::sleep(INTERVAL).await;
         }
-        let (mark, lock) = (Arc::clone(&mark), Arc::clone(&lock));
+        let spool = AttemptDir::new(&self.dir).spool();
+        let trimmed = tokio::task::spawn_blocking(move || trim(&spool)).await;
+        if let Err(error) = trimmed.map_err(io::Error::other).flatten() {
+            tracing::warn!(dir = %self.dir.display(), %error, "cannot cut a torn frame off");
+        }
+        true
+    }
+
+    /// How many of the job's processes were killed.
+    pub(super) fn killed(&self) -> u32 {
+        self.sweep.killed()
+    }
+
+    /// What is left, for people.
+    pub(super) async fn left(&self) -> String {
+        let mark = Arc::clone(&self.mark);
+        let look = tokio::task::spawn_blocking(move || mark.left());
+        match look.await.map_err(io::Error::other).flatten() {
+            Ok(pids) => format!("processes {pids:?}"),
+            Err(error) => format!("not known: {error}"),
+        }
+    }
+
+    async fn round(&mut self) -> bool {
+        let (mark, lock) = (Arc::clone(&self.mark), Arc::clone(&self.lock));
+        let mut sweep = std::mem::take(&mut self.sweep);
         let round = tokio::task::spawn_blocking(move || {
             let empty = mark.round(&mut sweep);
             drop(lock);
             (sweep, empty)
         });
-        match round.await {
-            Ok((swept, empty)) => (sweep, gone) = (swept, empty),
-            // The round panicked, or the runtime is going down.
-            Err(_) => return (false, 0),
-        }
-        if !gone {
-            tokio::time::sleep(INTERVAL).await;
-        }
+        // The round panicked, or the runtime is going down.
+        let Ok((sweep, empty)) = round.await else { return false };
+        self.sweep = sweep;
+        // What cannot be looked for now may be there.
+        empty.unwrap_or(false)
     }
-    let spool = AttemptDir::new(dir).spool();
-    if let Err(error) = trim(&spool) {
-        tracing::warn!(spool = %spool.display(), %error, "cannot cut a torn frame off");
-    }
-    (gone, sweep.killed())
 }
 
 /// How processes of one job are recognised.
@@ -69,55 +100,83 @@ struct Mark {
     dir: PathBuf,
     /// In the environment of each that did not change it.
     cookie: Vec<u8>,
-    /// Number and start of the main process, which leads the job's session.
-    main: Option<(i32, u64)>,
+    /// None: nothing is known of the start.
+    state: Option<State>,
 }
 
 impl Mark {
-    fn new(dir: &Path, state: &State) -> Self {
+    fn new(dir: &Path, state: Option<State>) -> Self {
         let cookie = [COOKIE.as_bytes(), b"=", dir.as_os_str().as_bytes()].concat();
-        Self { dir: dir.to_owned(), cookie, main: state.main }
+        Self { dir: dir.to_owned(), cookie, state }
+    }
+
+    /// The host was restarted since, so that nothing can be left.
+    fn is_of_another_boot(&self) -> io::Result<bool> {
+        self.state.as_ref().map_or(Ok(false), |state| Ok(!state.same_boot()?))
     }
 
     /// One round of killing. True when nothing was left to kill.
     ///
     /// A shim is killed last: what is below it is the job's, even if nothing
     /// else shows that any more.
-    fn round(&self, sweep: &mut Sweep) -> bool {
-        let Ok(shims) = shims(&self.dir) else { return false };
+    fn round(&self, sweep: &mut Sweep) -> io::Result<bool> {
+        if self.is_of_another_boot()? {
+            return Ok(true);
+        }
+        let shims = shims(&self.dir)?;
         sweep.round(|each| drop(self.scan(&shims, each)));
         let mut left = 0;
-        if self.scan(&shims, |_| left += 1).is_err() || left > 0 || !sweep.is_over() {
-            return false;
+        self.scan(&shims, |_| left += 1)?;
+        if left > 0 || !sweep.is_over() {
+            return Ok(false);
         }
         for shim in &shims {
             shim.signal(Signal::SIGKILL);
         }
-        shims.is_empty()
+        Ok(shims.is_empty())
+    }
+
+    /// The numbers of all that is left.
+    fn left(&self) -> io::Result<Vec<i32>> {
+        if self.is_of_another_boot()? {
+            return Ok(Vec::new());
+        }
+        let shims = shims(&self.dir)?;
+        let mut pids: Vec<i32> = shims.iter().map(|shim| shim.pid).collect();
+        self.scan(&shims, |one| pids.push(one.pid))?;
+        Ok(pids)
     }
 
     /// Every living process with the mark, of the job's session, or below one
-    /// of those or a shim.
+    /// of those or a shim. An error if there may be more.
     fn scan(&self, shims: &[Process], each: impl FnMut(&Process)) -> io::Result<()> {
-        let session = self.main.filter(|(pid, start)| {
+        // The main process leads the job's session.
+        let main = self.state.as_ref().and_then(|state| state.main);
+        let session = main.filter(|(pid, start)| {
             // A new process of that number cannot be there while the session is.
             Process::read(*pid).is_none_or(|leader| leader.start == *start)
         });
         let this = std::process::id().cast_signed();
         let is_shim = |pid: i32| shims.iter().any(|shim| shim.pid == pid);
+        let mut hidden = None;
         let belongs = |one: &Process| {
             let in_session =
                 session.is_some_and(|(pid, start)| one.session == pid && one.start >= start);
-            let marked = in_session || is_shim(one.parent) || self.is_in_environment(one.pid);
+            let marked = in_session
+                || is_shim(one.parent)
+                || self.is_in_environment(one).unwrap_or_else(|error| {
+                    hidden = Some(error);
+                    false
+                });
             marked && one.pid != this && !is_shim(one.pid)
         };
-        process::scan(belongs, each)
+        process::scan(belongs, each)?;
+        hidden.map_or(Ok(()), Err)
     }
 
-    fn is_in_environment(&self, pid: i32) -> bool {
-        // Unreadable: another user's, so not started by this one's shim.
-        fs::read(format!("/proc/{pid}/environ"))
-            .is_ok_and(|env| env.split(|byte| *byte == 0).any(|entry| entry == self.cookie))
+    fn is_in_environment(&self, process: &Process) -> io::Result<bool> {
+        let environment = process.environment()?;
+        Ok(environment.split(|byte| *byte == 0).any(|entry| entry == self.cookie))
     }
 }
 
@@ -152,26 +211,27 @@ pub(super) async fn wake(dir: &Path) -> bool {
 
 /// Cuts off what follows the last whole frame.
 fn trim(spool: &Path) -> io::Result<()> {
-    let mut file = untrusted::open(spool, OpenOptions::new().read(true).write(true))?;
+    let file = untrusted::open(spool, OpenOptions::new().read(true).write(true))?;
     let length = file.metadata()?.len();
-    let whole = whole_frames(&mut file, length)?;
+    let whole = whole_frames(&file, length)?;
     if whole < length {
         file.set_len(whole)?;
     }
     Ok(())
 }
 
-fn whole_frames(file: &mut File, length: u64) -> io::Result<u64> {
+fn whole_frames(file: &File, length: u64) -> io::Result<u64> {
+    let mut reader = BufReader::with_capacity(1 << 20, file);
     let mut end = 0;
     let mut header = [0; HEADER_LEN];
     while end + HEADER_LEN as u64 <= length {
-        file.seek(SeekFrom::Start(end))?;
-        file.read_exact(&mut header)?;
+        reader.read_exact(&mut header)?;
         let Ok(header) = Header::decode(&header) else { break };
         let next = end + HEADER_LEN as u64 + u64::from(header.len);
         if next > length {
             break;
         }
+        reader.seek_relative(i64::from(header.len))?;
         end = next;
     }
     Ok(end)

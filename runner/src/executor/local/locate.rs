@@ -11,7 +11,12 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{ExecutorError, attach::Connection, io_error, leftovers};
+use super::{
+    ExecutorError,
+    attach::Connection,
+    io_error,
+    leftovers::{self, Removal},
+};
 use crate::{
     executor::Exit,
     shim::record::{self, State},
@@ -30,7 +35,7 @@ pub(super) enum Found {
     /// Its shim died and left no record of an exit, or cannot be found because
     /// of what the job did to the folder. Nobody can take its place while the
     /// lock is held; none is needed where none can be.
-    Dead(State, Option<File>),
+    Dead(Removal),
     /// It was never started, and is not while the lock is held.
     Nothing(File),
 }
@@ -53,7 +58,7 @@ pub(super) async fn locate(dir: &Path, patience: Duration) -> Result<Found, Exec
             Ok(None) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound || is_damage(&error) => {
                 let state = read_state(dir)?.map_or_else(unknown_state, Ok)?;
-                return Ok(Found::Dead(state, None));
+                return Ok(Found::Dead(Removal::new(dir, Some(state), None)));
             }
             Err(error) => return Err(io_error("lock the attempt")(error)),
         }
@@ -79,7 +84,7 @@ fn locate_dead(dir: &Path, lock: File) -> Result<Found, ExecutorError> {
         return Ok(Found::Exited(exit));
     }
     Ok(match read_state(dir)? {
-        Some(state) => Found::Dead(state, Some(lock)),
+        Some(state) => Found::Dead(Removal::new(dir, Some(state), Some(lock))),
         None => Found::Nothing(lock),
     })
 }
@@ -102,7 +107,7 @@ pub(super) fn read_state(dir: &Path) -> Result<Option<State>, ExecutorError> {
 }
 
 /// Of a start that nothing more is known of.
-pub(super) fn unknown_state() -> Result<State, ExecutorError> {
+fn unknown_state() -> Result<State, ExecutorError> {
     State::begun(0).map_err(io_error("read the boot's id"))
 }
 

@@ -28,9 +28,10 @@ use tokio_util::{
 
 use self::{
     attach::{Attachment, Connection},
-    locate::{Found, locate, read_state, unknown_state},
+    leftovers::Removal,
+    locate::{Found, locate, read_state},
 };
-use super::{AttemptDir, Execution, Executor, ExecutorError, Launch, Progress, Recovered};
+use super::{AttemptDir, Execution, Executor, ExecutorError, Launch, Recovered};
 use crate::{
     shim::{Report, record},
     untrusted,
@@ -94,7 +95,8 @@ impl LocalExecutor {
 
     /// Waits this long, not ten seconds, for a shim that lives but does not
     /// answer before it is woken, and as long again before [`Executor::recover`]
-    /// says that it does not know yet, or the job of a stopped one is ended.
+    /// says that it does not know yet, or the job of a stopped one is ended. Says
+    /// after as long that a tree does not end, too.
     #[must_use]
     pub fn with_patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
@@ -140,7 +142,7 @@ impl LocalExecutor {
                 Found::Nothing(lock) => {
                     // A shim that is late finds nothing to launch.
                     withdraw(&dir)?;
-                    return remains(dir, Some(lock)).await;
+                    return Ok(self.remains(dir, Some(lock)).await);
                 }
                 Found::Live(mut connection) => match self.greet(&dir, &mut connection).await {
                     Greeted::Started(at) => (at, Found::Live(connection)),
@@ -208,8 +210,21 @@ impl LocalExecutor {
 
     /// Ends a job whose shim somebody keeps stopped.
     fn serve_stopped(&self, dir: PathBuf) -> Result<Execution, ExecutorError> {
-        let state = read_state(&dir)?.map_or_else(unknown_state, Ok)?;
-        Ok(self.serve(dir, state.started_at, Found::Dead(state, None)))
+        let state = read_state(&dir)?;
+        let started_at = state.as_ref().map_or(0, |state| state.started_at);
+        let removal = Removal::new(&dir, state, None);
+        Ok(self.serve(dir, started_at, Found::Dead(removal)))
+    }
+
+    /// Looks for processes of an attempt that left no record of a start. If there
+    /// were any, it was started, and the job has removed the record.
+    async fn remains(&self, dir: PathBuf, lock: Option<File>) -> Recovered {
+        let mut removal = Removal::new(&dir, None, lock);
+        let nothing_is_left = removal.within(self.patience).await;
+        if nothing_is_left && removal.killed() == 0 {
+            return Recovered::NotStarted;
+        }
+        Recovered::Started(self.serve(dir, 0, Found::Dead(removal)))
     }
 
     fn serve(&self, dir: PathBuf, started_at: u64, found: Found) -> Execution {
@@ -238,7 +253,7 @@ impl Executor for LocalExecutor {
                 Ok(dir) => self.recover_in(dir).await,
                 // No folder, so no launch either. But it may have been there.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => match gone(dir.path()) {
-                    Some(dir) => remains(dir, None).await,
+                    Some(dir) => Ok(self.remains(dir, None).await),
                     None => Ok(Recovered::NotStarted),
                 },
                 Err(error) => Err(io_error("find the attempt's folder")(error)),
@@ -258,18 +273,6 @@ enum Greeted {
     Slow,
     /// None, and whoever stopped it keeps doing so.
     Stopped,
-}
-
-/// Looks for processes of an attempt that left no record of a start. If there
-/// were any, it was started, and the job has removed the record.
-async fn remains(dir: PathBuf, lock: Option<File>) -> Result<Recovered, ExecutorError> {
-    let (tree_gone, killed) = leftovers::remove(&dir, unknown_state()?, lock).await;
-    if tree_gone && killed == 0 {
-        return Ok(Recovered::NotStarted);
-    }
-    let (attachment, execution) = Attachment::new(dir, 0, PATIENCE);
-    attachment.finish(Progress::Died { tree_gone, killed });
-    Ok(Recovered::Started(execution))
 }
 
 /// The canonical path that a folder had. None if it was nowhere.
