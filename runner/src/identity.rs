@@ -79,7 +79,7 @@ fn take_id(data_dir: &Path, boot_id: &str, place: &str) -> io::Result<String> {
     Ok(id)
 }
 
-/// Moves the attempts to the trash, which the next start empties; false when
+/// Moves the attempts to the trash, which this start empties later; false when
 /// there are none.
 fn set_attempts_aside(data_dir: &Path) -> io::Result<bool> {
     let trash = data_dir.join("trash");

@@ -67,6 +67,58 @@ async fn a_job_does_not_notice_that_its_runner_is_killed_and_started_again() {
     assert_eq!(record["attempts"].as_array().unwrap().len(), 1);
 }
 
+/// Takes the place of a record of the runner's, so that opening it waits, reading
+/// it never ends, or writing to it fails.
+const IN_THE_WAY: [&str; 9] = [
+    "mkfifo outcome.new",
+    "mkdir -p outcome.new/full",
+    "ln -s /dev/zero outcome.new",
+    "mkfifo outcome",
+    "mkdir -p outcome/full",
+    "ln -s /dev/zero outcome",
+    "mkfifo assignment.new",
+    "rm assignment; mkfifo assignment",
+    "rm spool; mkfifo spool",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_puts_something_in_place_of_its_records_ends_and_its_runner_goes_on() {
+    let fleet = Fleet::with_runner(1).await;
+    for make in IN_THE_WAY {
+        let job = submit(&fleet, &[], &format!("cd $BATON_ATTEMPT_DIR && {make}")).await;
+        until_state(&fleet, &job, "succeeded").await;
+    }
+    wait::until("the folders to be removed", async || {
+        let attempts = fleet.runner_folder("one").join("attempts");
+        std::fs::read_dir(attempts).unwrap().next().is_none().then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runner_comes_back_to_jobs_that_put_something_in_place_of_its_records() {
+    let mut fleet = Fleet::start(&QUICK).await;
+    fleet.add_runner("one", &["--slots", "16"]).await;
+    let folder = fleet.folder().to_owned();
+    let mut jobs = Vec::new();
+    for (number, make) in IN_THE_WAY.iter().enumerate() {
+        let script = format!(
+            "cd $BATON_ATTEMPT_DIR && {make} && echo >> {0}/{number}; \
+             while [ ! -e {0}/gate ]; do sleep 0.05; done",
+            folder.display()
+        );
+        jobs.push(submit(&fleet, &["--on-lost", "requeue"], &script).await);
+        read_when_there(&folder.join(number.to_string())).await;
+    }
+    fleet.kill_runner("one");
+    fleet.start_runner("one");
+    std::fs::write(folder.join("gate"), "").unwrap();
+    // One whose assignment cannot be read any more is ended, and started again.
+    for job in jobs {
+        until_state(&fleet, &job, "succeeded").await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn cancel_brings_the_proof_that_the_whole_tree_is_gone() {
     let fleet = Fleet::with_runner(2).await;
@@ -261,16 +313,23 @@ async fn a_runner_that_is_gone_can_be_removed_and_comes_back_as_a_new_one() {
     until_runner(&fleet, "one", Some("online")).await;
 }
 
+async fn is_known(fleet: &Fleet, job: &str) -> bool {
+    let output = fleet.baton(&["jobs", "show", job]).await;
+    output.status.success() || !text(&output.stderr).contains("JOB_NOT_FOUND")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_runner_that_stays_away_is_forgotten_with_the_jobs_of_its_time() {
     let mut fleet = Fleet::start(&[&QUICK[..], &["--retention-age", "1s"]].concat()).await;
     fleet.add_runner("one", &[]).await;
+    let job = submit(&fleet, &[], "true").await;
+    until_state(&fleet, &job, "succeeded").await;
     fleet.kill_runner("one");
     until_runner(&fleet, "one", Some("unreachable")).await;
     // It looks when it starts, and every minute.
     let started = std::time::Instant::now();
-    while runner_state(&fleet, "one").await.is_some() {
-        assert!(started.elapsed() < wait::LIMIT, "the runner is still there");
+    while runner_state(&fleet, "one").await.is_some() || is_known(&fleet, &job).await {
+        assert!(started.elapsed() < wait::LIMIT, "the runner or its job is still there");
         fleet.kill_coordinator();
         fleet.start_coordinator().await;
     }

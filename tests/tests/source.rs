@@ -3,7 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::disallowed_methods, reason = "tests start tasks and read the clock to give up")]
 
-use std::{fs, os::unix::fs::PermissionsExt as _};
+use std::{
+    fs::{self, File},
+    os::unix::fs::{FileExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
 
 use baton_client::{
     Archive as _, Patience,
@@ -70,11 +74,7 @@ async fn many_clients_bring_the_same_archive_at_once_and_it_is_stored_once() {
     for uploaded in uploads {
         uploaded.unwrap();
     }
-    let stored: Vec<_> = fs::read_dir(fleet.folder().join("coordinator/files/upload"))
-        .unwrap()
-        .flat_map(|shard| fs::read_dir(shard.unwrap().path()).unwrap())
-        .map(|file| file.unwrap().path())
-        .collect();
+    let stored = stored(&fleet, |_| true);
     assert_eq!(stored.len(), 1, "{stored:?}");
     assert_eq!(stored[0].file_name().unwrap(), packed.digest());
     assert_eq!(blake3::hash(&fs::read(&stored[0]).unwrap()).to_hex().as_str(), packed.digest());
@@ -83,6 +83,54 @@ async fn many_clients_bring_the_same_archive_at_once_and_it_is_stored_once() {
     let run = fleet.baton(&["run", "-q", "--source", source, "--", "cat", "large"]).await;
     assert_eq!(code(&run), Some(0), "{}", text(&run.stderr));
     assert!(run.stdout == content, "a job gets what was brought");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_whose_stored_source_is_damaged_ends_and_says_so() {
+    let mut fleet = Fleet::start(&[]).await;
+    let tree = fleet.folder().join("tree");
+    fs::create_dir(&tree).unwrap();
+    let source = tree.to_str().unwrap().to_owned();
+    let damages: [fn(&Path); 3] = [
+        |stored| File::options().write(true).open(stored).unwrap().set_len(1_000_000).unwrap(),
+        |stored| File::options().write(true).open(stored).unwrap().set_len(0).unwrap(),
+        |stored| {
+            let file = File::options().write(true).open(stored).unwrap();
+            file.write_all_at(b"wrong", 1_000_000).unwrap();
+        },
+    ];
+    let mut jobs = Vec::new();
+    for (number, damage) in damages.into_iter().enumerate() {
+        fs::write(tree.join("large"), noise(2_000_000 + number)).unwrap();
+        let args = ["submit", "--source", &source, "--attempts", "1", "--", "true"];
+        let submitted = fleet.baton(&args).await;
+        assert_eq!(code(&submitted), Some(0), "{}", text(&submitted.stderr));
+        jobs.push(text(&submitted.stdout).trim().to_owned());
+        let packed = pack(&tree, &PackLimits::default(), &|_| (), &|| false).unwrap();
+        damage(&stored(&fleet, |name| name == packed.digest())[0]);
+    }
+    fleet.stop_coordinator().await;
+    fleet.start_coordinator().await;
+    fleet.add_runner("one", &[]).await;
+    for job in jobs {
+        let outcome = wait::until("the job to end", async || {
+            let outcome = fleet.show(&job).await["outcome"].clone();
+            (!outcome.is_null()).then_some(outcome)
+        })
+        .await;
+        assert_eq!(outcome["reason"], "SOURCE", "{outcome}");
+        assert!(outcome["message"].as_str().unwrap().contains("damaged"), "{outcome}");
+    }
+}
+
+/// The stored archives with these names.
+fn stored(fleet: &Fleet, wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
+    fs::read_dir(fleet.folder().join("coordinator/files/upload"))
+        .unwrap()
+        .flat_map(|shard| fs::read_dir(shard.unwrap().path()).unwrap())
+        .map(|file| file.unwrap().path())
+        .filter(|path| wanted(path.file_name().unwrap().to_str().unwrap()))
+        .collect()
 }
 
 /// Bytes that do not shrink when they are packed.

@@ -94,14 +94,6 @@ impl Appender {
         blocking(move || write(&files.inner, &entry, &writer, offset, &bytes)).await
     }
 
-    /// Waits until the first `offset` bytes are on disk.
-    ///
-    /// # Errors
-    /// As [`Durable::reached`].
-    pub async fn sync_to(&self, offset: u64) -> Result<()> {
-        self.durable().reached(offset).await.map(drop)
-    }
-
     /// Makes the file final: all its bytes are on disk, and it never changes
     /// again. Doing that twice is harmless, also from two appenders.
     ///
@@ -147,19 +139,6 @@ impl Durable {
     pub async fn changed(&mut self) -> Result<u64> {
         self.state.changed().await.map_err(|_| FilesError::Removed(self.name))?;
         self.length()
-    }
-
-    /// Waits until at least `offset` bytes are on disk, and returns how many.
-    ///
-    /// # Errors
-    /// As [`Self::length`].
-    pub async fn reached(&mut self, offset: u64) -> Result<u64> {
-        let epoch = self.epoch;
-        let over = |state: &Durability| {
-            state.length >= offset || state.lost.is_some() || state.epoch != epoch
-        };
-        let state = self.state.wait_for(over).await.map(|state| *state);
-        self.judge(state.map_err(|_| FilesError::Removed(self.name))?)
     }
 
     const fn judge(&self, state: Durability) -> Result<u64> {

@@ -3,7 +3,6 @@
 use std::{fs::File, sync::Arc};
 
 use bytes::Bytes;
-use futures::{Stream, stream};
 
 use super::{
     Files,
@@ -28,7 +27,8 @@ impl Files {
             if offset > length {
                 return Err(FilesError::OffsetGap { length });
             }
-            Ok(ContentReader { name, file: Arc::new(file), offset, length })
+            let hasher = (offset == 0).then(|| Box::new(blake3::Hasher::new()));
+            Ok(ContentReader { name, file: Arc::new(file), offset, length, hasher })
         })
         .await
     }
@@ -41,6 +41,8 @@ pub struct ContentReader {
     file: Arc<File>,
     offset: u64,
     length: u64,
+    /// Of the bytes so far, if they began with the first.
+    hasher: Option<Box<blake3::Hasher>>,
 }
 
 impl ContentReader {
@@ -61,11 +63,12 @@ impl ContentReader {
     ///
     /// # Errors
     /// [`FilesError::Io`], [`FilesError::Stopping`]; [`FilesError::Damaged`]
-    /// when the file became shorter.
+    /// when the file became shorter, or all of it was read and is not what the
+    /// name of an upload says.
     pub async fn next(&mut self) -> Result<Option<Bytes>> {
         let left = usize::try_from(self.length - self.offset).unwrap_or(usize::MAX);
         if left == 0 {
-            return Ok(None);
+            return self.check().map(|()| None);
         }
         let (name, file, offset) = (self.name, Arc::clone(&self.file), self.offset);
         let bytes = blocking(move || {
@@ -73,6 +76,9 @@ impl ContentReader {
                 .map_err(|source| FilesError::Io { action: "read", path: name.to_string(), source })
         })
         .await?;
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&bytes);
+        }
         if bytes.is_empty() {
             return Err(FilesError::Damaged { name, position: offset });
         }
@@ -80,10 +86,16 @@ impl ContentReader {
         Ok(Some(bytes.into()))
     }
 
-    /// The chunks as a stream.
-    pub fn into_stream(self) -> impl Stream<Item = Result<Bytes>> + Send + Unpin {
-        Box::pin(stream::try_unfold(self, async |mut reader| {
-            Ok(reader.next().await?.map(|bytes| (bytes, reader)))
-        }))
+    /// Compares what was read from the first byte to the last with the name. Who
+    /// began in the middle has to compare for itself.
+    fn check(&mut self) -> Result<()> {
+        let Some(hasher) = self.hasher.take() else { return Ok(()) };
+        match self.name {
+            FileName::Upload { digest } if digest != hasher.finalize().into() => {
+                tracing::error!(file = %self.name, "what is stored is not what its name says");
+                Err(FilesError::Damaged { name: self.name, position: self.length })
+            }
+            _ => Ok(()),
+        }
     }
 }

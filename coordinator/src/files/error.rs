@@ -88,11 +88,12 @@ pub enum FilesError {
         position: u64,
     },
     /// The stored bytes are damaged.
-    #[error("{name} is damaged at byte {position}")]
+    #[error("{name} is damaged; seen at byte {position}")]
     Damaged {
         /// The file.
         name: FileName,
-        /// Where the frame starts that is wrong.
+        /// Where the frame of a log starts that is wrong, or how far an upload
+        /// was read until it showed.
         position: u64,
     },
     /// The process is stopping.

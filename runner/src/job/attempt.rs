@@ -70,7 +70,7 @@ impl Attempt {
     pub(super) async fn run(mut self, origin: Origin) {
         let recorded = match origin {
             Origin::Fresh => None,
-            Origin::Recovered => self.journal.outcome().unwrap_or_default(),
+            Origin::Recovered => self.journal.outcome().await.unwrap_or_default(),
         };
         let ended = match recorded {
             Some(finished) => Ended::Finished(Box::new(finished)),
@@ -94,7 +94,7 @@ impl Attempt {
                 Recovered::NotStarted => self.clean_up().await,
             }
         }
-        if let Err(error) = self.journal.begin(&self.assign) {
+        if let Err(error) = self.journal.begin(&self.assign).await {
             return Begun::Ended(self.infrastructure(&error));
         }
         if let Some(ended) = self.prepare().await {
@@ -254,7 +254,7 @@ impl Attempt {
 
     /// Reports until the outcome is recorded, or no longer asked for.
     async fn report(&mut self, finished: v1::Finished) {
-        if let Err(error) = self.journal.record_outcome(&finished) {
+        if let Err(error) = self.journal.record_outcome(&finished).await {
             // After a restart it will be worked out again.
             warn!(job = self.assign.job_id, %error, "cannot keep the outcome");
         }

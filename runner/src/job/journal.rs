@@ -2,8 +2,8 @@
 //! assignment, and the outcome once there is one.
 
 use std::{
-    fs::{self, File},
-    io::{self, ErrorKind, Write as _},
+    fs,
+    io::{self, ErrorKind},
     os::unix::fs::DirBuilderExt as _,
     path::Path,
 };
@@ -11,12 +11,16 @@ use std::{
 use baton_proto::v1;
 use prost::Message;
 
-use crate::executor::AttemptDir;
+use super::blocking;
+use crate::{executor::AttemptDir, untrusted};
 
 const ASSIGNMENT: &str = "assignment";
 const OUTCOME: &str = "outcome";
+/// No record is longer: each arrived in, or fits, one message.
+const LIMIT: u64 = 64 * 1024 * 1024;
 
-/// The record of one attempt.
+/// The record of one attempt. All that touches the disk may take as long as the
+/// job pleases, and goes where blocking does no harm.
 #[derive(Clone, Debug)]
 pub(super) struct Journal(AttemptDir);
 
@@ -27,13 +31,17 @@ impl Journal {
     }
 
     /// The records that are there.
-    pub(super) fn all(root: &Path) -> io::Result<Vec<Self>> {
-        let entries = match fs::read_dir(root) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(error),
-        };
-        entries.map(|entry| Ok(Self(AttemptDir::new(entry?.path())))).collect()
+    pub(super) async fn all(root: &Path) -> io::Result<Vec<Self>> {
+        let root = root.to_owned();
+        blocking(move || {
+            let entries = match fs::read_dir(root) {
+                Ok(entries) => entries,
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+                Err(error) => return Err(error),
+            };
+            entries.map(|entry| Ok(Self(AttemptDir::new(entry?.path())))).collect()
+        })
+        .await
     }
 
     pub(super) fn dir(&self) -> &AttemptDir {
@@ -41,11 +49,16 @@ impl Journal {
     }
 
     /// Makes the folders and writes the assignment.
-    pub(super) fn begin(&self, assign: &v1::Assign) -> io::Result<()> {
-        let private = |path: &Path| fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-        private(&self.0.work())?;
-        private(&self.0.tmp())?;
-        self.write(ASSIGNMENT, assign)
+    pub(super) async fn begin(&self, assign: &v1::Assign) -> io::Result<()> {
+        let (work, tmp) = (self.0.work(), self.0.tmp());
+        blocking(move || {
+            let private =
+                |path: &Path| fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+            private(&work)?;
+            private(&tmp)
+        })
+        .await?;
+        self.write(ASSIGNMENT, assign).await
     }
 
     /// The assignment.
@@ -53,8 +66,8 @@ impl Journal {
     /// # Errors
     /// Also when what is there is not this attempt's: an empty file is a valid
     /// message.
-    pub(super) fn assignment(&self) -> io::Result<v1::Assign> {
-        let assign: Option<v1::Assign> = self.read(ASSIGNMENT)?;
+    pub(super) async fn assignment(&self) -> io::Result<v1::Assign> {
+        let assign: Option<v1::Assign> = self.read(ASSIGNMENT).await?;
         let assign = assign.filter(|assign| {
             self.names() == Some((assign.job_id.clone(), assign.lease)) && assign.spec.is_some()
         });
@@ -67,30 +80,27 @@ impl Journal {
         Some((job_id.to_owned(), lease.parse().ok()?))
     }
 
-    pub(super) fn record_outcome(&self, finished: &v1::Finished) -> io::Result<()> {
-        self.write(OUTCOME, finished)
+    pub(super) async fn record_outcome(&self, finished: &v1::Finished) -> io::Result<()> {
+        self.write(OUTCOME, finished).await
     }
 
     /// The outcome, if there is one and it is this attempt's.
-    pub(super) fn outcome(&self) -> io::Result<Option<v1::Finished>> {
-        let finished: Option<v1::Finished> = self.read(OUTCOME)?;
+    pub(super) async fn outcome(&self) -> io::Result<Option<v1::Finished>> {
+        let finished: Option<v1::Finished> = self.read(OUTCOME).await?;
         Ok(finished.filter(|finished| {
             self.names() == Some((finished.job_id.clone(), finished.lease))
                 && finished.outcome.is_some()
         }))
     }
 
-    /// Whole or not at all, also after a loss of power.
-    fn write(&self, name: &str, message: &impl Message) -> io::Result<()> {
-        let draft = self.0.path().join(format!("{name}.new"));
-        let mut file = File::create(&draft)?;
-        file.write_all(&message.encode_to_vec())?;
-        file.sync_data()?;
-        fs::rename(&draft, self.0.path().join(name))
+    async fn write(&self, name: &str, message: &impl Message) -> io::Result<()> {
+        let (path, bytes) = (self.0.path().join(name), message.encode_to_vec());
+        blocking(move || untrusted::replace(&path, &bytes)).await
     }
 
-    fn read<M: Message + Default>(&self, name: &str) -> io::Result<Option<M>> {
-        match fs::read(self.0.path().join(name)) {
+    async fn read<M: Message + Default>(&self, name: &str) -> io::Result<Option<M>> {
+        let path = self.0.path().join(name);
+        match blocking(move || untrusted::read(&path, LIMIT)).await {
             Ok(bytes) => Ok(Some(M::decode(bytes.as_slice())?)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -107,29 +117,29 @@ mod tests {
         v1::Assign { job_id: "j".to_owned(), lease: 7, attempt: 1, spec, renewed_by: 0 }
     }
 
-    #[test]
-    fn what_was_written_is_read_back() {
+    #[tokio::test]
+    async fn what_was_written_is_read_back() {
         let root = tempfile::tempdir().unwrap();
         let journal = Journal::new(root.path(), &assign());
-        journal.begin(&assign()).unwrap();
-        assert_eq!(journal.assignment().unwrap(), assign());
-        assert_eq!(journal.outcome().unwrap(), None);
+        journal.begin(&assign()).await.unwrap();
+        assert_eq!(journal.assignment().await.unwrap(), assign());
+        assert_eq!(journal.outcome().await.unwrap(), None);
         let outcome = Some(v1::Outcome::default());
         let finished =
             v1::Finished { job_id: "j".to_owned(), lease: 7, outcome, ..Default::default() };
-        journal.record_outcome(&finished).unwrap();
-        assert_eq!(journal.outcome().unwrap(), Some(finished));
+        journal.record_outcome(&finished).await.unwrap();
+        assert_eq!(journal.outcome().await.unwrap(), Some(finished));
     }
 
-    #[test]
-    fn an_empty_or_foreign_record_counts_as_none() {
+    #[tokio::test]
+    async fn an_empty_or_foreign_record_counts_as_none() {
         let root = tempfile::tempdir().unwrap();
         let journal = Journal::new(root.path(), &assign());
-        journal.begin(&assign()).unwrap();
-        journal.record_outcome(&v1::Finished::default()).unwrap();
-        assert_eq!(journal.outcome().unwrap(), None);
+        journal.begin(&assign()).await.unwrap();
+        journal.record_outcome(&v1::Finished::default()).await.unwrap();
+        assert_eq!(journal.outcome().await.unwrap(), None);
         fs::write(journal.dir().path().join(ASSIGNMENT), b"").unwrap();
-        assert_eq!(journal.assignment().unwrap_err().kind(), ErrorKind::InvalidData);
+        assert_eq!(journal.assignment().await.unwrap_err().kind(), ErrorKind::InvalidData);
         assert_eq!(journal.names(), Some(("j".to_owned(), 7)));
     }
 }

@@ -13,6 +13,7 @@ mod unreadable;
 
 use std::{
     collections::BTreeMap,
+    io,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -91,8 +92,8 @@ impl Attempts {
         if let Err(error) = remove::empty_trash(&self.trash()).await {
             warn!(%error, trash = %self.trash().display(), "something stays in the trash");
         }
-        for journal in Journal::all(&root).map_err(failed)? {
-            match journal.assignment() {
+        for journal in Journal::all(&root).await.map_err(failed)? {
+            match journal.assignment().await {
                 Ok(assign) => {
                     info!(job = assign.job_id, lease = assign.lease, "taking up an attempt again");
                     self.spawn(assign, journal, attempt::Origin::Recovered);
@@ -238,4 +239,11 @@ impl Attempts {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Held>> {
         self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Runs what waits for the disk on a thread where that does no harm.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }

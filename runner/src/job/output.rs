@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tracing::{debug, warn};
 
+use super::blocking;
 use crate::{retry::Delays, untrusted};
 
 /// Bytes sent in one message.
@@ -43,7 +44,7 @@ pub(super) async fn complete(spool: PathBuf) -> io::Result<Complete> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Complete::default()),
         Err(error) => Err(error),
     };
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+    blocking(work).await
 }
 
 /// Whatever is cut off or damaged has no end, and is as long as what is whole
@@ -204,7 +205,7 @@ async fn read_chunk(spool: &Path, offset: u64, length: u64) -> io::Result<Bytes>
         untrusted::open_to_read(&spool)?.read_exact_at(&mut chunk, offset)?;
         Ok(chunk.into())
     };
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+    blocking(work).await
 }
 
 fn interrupted(status: tonic::Status) -> Interrupted {

@@ -17,7 +17,10 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use tracing::warn;
 
-use crate::source::archive::{UnpackError, UnpackLimits, unpack};
+use crate::{
+    source::archive::{UnpackError, UnpackLimits, unpack},
+    untrusted,
+};
 
 /// The wait after a broken transfer.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
@@ -34,6 +37,16 @@ pub(super) enum PrepareError {
     /// The bytes are not those that were uploaded.
     #[error("the source arrived damaged")]
     Damaged,
+    /// The coordinator has no more bytes.
+    #[error(
+        "the source is damaged where the coordinator keeps it: {length} of {size} bytes are there"
+    )]
+    Short {
+        /// Bytes that came.
+        length: u64,
+        /// Bytes that the job was submitted with.
+        size: u64,
+    },
     /// The archive could not be unpacked.
     #[error("the source could not be unpacked: {0}")]
     Unpack(#[from] UnpackError),
@@ -47,7 +60,7 @@ impl PrepareError {
     pub(super) fn is_permanent(&self) -> bool {
         match self {
             Self::Unpack(error) => error.is_permanent(),
-            Self::Fetch(_) | Self::Damaged | Self::Io(_) => false,
+            Self::Fetch(_) | Self::Damaged | Self::Short { .. } | Self::Io(_) => false,
         }
     }
 }
@@ -72,8 +85,13 @@ pub(super) async fn bring_source(
         let Some(connection) = connection else {
             continue;
         };
+        let before = fetch.length;
         match fetch.transfer(&connection, assign).await {
-            Ok(Transferred::All) => {}
+            // All of it, or the way to another coordinator.
+            Ok(Transferred::All) if fetch.length > before => {}
+            Ok(Transferred::All) => {
+                return Err(PrepareError::Short { length: before, size: archive.size });
+            }
             Ok(Transferred::NotStored) => break,
             Err(PrepareError::Fetch(error)) if error.is_temporary() => {
                 warn!(job = assign.job_id, %error, "fetching the source broke off; going on soon");
@@ -148,12 +166,14 @@ impl Fetch {
 }
 
 async fn unpack_file(file: &Path, work: PathBuf, limit: u64) -> Result<(), PrepareError> {
-    let archive = File::open(file)?;
+    let file = file.to_owned();
     let given_up = Arc::new(AtomicBool::new(false));
     let _guard = SetOnDrop(Arc::clone(&given_up));
     let unpacking = tokio::task::spawn_blocking(move || {
+        let archive = untrusted::open_to_read(&file)?;
         let limits = UnpackLimits { bytes: limit, ..UnpackLimits::default() };
         unpack(archive, &work, &limits, &|| given_up.load(Ordering::Relaxed))
+            .map_err(PrepareError::from)
     });
     unpacking.await.map_err(io::Error::other)??;
     Ok(())

@@ -8,6 +8,7 @@ use std::{
     path::Path,
 };
 
+use super::blocking;
 use crate::untrusted;
 
 /// Removes `path` by way of the folder `trash`.
@@ -22,7 +23,7 @@ pub(super) async fn remove(path: &Path, trash: &Path) -> io::Result<()> {
             Ok(()) => untrusted::remove(&target),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             // Something of that name is still in the trash.
-            Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {
+            Err(error) if in_the_way(error.kind()) => {
                 untrusted::remove(&target)?;
                 fs::rename(&path, &target)?;
                 untrusted::remove(&target)
@@ -31,6 +32,11 @@ pub(super) async fn remove(path: &Path, trash: &Path) -> io::Result<()> {
         }
     })
     .await
+}
+
+const fn in_the_way(kind: ErrorKind) -> bool {
+    use ErrorKind::{AlreadyExists, DirectoryNotEmpty, IsADirectory, NotADirectory};
+    matches!(kind, AlreadyExists | DirectoryNotEmpty | IsADirectory | NotADirectory)
 }
 
 /// Removes what is in the folder `trash`.
@@ -47,8 +53,4 @@ pub(super) async fn empty_trash(trash: &Path) -> io::Result<()> {
         Err(error) => Err(error),
     })
     .await
-}
-
-async fn blocking(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<()> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }

@@ -56,7 +56,7 @@ async fn everything_written_to_many_files_at_once_is_acknowledged() {
             for (at, chunk) in (0..).step_by(10).zip(content.as_bytes().chunks(10)) {
                 appender.write(at, Bytes::copy_from_slice(chunk)).await.unwrap();
             }
-            appender.sync_to(content.len() as u64).await.unwrap();
+            reached(appender.durable(), content.len() as u64).await.unwrap();
             assert_eq!(appender.durable().length().unwrap(), content.len() as u64);
         });
     }
@@ -92,13 +92,13 @@ async fn a_new_appender_takes_a_log_over() {
     let length = content.len() as u64;
     let mut older = files.append(name, length).await.unwrap();
     older.write(0, Bytes::copy_from_slice(first)).await.unwrap();
-    let mut waiting = older.durable();
-    older.sync_to(15).await.unwrap();
+    let waiting = older.durable();
+    reached(older.durable(), 15).await.unwrap();
 
     let mut newer = files.append(name, length).await.unwrap();
     assert_eq!(newer.length(), 15);
     assert_eq!(newer.durable().length().unwrap(), 15);
-    assert!(matches!(soon(waiting.reached(length)).await, Err(FilesError::Superseded)));
+    assert!(matches!(soon(reached(waiting, length)).await, Err(FilesError::Superseded)));
     let refused = older.write(15, Bytes::copy_from_slice(rest)).await;
     assert!(matches!(refused, Err(FilesError::Superseded)));
     assert!(matches!(older.seal(15, digest(first)).await, Err(FilesError::Superseded)));
@@ -121,7 +121,7 @@ async fn two_appenders_of_one_upload_both_end_well() {
     other.write(0, Bytes::from_static(b"abcd")).await.unwrap();
     assert_eq!(one.write(2, Bytes::from_static(b"cd")).await.unwrap(), 4);
     one.write(4, Bytes::from_static(b"ef")).await.unwrap();
-    assert_eq!(soon(told.reached(6)).await.unwrap(), 6);
+    assert_eq!(soon(reached(told.clone(), 6)).await.unwrap(), 6);
     assert_eq!(other.length(), 6);
 
     other.seal(6, digest(b"abcdef")).await.unwrap();
@@ -141,11 +141,11 @@ async fn who_shared_an_upload_with_a_wrong_writer_is_told_to_begin_again() {
     let mut right = files.append(name, 4).await.unwrap();
     let mut idle = files.append(name, 4).await.unwrap();
     right.write(2, Bytes::from_static(b"cd")).await.unwrap();
-    let mut told = idle.durable();
+    let told = idle.durable();
 
     let sealed = right.seal(4, digest(b"abcd")).await.unwrap_err();
     assert!(matches!(sealed, FilesError::Restarted(_)), "{sealed}");
-    let removed = soon(told.reached(u64::MAX)).await.unwrap_err();
+    let removed = soon(reached(told, u64::MAX)).await.unwrap_err();
     let mut again = files.append(name, 4).await.unwrap();
     assert_eq!(again.length(), 0);
     let write = idle.write(0, Bytes::from_static(b"ab")).await.unwrap_err();
@@ -185,7 +185,7 @@ async fn a_sealed_file_takes_what_it_has_and_nothing_else() {
         let length = content.len() as u64;
         let mut appender = files.append(name, length).await.unwrap();
         assert_eq!(appender.length(), length);
-        soon(appender.sync_to(length)).await.unwrap();
+        soon(reached(appender.durable(), length)).await.unwrap();
         assert_eq!(appender.write(0, content.clone().into()).await.unwrap(), length);
         appender.seal(length, digest(&content)).await.unwrap();
 

@@ -32,7 +32,7 @@ async fn what_was_acknowledged_is_there_after_a_crash_and_the_file_goes_on() {
         let name = log_name(cut as u64);
         let mut appender = files.append(name, 1000).await.unwrap();
         appender.write(0, Bytes::copy_from_slice(&content[..cut])).await.unwrap();
-        soon(appender.sync_to(cut as u64)).await.unwrap();
+        soon(reached(appender.durable(), cut as u64)).await.unwrap();
     }
     crash(&root.path().join("files"), &root.path().join("after/files"));
 
@@ -98,12 +98,12 @@ async fn a_file_that_cannot_be_flushed_is_given_up_and_reopens_at_what_was_ackno
     let name = upload_name(b"abcdef");
     let mut appender = files.append(name, 6).await.unwrap();
     appender.write(0, Bytes::from_static(b"ab")).await.unwrap();
-    soon(appender.sync_to(2)).await.unwrap();
+    soon(reached(appender.durable(), 2)).await.unwrap();
 
     // It takes writes, and refuses to flush.
     put_under(&files, name, "/dev/null");
     appender.write(2, Bytes::from_static(b"cd")).await.unwrap();
-    assert!(matches!(soon(appender.sync_to(4)).await, Err(FilesError::SyncFailed)));
+    assert!(matches!(soon(reached(appender.durable(), 4)).await, Err(FilesError::SyncFailed)));
     let after = appender.write(4, Bytes::from_static(b"ef")).await;
     assert!(matches!(after, Err(FilesError::SyncFailed)));
     let sealed = appender.seal(4, digest(b"abcd")).await;
@@ -122,7 +122,7 @@ async fn a_seal_that_cannot_be_flushed_is_not_a_seal() {
     let name = upload_name(b"ab");
     let mut appender = files.append(name, 2).await.unwrap();
     appender.write(0, Bytes::from_static(b"ab")).await.unwrap();
-    soon(appender.sync_to(2)).await.unwrap();
+    soon(reached(appender.durable(), 2)).await.unwrap();
     put_under(&files, name, "/dev/null");
     assert!(matches!(appender.seal(2, digest(b"ab")).await, Err(FilesError::SyncFailed)));
     assert!(!files.stat(name).await.unwrap().unwrap().sealed);
@@ -198,7 +198,7 @@ async fn a_full_disk_leaves_the_file_as_it_was_and_it_goes_on_when_there_is_spac
 
     fs::remove_file(ballast).unwrap();
     appender.write(length, chunk.clone().into()).await.unwrap();
-    soon(appender.sync_to(length + chunk.len() as u64)).await.unwrap();
+    soon(reached(appender.durable(), length + chunk.len() as u64)).await.unwrap();
 }
 
 /// Descriptors of this process that are files below a folder.
@@ -220,7 +220,7 @@ async fn descriptors_stay_few_however_many_files_grow() {
     for number in 0..40 {
         let mut appender = files.append(log_name(number), 1000).await.unwrap();
         appender.write(0, Bytes::copy_from_slice(&content[..10])).await.unwrap();
-        soon(appender.sync_to(10)).await.unwrap();
+        soon(reached(appender.durable(), 10)).await.unwrap();
         appenders.push(appender);
     }
     // The newest, those within the limit, and one a flush may still hold.

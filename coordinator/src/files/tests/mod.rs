@@ -80,6 +80,15 @@ async fn store(files: &Files, name: FileName, content: &[u8]) {
     appender.seal(content.len() as u64, digest(content)).await.unwrap();
 }
 
+/// Waits until at least `offset` bytes are on disk.
+async fn reached(mut durable: Durable, offset: u64) -> Result<u64> {
+    let mut length = durable.length()?;
+    while length < offset {
+        length = durable.changed().await?;
+    }
+    Ok(length)
+}
+
 /// The event must come; the limit only ends a test that has failed.
 async fn soon<T>(event: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(60), event).await.expect("it should have happened")

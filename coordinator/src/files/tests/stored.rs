@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use futures::TryStreamExt as _;
-
 use super::*;
 
 #[tokio::test]
@@ -14,14 +12,37 @@ async fn an_upload_is_read_from_any_offset_in_chunks_that_fit_a_message() {
     let name = upload_name(&content);
     store(&files, name, &content).await;
     for offset in [0, 1, baton_proto::MAX_CHUNK, content.len() - 1, content.len()] {
-        let reader = files.read(name, offset as u64).await.unwrap();
+        let mut reader = files.read(name, offset as u64).await.unwrap();
         assert_eq!(reader.length(), content.len() as u64);
-        let chunks: Vec<Bytes> = reader.into_stream().try_collect().await.unwrap();
+        let mut chunks = Vec::new();
+        while let Some(chunk) = reader.next().await.unwrap() {
+            chunks.push(chunk);
+        }
         assert!(chunks.iter().all(|chunk| chunk.len() <= baton_proto::MAX_CHUNK));
         assert_eq!(chunks.concat(), &content[offset..]);
     }
     let beyond = files.read(name, content.len() as u64 + 1).await;
     assert!(matches!(beyond, Err(FilesError::OffsetGap { .. })));
+}
+
+#[tokio::test]
+async fn an_upload_that_was_damaged_on_disk_is_never_read_to_its_end_as_if_it_were_whole() {
+    let root = tempfile::tempdir().unwrap();
+    let files = open(root.path());
+    let content = [7; 3000];
+    let name = upload_name(&content);
+    store(&files, name, &content).await;
+    for damaged in [&b""[..], &content[..2999], &[8; 3000]] {
+        std::fs::write(name.sealed_path(&files.inner.root), damaged).unwrap();
+        let mut reader = files.read(name, 0).await.unwrap();
+        let end = loop {
+            match reader.next().await {
+                Ok(Some(_)) => {}
+                end => break end,
+            }
+        };
+        assert!(matches!(end, Err(FilesError::Damaged { .. })), "{end:?}");
+    }
 }
 
 #[tokio::test]

@@ -1,11 +1,13 @@
 //! Files and folders where a job can write: whatever it put there, opening a file
 //! neither waits nor leads elsewhere, and what has to go can be removed.
 
+mod tree;
+
 use std::{
     fs::{self, File, OpenOptions},
-    io,
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
-    path::{Path, PathBuf},
+    io::{self, Read as _, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
 };
 
 /// Opens the regular file at `path`.
@@ -36,39 +38,44 @@ pub(crate) fn open_to_read(path: &Path) -> io::Result<File> {
     open(path, OpenOptions::new().read(true))
 }
 
+/// Opens the regular file at `path` and reads it as a whole.
+///
+/// # Errors
+/// As [`open`]; also `InvalidData` when it has more than `limit` bytes.
+pub(crate) fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_to_read(path)?.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        let message = format!("longer than {limit} bytes");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+    }
+    Ok(bytes)
+}
+
+/// Puts a file with these bytes in the place of whatever is at `path`: whole or
+/// not at all, also after a loss of power.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let draft = path.with_added_extension("new");
+    remove(&draft)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+    file.write_all(bytes)?;
+    file.sync_data()?;
+    match fs::rename(&draft, path) {
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+            remove(path)?;
+            fs::rename(&draft, path)
+        }
+        renamed => renamed,
+    }
+}
+
 /// Removes whatever is at `path`, with all that is below it.
 pub(crate) fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::IsADirectory => remove_tree(path),
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => tree::remove(path),
         result => result,
     }
-}
-
-fn remove_tree(path: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            // Folders without write permission, such as a Go module cache's.
-            open_folders(path)?;
-            fs::remove_dir_all(path)
-        }
-        result => result,
-    }
-}
-
-/// Gives this process full access to every folder of a tree; links are not followed.
-fn open_folders(path: &Path) -> io::Result<()> {
-    let mut folders: Vec<PathBuf> = vec![path.to_owned()];
-    while let Some(folder) = folders.pop() {
-        fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))?;
-        for entry in fs::read_dir(&folder)? {
-            let entry = entry?;
-            if entry.file_type()?.is_dir() {
-                folders.push(entry.path());
-            }
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -89,13 +96,26 @@ mod tests {
         ];
         for make in makers {
             make(&path);
-            let read = open_to_read(&path);
-            assert_eq!(read.unwrap_err().kind(), io::ErrorKind::InvalidData);
+            let opened = open_to_read(&path);
+            assert_eq!(opened.unwrap_err().kind(), io::ErrorKind::InvalidData);
             let written = open(&path, OpenOptions::new().write(true).create(true));
             assert_eq!(written.unwrap_err().kind(), io::ErrorKind::InvalidData);
             remove(&path).unwrap();
             assert!(path.symlink_metadata().is_err());
+            make(&path);
+            make(&path.with_extension("new"));
+            replace(&path, b"bytes").unwrap();
+            assert_eq!(read(&path, 5).unwrap(), b"bytes");
+            remove(&path).unwrap();
         }
         remove(&path).unwrap();
+    }
+
+    #[test]
+    fn what_is_longer_than_expected_is_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("record");
+        File::create(&path).unwrap().set_len(1 << 40).unwrap();
+        assert_eq!(read(&path, 100).unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 }
