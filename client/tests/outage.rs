@@ -17,6 +17,7 @@ use baton_proto::{
     error::{ApiError, Reason},
     v1::{
         self,
+        cluster_server::{Cluster, ClusterServer},
         jobs_server::{Jobs, JobsServer},
         logs_request::Start,
         logs_response::Item,
@@ -230,6 +231,16 @@ impl Jobs for Fragile {
     }
 }
 
+#[tonic::async_trait]
+impl Cluster for Fragile {
+    async fn status(
+        &self,
+        _: Request<v1::ClusterStatusRequest>,
+    ) -> Result<Response<v1::ClusterStatusResponse>, Status> {
+        Ok(Response::default())
+    }
+}
+
 struct Fixture {
     server: Fragile,
     connection: Connection,
@@ -240,11 +251,13 @@ async fn fixture() -> Fixture {
     let server = Fragile::default();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let service = JobsServer::new(server.clone());
+    let jobs = JobsServer::new(server.clone());
+    let cluster = ClusterServer::new(server.clone());
     let mut serving = JoinSet::new();
     serving.spawn(async move {
         let incoming = TcpListenerStream::new(listener);
-        Server::builder().add_service(service).serve_with_incoming(incoming).await.unwrap();
+        let router = Server::builder().add_service(jobs).add_service(cluster);
+        router.serve_with_incoming(incoming).await.unwrap();
     });
     let endpoint = Endpoint::new(&address, "token").unwrap();
     let connection = Connection::connect(endpoint, Duration::from_secs(30)).await.unwrap();
@@ -385,4 +398,14 @@ async fn an_archive_that_is_there_already_is_not_sent_again() {
     fixture.server.0.lock().unwrap().stored.clone_from(&archive.0);
     upload(&fixture.connection, &archive, PATIENCE, |_| ()).await.unwrap();
     assert_eq!(fixture.server.0.lock().unwrap().uploads, 1);
+}
+
+#[tokio::test]
+async fn a_listener_that_says_nothing_does_not_count_as_reached() {
+    let mute = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = Endpoint::new(&mute.local_addr().unwrap().to_string(), "token").unwrap();
+    let connected = Connection::connect(endpoint, Duration::from_millis(200)).await;
+    let error = connected.err().unwrap();
+    assert!(error.is_temporary());
+    assert_eq!(error.to_string(), "no answer in time");
 }
