@@ -237,7 +237,7 @@ impl Cluster for Fragile {
         &self,
         _: Request<v1::ClusterStatusRequest>,
     ) -> Result<Response<v1::ClusterStatusResponse>, Status> {
-        Ok(Response::default())
+        Ok(Response::new(v1::ClusterStatusResponse::default()))
     }
 }
 
