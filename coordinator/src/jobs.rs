@@ -138,7 +138,7 @@ impl Jobs {
             return Ok(());
         };
         let digest: Digest = archive.digest.parse().map_err(internal)?;
-        self.uploads.keep(digest);
+        self.uploads.keep(digest).await;
         let stat = self.files.stat(FileName::Upload { digest }).await?;
         if stat.is_some_and(|stat| stat.sealed && stat.length == archive.size) {
             return Ok(());

@@ -2,7 +2,7 @@
 //! the history and the files once its time is over.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     time::{Duration, SystemTime},
 };
 
@@ -129,7 +129,7 @@ async fn prune_old(jobs: &Jobs, max_age: u64) -> Result<(), RetentionError> {
 /// Removes the oldest jobs until the disk holds no more than `limit`. One at a
 /// time: what that frees is known only when it is done.
 async fn shrink(jobs: &Jobs, limit: u64) -> Result<(), RetentionError> {
-    let mut used = usage(jobs).await?;
+    let mut used = usage(jobs, limit).await?;
     let oldest = history::Retention { max_age: None, oldest: 1, batch: 1 };
     let mut removed = 0_u64;
     while used > limit {
@@ -148,12 +148,14 @@ async fn shrink(jobs: &Jobs, limit: u64) -> Result<(), RetentionError> {
     Ok(())
 }
 
-/// Bytes of all files but those that live jobs need, or a job that is about to
-/// come: to remove finished jobs would not make those fewer. Archives that
-/// nothing uses are removed on the way.
-async fn usage(jobs: &Jobs) -> Result<u64, RetentionError> {
+/// Bytes of all files that go with finished jobs: to remove these would not make
+/// the others fewer, which live jobs need, or one that is about to come, or which
+/// [`sweep`] removes. Archives that nothing uses are removed on the way. Whether
+/// output belongs to a job is looked up only if all of it would be over `limit`.
+async fn usage(jobs: &Jobs, limit: u64) -> Result<u64, RetentionError> {
     let (live, sources) = needed(jobs);
     let mut used = 0_u64;
+    let mut logs: HashMap<JobId, u64> = HashMap::new();
     let mut listing = jobs.files.list();
     while let Some(file) = listing.next().await? {
         let is_needed = match &file.name {
@@ -164,12 +166,22 @@ async fn usage(jobs: &Jobs) -> Result<u64, RetentionError> {
             continue;
         }
         match file.name {
-            FileName::Upload { .. } if is_new(file.modified) => {}
-            FileName::Upload { .. } if is_unused(jobs, file.name, file.modified).await? => {
-                jobs.files.remove(file.name).await?;
-            }
-            FileName::Upload { .. } | FileName::Log { .. } => {
+            FileName::Log { job, .. } => {
                 used = used.saturating_add(file.length);
+                *logs.entry(job).or_default() += file.length;
+            }
+            FileName::Upload { .. } if is_new(file.modified) => {}
+            FileName::Upload { .. } => {
+                if !remove_unused(jobs, file.name, file.modified).await? {
+                    used = used.saturating_add(file.length);
+                }
+            }
+        }
+    }
+    if used > limit {
+        for (job, length) in logs {
+            if !is_known(jobs, job).await? {
+                used = used.saturating_sub(length);
             }
         }
     }
@@ -206,11 +218,8 @@ async fn remove_source(jobs: &Jobs, pruned: &PrunedJob) -> Result<u64, Retention
     let Some(stat) = jobs.files.stat(name).await? else {
         return Ok(0);
     };
-    if !is_unused(jobs, name, stat.modified).await? {
-        return Ok(0);
-    }
-    jobs.files.remove(name).await?;
-    Ok(stat.length)
+    let removed = remove_unused(jobs, name, stat.modified).await?;
+    Ok(if removed { stat.length } else { 0 })
 }
 
 /// Removes files that belong to nothing: archives that no job wants, and output
@@ -218,16 +227,15 @@ async fn remove_source(jobs: &Jobs, pruned: &PrunedJob) -> Result<u64, Retention
 async fn sweep(jobs: &Jobs) -> Result<(), RetentionError> {
     let mut listing = jobs.files.list();
     while let Some(file) = listing.next().await? {
-        if is_unused(jobs, file.name, file.modified).await? {
+        if remove_unused(jobs, file.name, file.modified).await? {
             debug!(file = %file.name, "removed a file that nothing uses");
-            jobs.files.remove(file.name).await?;
         }
     }
     Ok(())
 }
 
-/// Whether a file can go: nothing uses it, and nothing new is about to.
-async fn is_unused(
+/// Removes a file if nothing uses it and nothing new is about to; whether it did.
+async fn remove_unused(
     jobs: &Jobs,
     name: FileName,
     modified: SystemTime,
@@ -235,15 +243,32 @@ async fn is_unused(
     if is_new(modified) {
         return Ok(false);
     }
-    let in_use = match name {
+    match name {
         FileName::Log { job, .. } => {
-            jobs.raft.state().job(job).is_some() || jobs.history.job(job).await?.is_some()
+            if is_known(jobs, job).await? {
+                return Ok(false);
+            }
+            jobs.files.remove(name).await?;
+            Ok(true)
         }
         FileName::Upload { digest } => {
-            jobs.uploads.is_kept(&digest) || source_in_use(jobs, &digest.to_string()).await?
+            let removal = async {
+                if source_in_use(jobs, &digest.to_string()).await? {
+                    return Ok(false);
+                }
+                jobs.files.remove(name).await?;
+                Ok(true)
+            };
+            jobs.uploads.unless_kept(&digest, removal).await.unwrap_or(Ok(false))
         }
-    };
-    Ok(!in_use)
+    }
+}
+
+/// Whether there is such a job, live or finished.
+async fn is_known(jobs: &Jobs, job: JobId) -> Result<bool, history::Error> {
+    let live = jobs.raft.state().job(job).is_some();
+    // In this order, as with archives.
+    Ok(live || jobs.history.contains(job).await?)
 }
 
 /// Whether somebody may have brought a file for a job that is about to come.

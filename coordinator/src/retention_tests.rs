@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use baton_proto::{
+    error::Reason,
     spool::{Kind, push_frame},
     v1,
 };
@@ -10,6 +11,7 @@ use baton_state::{
     Connection, Event, Reply, RunnerFacts, RunnerId, State,
     command::{Grant, LoseLease, LossCause, RegisterRunner, Submit},
 };
+use tokio::task::JoinSet;
 
 use super::*;
 use crate::{
@@ -18,6 +20,7 @@ use crate::{
     environment::Environment,
     files::{Digest, Files, FilesOptions},
     history::{Batch, History, Sender},
+    jobs::Caller,
     raft::{self, Observer},
     uploads::Uploads,
 };
@@ -121,6 +124,35 @@ async fn is_there(jobs: &Jobs, name: FileName) -> bool {
     jobs.files.stat(name).await.unwrap().is_some()
 }
 
+async fn upload(jobs: &Jobs, content: Vec<u8>) -> Digest {
+    let (digest, length) = (Digest::from(blake3::hash(&content)), content.len() as u64);
+    let mut appender = jobs.files.append(FileName::Upload { digest }, u64::MAX).await.unwrap();
+    appender.write(0, content.into()).await.unwrap();
+    appender.seal(length, digest).await.unwrap();
+    digest
+}
+
+/// Makes an archive look as if it had been brought long ago.
+fn make_old(folder: &std::path::Path, digest: Digest) {
+    let digest = digest.to_string();
+    let path = folder.join("files/upload").join(&digest[..2]).join(&digest);
+    let old = std::fs::metadata(&path).unwrap().modified().unwrap() - 2 * KEEP;
+    std::fs::File::options().write(true).open(path).unwrap().set_modified(old).unwrap();
+}
+
+/// Submits a job with an archive of `size` bytes.
+async fn submit(jobs: Jobs, digest: Digest, size: u64) -> Result<(), Reason> {
+    let archive = v1::Archive { digest: digest.to_string(), size };
+    let spec = v1::JobSpec {
+        command: vec!["true".to_owned()],
+        source: Some(v1::Source { kind: Some(v1::source::Kind::Archive(archive)) }),
+        ..Default::default()
+    };
+    let caller = Caller { name: "ann".to_owned(), key: String::new(), digest: [0; 32] };
+    let spec = convert::spec_from_proto(spec).unwrap();
+    jobs.submit(&caller, spec, None).await.map(drop).map_err(|error| error.reason)
+}
+
 fn limit(logs: usize) -> Retention {
     Retention { max_age: None, max_bytes: Some((logs * LOG + LOG / 2) as u64) }
 }
@@ -134,7 +166,7 @@ async fn the_output_of_lost_attempts_counts_and_the_oldest_goes_first() {
         logs.push(lost(&jobs).await);
     }
     prune_once(&jobs, limit(4)).await.unwrap();
-    assert_eq!(usage(&jobs).await.unwrap() / LOG as u64, 4);
+    assert_eq!(usage(&jobs, u64::MAX).await.unwrap() / LOG as u64, 4);
     prune_once(&jobs, limit(2)).await.unwrap();
     let mut kept = 0;
     for name in logs {
@@ -151,21 +183,13 @@ async fn an_archive_that_no_job_uses_goes_when_it_is_old_and_never_costs_a_job()
     let folder = tempfile::tempdir().unwrap();
     let jobs = coordinator(folder.path()).await;
     let log = lost(&jobs).await;
-    let content = vec![1; 10 * LOG];
-    let digest = Digest::from(blake3::hash(&content));
+    let digest = upload(&jobs, vec![1; 10 * LOG]).await;
     let upload = FileName::Upload { digest };
-    let mut appender = jobs.files.append(upload, u64::MAX).await.unwrap();
-    appender.write(0, content.into()).await.unwrap();
-    appender.seal(10 * LOG as u64, digest).await.unwrap();
-    drop(appender);
     prune_once(&jobs, limit(1)).await.unwrap();
     assert!(is_there(&jobs, upload).await, "a job may come for a new archive");
     assert!(is_there(&jobs, log).await, "what is new cannot be made room for by removing jobs");
 
-    let digest = digest.to_string();
-    let path = folder.path().join("files/upload").join(&digest[..2]).join(&digest);
-    let old = std::fs::metadata(&path).unwrap().modified().unwrap() - 2 * KEEP;
-    std::fs::File::options().write(true).open(path).unwrap().set_modified(old).unwrap();
+    make_old(folder.path(), digest);
     prune_once(&jobs, limit(1)).await.unwrap();
     assert!(!is_there(&jobs, upload).await);
     assert!(is_there(&jobs, log).await);
@@ -187,4 +211,59 @@ async fn what_a_live_job_needs_neither_counts_nor_goes() {
     for name in live {
         assert!(is_there(&jobs, name).await);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn output_of_no_job_costs_no_job_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let jobs = coordinator(folder.path()).await;
+    let log = lost(&jobs).await;
+    let FileName::Log { lease, .. } = log else { panic!("not a log") };
+    // As a crash leaves it between the removal of a job and of its output.
+    for _ in 0..3 {
+        let name = FileName::Log { job: jobs.environment.job_id(AT), lease };
+        let mut appender = jobs.files.append(name, u64::MAX).await.unwrap();
+        let mut bytes = Vec::new();
+        push_frame(&mut bytes, Kind::Stdout, 1, &vec![7; LOG]);
+        appender.write(0, bytes.into()).await.unwrap();
+    }
+    prune_once(&jobs, limit(1)).await.unwrap();
+    assert!(is_there(&jobs, log).await);
+    prune_once(&jobs, limit(0)).await.unwrap();
+    assert!(!is_there(&jobs, log).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_accepted_job_has_its_archive_however_close_it_came_to_the_removal() {
+    let folder = tempfile::tempdir().unwrap();
+    let jobs = coordinator(folder.path()).await;
+    for round in 0..100_u8 {
+        let digest = upload(&jobs, vec![round; 100]).await;
+        make_old(folder.path(), digest);
+        let mut submissions = JoinSet::new();
+        submissions.spawn(submit(jobs.clone(), digest, 100));
+        sweep(&jobs).await.unwrap();
+        let accepted = match submissions.join_next().await.unwrap().unwrap() {
+            Ok(()) => true,
+            Err(reason) => {
+                assert_eq!(reason, Reason::SourceNotUploaded);
+                false
+            }
+        };
+        assert_eq!(is_there(&jobs, FileName::Upload { digest }).await, accepted, "round {round}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_comes_during_the_removal_of_its_archive_is_told_to_bring_it_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let jobs = coordinator(folder.path()).await;
+    let digest = upload(&jobs, vec![1; 100]).await;
+    let mut coming = std::pin::pin!(submit(jobs.clone(), digest, 100));
+    let removal = async {
+        assert!(futures::poll!(coming.as_mut()).is_pending(), "it waits for the removal");
+        jobs.files.remove(FileName::Upload { digest }).await.unwrap();
+    };
+    assert!(jobs.uploads.unless_kept(&digest, removal).await.is_some());
+    assert_eq!(coming.await, Err(Reason::SourceNotUploaded));
 }

@@ -1,13 +1,9 @@
 //! Archives that somebody has just brought or named, which must not be removed
 //! before the job that wants them is accepted.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use tokio::time::Instant;
+use tokio::{sync::Mutex, time::Instant};
 
 use crate::files::Digest;
 
@@ -21,19 +17,20 @@ pub(crate) struct Uploads {
 }
 
 impl Uploads {
-    /// Keeps an archive for [`KEEP`] from now.
-    pub(crate) fn keep(&self, digest: Digest) {
-        self.lock().insert(digest, Instant::now());
+    /// Keeps an archive for [`KEEP`] from now. A removal that is under way ends
+    /// first: whoever looks for the archive afterwards sees what stays true.
+    pub(crate) async fn keep(&self, digest: Digest) {
+        self.wanted.lock().await.insert(digest, Instant::now());
     }
 
-    /// Whether an archive must be kept.
-    pub(crate) fn is_kept(&self, digest: &Digest) -> bool {
-        let mut wanted = self.lock();
+    /// Carries out a removal, unless somebody wants the archive.
+    pub(crate) async fn unless_kept<T>(
+        &self,
+        digest: &Digest,
+        removal: impl Future<Output = T>,
+    ) -> Option<T> {
+        let mut wanted = self.wanted.lock().await;
         wanted.retain(|_, since| since.elapsed() < KEEP);
-        wanted.contains_key(digest)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Instant>> {
-        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+        if wanted.contains_key(digest) { None } else { Some(removal.await) }
     }
 }

@@ -1,5 +1,9 @@
 //! When each live lease was last renewed, by this leader's monotonic clock. A
 //! new leader knows of no renewals and gives every lease its whole time again.
+//!
+//! A runner must never count on a lease for longer than it is counted here. So a
+//! renewal is noted before the runner is told, and a lease that was found to have
+//! run out is not renewed any more, since it is being given away.
 
 use std::{
     collections::HashMap,
@@ -13,24 +17,28 @@ use tokio::time::Instant;
 /// Renewals by lease.
 #[derive(Default)]
 pub(super) struct Leases {
-    renewed: Mutex<HashMap<Lease, Instant>>,
+    live: Mutex<HashMap<Lease, Live>>,
+}
+
+struct Live {
+    renewed: Instant,
+    expired: bool,
+}
+
+impl Live {
+    fn since(renewed: Instant) -> Self {
+        Self { renewed, expired: false }
+    }
 }
 
 impl Leases {
-    /// A lease begins.
-    pub(super) fn granted(&self, lease: Lease, now: Instant) {
-        self.lock().insert(lease, now);
-    }
-
-    /// A runner said it holds these leases.
-    pub(super) fn renewed(&self, leases: impl Iterator<Item = Lease>, now: Instant) {
-        let mut renewed = self.lock();
-        for lease in leases {
-            // An ended lease is not in here, and must not come back.
-            if let Some(time) = renewed.get_mut(&lease) {
-                *time = now;
-            }
-        }
+    /// Lets a lease begin, or go on, as of `at`; false when it has run out. Only for
+    /// a lease that is live in a state that is locked: an ended one must not come back.
+    pub(super) fn renew(&self, lease: Lease, at: Instant) -> bool {
+        let mut all = self.lock();
+        let live = all.entry(lease).or_insert(Live::since(at));
+        live.renewed = live.renewed.max(at);
+        !live.expired
     }
 
     /// A lease has ended.
@@ -46,15 +54,21 @@ impl Leases {
         ttl: Duration,
         now: Instant,
     ) -> Vec<(JobId, Lease)> {
-        let mut renewed = self.lock();
+        let mut all = self.lock();
+        let mut has_expired = |lease: Lease, job: JobId| {
+            let live = all.entry(lease).or_insert(Live::since(now));
+            if !live.expired && now.duration_since(live.renewed) >= ttl {
+                live.expired = state.job(job).is_some_and(baton_state::Job::lease_may_expire);
+            }
+            live.expired
+        };
         let held = state.runners().values().flat_map(|runner| &runner.leases);
-        held.filter(|(lease, _)| now.duration_since(*renewed.entry(**lease).or_insert(now)) >= ttl)
-            .filter(|(_, job)| state.job(**job).is_some_and(baton_state::Job::lease_may_expire))
+        held.filter(|(lease, job)| has_expired(**lease, **job))
             .map(|(lease, job)| (*job, *lease))
             .collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Lease, Instant>> {
-        self.renewed.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<Lease, Live>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

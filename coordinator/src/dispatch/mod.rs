@@ -65,9 +65,9 @@ impl Observer for DispatchObserver {
         for event in events {
             match &event.kind {
                 EventKind::JobLeased { job, lease, runner } => {
-                    self.0.leases.granted(*lease, Instant::now());
+                    self.0.leases.renew(*lease, Instant::now());
                     if let Some(job) = state.job(*job) {
-                        self.0.sessions.assign(runner, job, *lease);
+                        self.0.sessions.assign(runner, job, *lease, &self.0.leases);
                     }
                 }
                 EventKind::CancelRequested { job, lease, runner, .. } => {
@@ -120,10 +120,10 @@ impl Dispatch {
         dispatch
     }
 
-    /// When the coordinator last heard from a runner, if it has a session.
+    /// When this coordinator last heard from a runner, whether it has a session or not.
     #[must_use]
     pub fn last_heard(&self, runner: &RunnerId) -> Option<baton_state::Timestamp> {
-        self.shared.sessions.last_heard(runner)
+        self.shared.places.last_heard(runner)
     }
 
     /// Proposes a command about a lease; what the state refuses is no failure

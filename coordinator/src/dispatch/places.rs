@@ -10,7 +10,7 @@ use std::{
 };
 
 use baton_proto::error::{ApiError, Reason};
-use baton_state::{Connection, Runner, RunnerFacts, RunnerId};
+use baton_state::{Connection, Runner, RunnerFacts, RunnerId, Timestamp};
 use tokio::time::Instant;
 
 /// One data folder on one running host.
@@ -41,9 +41,29 @@ pub(super) struct Places {
 
 struct Seen {
     place: Place,
+    /// The newest connect from there, 0 for none yet.
+    connect: u64,
     heard: Instant,
-    /// Who else wanted to be this runner, and since when.
-    contender: Option<(Place, Instant)>,
+    /// The same for people; none as long as only the state has it there.
+    heard_at: Option<Timestamp>,
+    contender: Option<Contender>,
+}
+
+/// Who else wanted to be a runner.
+struct Contender {
+    place: Place,
+    since: Instant,
+    asked: Instant,
+}
+
+/// A runner that wants to open a session.
+#[derive(Clone, Debug)]
+pub(super) struct Arrival {
+    pub(super) place: Place,
+    /// Which connect of that place it is.
+    pub(super) connect: u64,
+    pub(super) at: Timestamp,
+    pub(super) now: Instant,
 }
 
 /// A runner may speak for its id.
@@ -62,32 +82,51 @@ pub(super) enum Conflict {
     Copy,
     /// The other may be gone; that is certain after this time.
     NotYetFree(Duration),
+    /// It has connected again since; this was held up on its way.
+    Overtaken,
 }
 
 impl Places {
-    /// Whether a runner may open a session from `place`; from then on it counts
-    /// as heard of there. `known` is where the state has it.
+    /// Whether a runner may open a session; from then on it counts as heard of at
+    /// its place. `known` is where the state has it.
     pub(super) fn admit(
         &self,
         runner: &RunnerId,
-        place: &Place,
+        arrival: &Arrival,
         known: Option<Place>,
         ttl: Duration,
-        now: Instant,
     ) -> Result<Admitted, Conflict> {
         let mut all = self.lock();
         // Not heard of since this leader began: it has its whole time again.
-        let place_before = known.unwrap_or_else(|| place.clone());
-        let seen = all.entry(runner.clone());
-        let seen = seen.or_insert(Seen { place: place_before, heard: now, contender: None });
-        admit(seen, place, ttl, now)
+        let place = known.unwrap_or_else(|| arrival.place.clone());
+        let seen = all.entry(runner.clone()).or_insert(Seen {
+            place,
+            connect: 0,
+            heard: arrival.now,
+            heard_at: None,
+            contender: None,
+        });
+        admit(seen, arrival, ttl)
+    }
+
+    /// Whether this is the one that was admitted last.
+    pub(super) fn is_newest(&self, runner: &RunnerId, arrival: &Arrival) -> bool {
+        let all = self.lock();
+        let newest = all.get(runner).map(|seen| (&seen.place, seen.connect));
+        newest == Some((&arrival.place, arrival.connect))
     }
 
     /// A heartbeat came over the session of this runner.
-    pub(super) fn heard(&self, runner: &RunnerId, now: Instant) {
+    pub(super) fn heard(&self, runner: &RunnerId, at: Timestamp, now: Instant) {
         if let Some(seen) = self.lock().get_mut(runner) {
             seen.heard = now;
+            seen.heard_at = Some(at);
         }
+    }
+
+    /// When a runner was last heard of.
+    pub(super) fn last_heard(&self, runner: &RunnerId) -> Option<Timestamp> {
+        self.lock().get(runner).and_then(|seen| seen.heard_at)
     }
 
     /// The runner is no longer known: it may come back from anywhere.
@@ -100,31 +139,44 @@ impl Places {
     }
 }
 
-fn admit(
-    seen: &mut Seen,
-    place: &Place,
-    ttl: Duration,
-    now: Instant,
-) -> Result<Admitted, Conflict> {
+fn admit(seen: &mut Seen, arrival: &Arrival, ttl: Duration) -> Result<Admitted, Conflict> {
+    let Arrival { place, connect, at, now } = arrival.clone();
     let silent = now.duration_since(seen.heard);
-    let admitted = if seen.place == *place {
-        Admitted::Here
-    } else if silent >= ttl {
-        Admitted::Moved
+    let is_here = seen.place == place;
+    if silent < ttl {
+        // After that, nobody is there to be replaced, and a clock that was set back,
+        // as in a container of its own time, must not keep a runner out.
+        if is_here && connect <= seen.connect {
+            return Err(Conflict::Overtaken);
+        }
+        if !is_here {
+            return Err(contend(seen, place, ttl, now));
+        }
+    }
+    *seen = Seen { place, connect, heard: now, heard_at: Some(at), contender: None };
+    Ok(if is_here { Admitted::Here } else { Admitted::Moved })
+}
+
+/// Whoever asked within `ttl` is taken to have been there since.
+fn contend(seen: &mut Seen, place: Place, ttl: Duration, now: Instant) -> Conflict {
+    let before = seen.contender.take();
+    let is_same = |other: &Contender| other.place == place && now.duration_since(other.asked) < ttl;
+    let since = before.filter(is_same).map_or(now, |other| other.since);
+    seen.contender = Some(Contender { place, since, asked: now });
+    if seen.heard > since {
+        Conflict::Copy
     } else {
-        let since = match &seen.contender {
-            Some((other, since)) if other == place => *since,
-            _ => now,
-        };
-        seen.contender = Some((place.clone(), since));
-        return Err(if seen.heard > since {
-            Conflict::Copy
-        } else {
-            Conflict::NotYetFree(ttl.saturating_sub(silent))
-        });
-    };
-    *seen = Seen { place: place.clone(), heard: now, contender: None };
-    Ok(admitted)
+        Conflict::NotYetFree(ttl.saturating_sub(now.duration_since(seen.heard)))
+    }
+}
+
+/// What a session is told that is not, or no longer, the runner's newest.
+pub(super) fn replaced() -> ApiError {
+    ApiError::new(
+        Reason::SessionReplaced,
+        "another session of this runner took over, or this one was silent",
+        "make sure that no two runners share a data folder",
+    )
 }
 
 impl Conflict {
@@ -152,6 +204,7 @@ impl Conflict {
                     left.as_secs() + 1
                 ),
             ),
+            Self::Overtaken => replaced(),
         }
     }
 }
@@ -171,60 +224,130 @@ mod tests {
         RunnerId("r".to_owned())
     }
 
-    /// Places with a runner that was just heard of in folder `a`.
-    fn heard() -> (Places, Instant) {
-        let (places, now) = (Places::default(), Instant::now());
-        let first = places.admit(&runner(), &place("1", "a"), None, TTL, now);
-        assert_eq!(first, Ok(Admitted::Here));
-        (places, now)
+    struct Fixture {
+        places: Places,
+        begin: Instant,
+        connects: u64,
+        known: Option<Place>,
+    }
+
+    impl Fixture {
+        fn new(known: Option<Place>) -> Self {
+            Self { places: Places::default(), begin: Instant::now(), connects: 0, known }
+        }
+
+        /// With a runner that was just heard of in folder `a`.
+        fn heard() -> Self {
+            let mut fixture = Self::new(None);
+            assert_eq!(fixture.ask("1", "a", Duration::ZERO), Ok(Admitted::Here));
+            fixture
+        }
+
+        fn ask(
+            &mut self,
+            boot_id: &str,
+            folder: &str,
+            after: Duration,
+        ) -> Result<Admitted, Conflict> {
+            self.connects += 1;
+            self.ask_as(self.connects, place(boot_id, folder), after)
+        }
+
+        fn ask_as(
+            &self,
+            connect: u64,
+            place: Place,
+            after: Duration,
+        ) -> Result<Admitted, Conflict> {
+            let now = self.begin + after;
+            let arrival = Arrival { place, connect, at: Timestamp(connect), now };
+            self.places.admit(&runner(), &arrival, self.known.clone(), TTL)
+        }
+
+        fn hear(&self, after: Duration) {
+            self.places.heard(&runner(), Timestamp(1000), self.begin + after);
+        }
     }
 
     #[tokio::test]
     async fn the_same_folder_on_the_same_boot_comes_back_at_once() {
-        let (places, now) = heard();
-        let again = places.admit(&runner(), &place("1", "a"), None, TTL, now);
-        assert_eq!(again, Ok(Admitted::Here));
+        assert_eq!(Fixture::heard().ask("1", "a", Duration::ZERO), Ok(Admitted::Here));
     }
 
     #[tokio::test]
     async fn another_folder_or_another_boot_waits_until_the_first_was_silent_for_its_time() {
-        for other in [place("1", "b"), place("2", "a")] {
-            let (places, now) = heard();
-            let early = places.admit(&runner(), &other, None, TTL, now + SECOND);
+        for (boot_id, folder) in [("1", "b"), ("2", "a")] {
+            let mut fixture = Fixture::heard();
+            let early = fixture.ask(boot_id, folder, SECOND);
             assert_eq!(early, Err(Conflict::NotYetFree(TTL - SECOND)));
-            let late = places.admit(&runner(), &other, None, TTL, now + TTL);
-            assert_eq!(late, Ok(Admitted::Moved));
-            let back = places.admit(&runner(), &place("1", "a"), None, TTL, now + TTL + SECOND);
+            assert_eq!(fixture.ask(boot_id, folder, TTL), Ok(Admitted::Moved));
+            let back = fixture.ask("1", "a", TTL + SECOND);
             assert!(back.is_err(), "the first is the stranger now");
         }
     }
 
     #[tokio::test]
     async fn who_asks_while_the_first_goes_on_speaking_is_a_copy() {
-        let (places, now) = heard();
-        let ask = |at| places.admit(&runner(), &place("1", "b"), None, TTL, at);
-        assert!(matches!(ask(now + SECOND), Err(Conflict::NotYetFree(_))));
-        assert!(matches!(ask(now + SECOND * 2), Err(Conflict::NotYetFree(_))));
-        places.heard(&runner(), now + SECOND * 3);
-        assert_eq!(ask(now + SECOND * 4), Err(Conflict::Copy));
+        let mut fixture = Fixture::heard();
+        for after in [SECOND, SECOND * 2] {
+            let asked = fixture.ask("1", "b", after);
+            assert!(matches!(asked, Err(Conflict::NotYetFree(_))));
+        }
+        fixture.hear(SECOND * 3);
+        assert_eq!(fixture.ask("1", "b", SECOND * 4), Err(Conflict::Copy));
+    }
+
+    #[tokio::test]
+    async fn who_asked_long_ago_is_not_told_that_it_is_a_copy_of_one_that_has_gone_since() {
+        let mut fixture = Fixture::heard();
+        assert!(fixture.ask("1", "b", SECOND).is_err());
+        fixture.hear(TTL * 10);
+        let later = fixture.ask("1", "b", TTL * 10 + SECOND);
+        assert_eq!(later, Err(Conflict::NotYetFree(TTL - SECOND)));
+        assert_eq!(fixture.ask("1", "b", TTL * 11), Ok(Admitted::Moved));
+    }
+
+    #[tokio::test]
+    async fn a_hello_that_was_overtaken_is_refused() {
+        let mut fixture = Fixture::heard();
+        assert_eq!(fixture.ask("1", "a", SECOND), Ok(Admitted::Here));
+        for connect in [1, 2] {
+            let late = fixture.ask_as(connect, place("1", "a"), SECOND);
+            assert_eq!(late, Err(Conflict::Overtaken));
+        }
+        assert_eq!(fixture.ask_as(3, place("1", "a"), SECOND), Ok(Admitted::Here));
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_was_set_back_keeps_a_runner_out_for_its_time_only() {
+        let fixture = Fixture::heard();
+        assert_eq!(fixture.ask_as(1, place("1", "a"), TTL - SECOND), Err(Conflict::Overtaken));
+        assert_eq!(fixture.ask_as(1, place("1", "a"), TTL), Ok(Admitted::Here));
+    }
+
+    #[tokio::test]
+    async fn when_a_runner_was_heard_of_is_known_until_it_is_forgotten() {
+        let fixture = Fixture::heard();
+        assert_eq!(fixture.places.last_heard(&runner()), Some(Timestamp(1)));
+        fixture.hear(SECOND);
+        assert_eq!(fixture.places.last_heard(&runner()), Some(Timestamp(1000)));
+        fixture.places.forget(&runner());
+        assert_eq!(fixture.places.last_heard(&runner()), None);
     }
 
     #[tokio::test]
     async fn a_new_leader_goes_by_the_state() {
-        let (places, now) = (Places::default(), Instant::now());
-        let known = || Some(place("1", "a"));
-        let other = |at| places.admit(&runner(), &place("1", "b"), known(), TTL, at);
-        assert_eq!(other(now), Err(Conflict::NotYetFree(TTL)));
-        let first = places.admit(&runner(), &place("1", "a"), known(), TTL, now + SECOND);
-        assert_eq!(first, Ok(Admitted::Here));
-        assert_eq!(other(now + SECOND), Err(Conflict::NotYetFree(TTL)));
+        let mut fixture = Fixture::new(Some(place("1", "a")));
+        assert_eq!(fixture.ask("1", "b", Duration::ZERO), Err(Conflict::NotYetFree(TTL)));
+        assert_eq!(fixture.places.last_heard(&runner()), None, "nobody was there yet");
+        assert_eq!(fixture.ask("1", "a", SECOND), Ok(Admitted::Here));
+        assert_eq!(fixture.ask("1", "b", SECOND), Err(Conflict::NotYetFree(TTL)));
     }
 
     #[tokio::test]
     async fn a_forgotten_runner_comes_back_from_anywhere() {
-        let (places, now) = heard();
-        places.forget(&runner());
-        let other = places.admit(&runner(), &place("1", "b"), None, TTL, now);
-        assert_eq!(other, Ok(Admitted::Here));
+        let mut fixture = Fixture::heard();
+        fixture.places.forget(&runner());
+        assert_eq!(fixture.ask("1", "b", Duration::ZERO), Ok(Admitted::Here));
     }
 }

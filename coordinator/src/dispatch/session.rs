@@ -22,7 +22,7 @@ use tracing::{info, warn};
 
 use super::{
     Dispatch, messages,
-    places::{Admitted, Place},
+    places::{self, Admitted, Arrival, Place},
     sessions::Outbound,
 };
 use crate::{convert, errors::from_propose, files::FileName, raft::ProposeError};
@@ -66,7 +66,9 @@ impl Dispatch {
         let facts = facts(&hello)?;
         check_held(&hello.held)?;
         let runner = facts.id.clone();
-        let replaced = self.open(facts.clone(), &hello.held, &outbound).await?;
+        let opened = self.open(&facts, hello.connect, &hello.held, &outbound).await;
+        // What is open and not served would keep the runner from being given up.
+        let replaced = opened.inspect_err(|_| self.shared.sessions.close(&runner, &outbound))?;
         info!(%runner, name = hello.name, slots = hello.slots, "runner connected");
         let session = Session { dispatch: self.clone(), facts, outbound };
         let result = session.serve(inbound, replaced, stop).await;
@@ -77,31 +79,37 @@ impl Dispatch {
 
     async fn open(
         &self,
-        facts: RunnerFacts,
+        facts: &RunnerFacts,
+        connect: u64,
         held: &[v1::HeldLease],
         outbound: &Outbound,
     ) -> Result<CancellationToken, ApiError> {
-        let shared = &self.shared;
-        let runner = facts.id.clone();
-        self.admit(&facts)?;
-        self.give_up_after_restart(&facts, held).await;
+        let (shared, runner) = (&self.shared, &facts.id);
         let at = shared.environment.clock.now();
+        let arrival = Arrival { place: Place::of(facts), connect, at, now: Instant::now() };
+        self.admit(facts, &arrival)?;
+        self.give_up_elsewhere(facts, held).await?;
         self.register(facts.clone(), at).await?;
-        let replaced = shared.sessions.open(&runner, outbound.clone(), at, Instant::now());
-        // The stream may be gone already; serving it will show.
+        // The first message, so it comes before anybody else can send one. The
+        // stream may be gone already; serving it will show.
         let _ = outbound.send(Ok(messages::welcome(&shared.timing)));
-        self.keep_online(&facts).await?;
-        self.reconcile(&runner, held, outbound).await;
+        let is_newest = || shared.places.is_newest(runner, &arrival);
+        let opened = shared.sessions.open(runner, outbound.clone(), Instant::now(), is_newest);
+        let replaced = opened.ok_or_else(places::replaced)?;
+        self.keep_online(facts).await?;
+        // A hello may have been on its way for long: what it lacks may run by now.
+        // Only a heartbeat is the word of a runner that is there.
+        self.reconcile(runner, held, outbound);
         shared.wake.notify_one();
         Ok(replaced)
     }
 
     /// One runner id is one data folder on one host: a copy is refused.
-    fn admit(&self, facts: &RunnerFacts) -> Result<(), ApiError> {
+    fn admit(&self, facts: &RunnerFacts, arrival: &Arrival) -> Result<(), ApiError> {
         let runner = &facts.id;
         let known = self.raft.state().runner(runner).and_then(Place::known);
-        let (ttl, now) = (self.shared.timing.lease_ttl, Instant::now());
-        match self.shared.places.admit(runner, &Place::of(facts), known, ttl, now) {
+        let ttl = self.shared.timing.lease_ttl;
+        match self.shared.places.admit(runner, arrival, known, ttl) {
             Ok(Admitted::Here) => Ok(()),
             Ok(Admitted::Moved) => {
                 warn!(%runner, name = facts.name, "the runner has another data folder or host now");
@@ -109,7 +117,7 @@ impl Dispatch {
             }
             Err(conflict) => {
                 let error = conflict.error(runner);
-                warn!(%runner, name = facts.name, %error, "a second runner with this id is refused");
+                warn!(%runner, name = facts.name, %error, "a session is refused");
                 Err(error)
             }
         }
@@ -135,58 +143,76 @@ impl Dispatch {
         self.register(facts.clone(), at).await
     }
 
-    /// No process outlives its host: leases from before a restart that the
-    /// runner doesn't report itself are lost, even if they were not seen to start.
-    async fn give_up_after_restart(&self, facts: &RunnerFacts, held: &[v1::HeldLease]) {
+    /// What a runner held in another place and does not report in this one is lost,
+    /// even if it was not seen to start. The first place was silent for the time to
+    /// live, so that only a job that waits for its runner can still run there; that
+    /// one is not started again. Nothing proves that it is gone, also if the boot is
+    /// another one: a cloned host looks like one that has restarted.
+    async fn give_up_elsewhere(
+        &self,
+        facts: &RunnerFacts,
+        held: &[v1::HeldLease],
+    ) -> Result<(), ApiError> {
         let held: BTreeSet<u64> = held.iter().map(|held| held.lease).collect();
         let lost: Vec<(Lease, JobId)> = {
             let state = self.raft.state();
+            // By the state, so that a session that broke before it was registered
+            // leaves nothing undone.
             let known = state.runner(&facts.id);
-            let restarted = known.filter(|known| known.facts.boot_id != facts.boot_id);
-            let leases = restarted.into_iter().flat_map(|runner| &runner.leases);
+            let moved = known.filter(|known| Place::of(&known.facts) != Place::of(facts));
+            let leases = moved.into_iter().flat_map(|runner| &runner.leases);
             leases
                 .filter(|(lease, _)| !held.contains(&lease.0))
                 .map(|(lease, job)| (*lease, *job))
                 .collect()
         };
         for (lease, job) in lost {
-            self.lose(job, lease, LossCause::HostRestarted).await;
+            self.not_held(job, lease).await?;
         }
+        Ok(())
     }
 
-    async fn lose(&self, job: JobId, lease: Lease, cause: LossCause) {
-        warn!(%job, %lease, ?cause, "lease lost");
+    async fn not_held(&self, job: JobId, lease: Lease) -> Result<(), ApiError> {
+        warn!(%job, %lease, "the runner does not have the job; its lease is lost");
         let at = self.shared.environment.clock.now();
-        self.propose_about(lease, Command::LoseLease(LoseLease { job, lease, at, cause })).await;
+        let command = LoseLease { job, lease, at, cause: LossCause::NotHeld };
+        match self.raft.propose(Command::LoseLease(command)).await {
+            // Refused: it has ended meanwhile.
+            Ok(_) | Err(ProposeError::Refused(_)) => Ok(()),
+            Err(error) => Err(from_propose(error)),
+        }
     }
 
     /// Compares what a runner holds with what it should hold, and tells it the
     /// difference.
-    async fn reconcile(&self, runner: &RunnerId, held: &[v1::HeldLease], outbound: &Outbound) {
-        let difference = self.difference(runner, held);
-        self.shared.leases.renewed(difference.renewed.into_iter(), Instant::now());
-        for message in difference.messages {
+    fn reconcile(
+        &self,
+        runner: &RunnerId,
+        held: &[v1::HeldLease],
+        outbound: &Outbound,
+    ) -> Difference {
+        let mut difference = self.difference(runner, held);
+        for message in difference.messages.drain(..) {
             // The stream may be gone already; serving it will show.
             let _ = outbound.send(Ok(message));
         }
-        for (job, lease) in difference.missing {
-            self.lose(job, lease, LossCause::NotHeld).await;
-        }
+        difference
     }
 
     fn difference(&self, runner: &RunnerId, held: &[v1::HeldLease]) -> Difference {
-        let mut difference = Difference::default();
+        let (mut difference, leases) = (Difference::default(), &self.shared.leases);
         let state = self.raft.state();
         let Some(runner) = state.runner(runner) else {
             return difference;
         };
+        let now = Instant::now();
         let reported: BTreeSet<Lease> = held.iter().map(|held| Lease(held.lease)).collect();
         for (lease, id) in &runner.leases {
             let Some(job) = state.job(*id) else {
                 continue;
             };
             if reported.contains(lease) {
-                difference.renewed.push(*lease);
+                difference.has_expired |= !leases.renew(*lease, now);
                 if job.cancellation.is_some() {
                     let stop = messages::stop(*id, *lease, v1::StopReason::Cancelled);
                     difference.messages.push(stop);
@@ -194,7 +220,7 @@ impl Dispatch {
             } else if job.phase == Phase::Running {
                 difference.missing.push((*id, *lease));
             } else {
-                self.shared.sessions.assign(&runner.facts.id, job, *lease);
+                self.shared.sessions.assign(&runner.facts.id, job, *lease, leases);
             }
         }
         for held in held {
@@ -213,9 +239,11 @@ impl Dispatch {
 /// What a runner holds against what it should hold.
 #[derive(Default)]
 struct Difference {
-    renewed: Vec<Lease>,
     messages: Vec<v1::SessionResponse>,
+    /// Leases of jobs that were started and are not held any more.
     missing: Vec<(JobId, Lease)>,
+    /// Among what it holds is a lease that is being given away.
+    has_expired: bool,
 }
 
 struct Session {
@@ -240,11 +268,7 @@ impl Session {
                 // Nothing that a replaced session still says counts.
                 biased;
                 () = replaced.cancelled() => {
-                    return Err(ApiError::new(
-                        Reason::SessionReplaced,
-                        "another session of this runner took over, or this one was silent",
-                        "make sure that no two runners share a data folder",
-                    ));
+                    return Err(places::replaced());
                 }
                 () = stop.cancelled() => {
                     return Err(ApiError::new(
@@ -307,17 +331,27 @@ impl Session {
         let at = shared.environment.clock.now();
         check_held(&heartbeat.held)?;
         let sequence = heartbeat.sequence;
-        if !shared.sessions.heard(runner, &self.outbound, sequence, at, Instant::now()) {
+        if !shared.sessions.heard(runner, &self.outbound, sequence, Instant::now()) {
             // Replaced: the newer session speaks for the runner.
             return Ok(());
         }
-        shared.places.heard(runner, Instant::now());
+        shared.places.heard(runner, at, Instant::now());
         self.dispatch.keep_online(&self.facts).await?;
         if !shared.sessions.is_current(runner, &self.outbound) {
             return Ok(());
         }
-        self.dispatch.reconcile(runner, &heartbeat.held, &self.outbound).await;
-        let _ = self.outbound.send(Ok(messages::heartbeat_ack(sequence)));
+        let difference = self.dispatch.reconcile(runner, &heartbeat.held, &self.outbound);
+        for (job, lease) in difference.missing {
+            if !shared.sessions.is_current(runner, &self.outbound) {
+                return Ok(());
+            }
+            self.dispatch.not_held(job, lease).await?;
+        }
+        // It would renew at the runner everything that the heartbeat named. The next
+        // one is answered, when the lease that has run out is gone.
+        if !difference.has_expired {
+            let _ = self.outbound.send(Ok(messages::heartbeat_ack(sequence)));
+        }
         Ok(())
     }
 
@@ -422,6 +456,10 @@ fn facts(hello: &v1::Hello) -> Result<RunnerFacts, ApiError> {
     if hello.boot_id.is_empty() || hello.place.is_empty() {
         // Without them, nobody could tell it from a copy.
         return Err(convert::invalid("place", "and boot_id are needed: update the runner"));
+    }
+    if hello.connect == 0 {
+        // Without it, nobody could tell which of two sessions is the newer one.
+        return Err(convert::invalid("connect", "is needed: update the runner"));
     }
     if !(1..=1000).contains(&hello.slots) {
         return Err(convert::invalid("slots", "must be from 1 to 1000"));

@@ -7,11 +7,11 @@ use std::{
 };
 
 use baton_proto::{error::ApiError, v1};
-use baton_state::{Job, Lease, RunnerId, Timestamp};
+use baton_state::{Job, Lease, RunnerId};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::messages;
+use super::{leases::Leases, messages};
 
 /// What goes down a session's stream. Bounded by what a runner can hold: it has
 /// few slots, and each lease is told a few things.
@@ -27,27 +27,30 @@ struct Live {
     replaced: CancellationToken,
     /// The newest heartbeat, 0 for the hello.
     sequence: u64,
-    heard_at: Timestamp,
     heard: Instant,
 }
 
 impl Sessions {
     /// Opens a runner's session and ends the one it had. The token is
-    /// cancelled when this session is replaced in turn.
+    /// cancelled when this session is replaced in turn. None when it is not the
+    /// newest, as another one that was admitted later is about to be opened.
     pub(super) fn open(
         &self,
         runner: &RunnerId,
         outbound: Outbound,
-        at: Timestamp,
         now: Instant,
-    ) -> CancellationToken {
+        is_newest: impl FnOnce() -> bool,
+    ) -> Option<CancellationToken> {
+        let mut all = self.lock();
+        if !is_newest() {
+            return None;
+        }
         let replaced = CancellationToken::new();
-        let live =
-            Live { outbound, replaced: replaced.clone(), sequence: 0, heard_at: at, heard: now };
-        if let Some(old) = self.lock().insert(runner.clone(), live) {
+        let live = Live { outbound, replaced: replaced.clone(), sequence: 0, heard: now };
+        if let Some(old) = all.insert(runner.clone(), live) {
             old.replaced.cancel();
         }
-        replaced
+        Some(replaced)
     }
 
     /// Closes a session, unless another one has taken its place.
@@ -65,7 +68,6 @@ impl Sessions {
         runner: &RunnerId,
         outbound: &Outbound,
         sequence: u64,
-        at: Timestamp,
         now: Instant,
     ) -> bool {
         let mut live = self.lock();
@@ -74,7 +76,6 @@ impl Sessions {
             return false;
         };
         live.sequence = live.sequence.max(sequence);
-        live.heard_at = at;
         live.heard = now;
         true
     }
@@ -86,10 +87,6 @@ impl Sessions {
 
     pub(super) fn contains(&self, runner: &RunnerId) -> bool {
         self.lock().contains_key(runner)
-    }
-
-    pub(super) fn last_heard(&self, runner: &RunnerId) -> Option<Timestamp> {
-        self.lock().get(runner).map(|live| live.heard_at)
     }
 
     /// Ends the sessions that have been silent since `before`.
@@ -112,9 +109,13 @@ impl Sessions {
         }
     }
 
-    /// Tells a runner to run a job.
-    pub(super) fn assign(&self, runner: &RunnerId, job: &Job, lease: Lease) {
-        if let Some(live) = self.lock().get(runner) {
+    /// Tells a runner to run a job, unless the lease has run out. The runner dates
+    /// it from its newest heartbeat here, so it has to count from no earlier in
+    /// `leases`, and no other heartbeat may come between.
+    pub(super) fn assign(&self, runner: &RunnerId, job: &Job, lease: Lease, leases: &Leases) {
+        if let Some(live) = self.lock().get(runner)
+            && leases.renew(lease, live.heard)
+        {
             let _ = live.outbound.send(Ok(messages::assign(job, lease, live.sequence)));
         }
     }

@@ -1,7 +1,13 @@
 //! Sessions over a real Raft node: who speaks for a runner, and when.
 
+mod leases;
+
 use std::{
-    sync::{Arc, Mutex},
+    pin::pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -11,8 +17,9 @@ use baton_proto::{
 };
 use baton_state::{
     Command, Connection, Index, Job, JobId, Lease, Phase, Reply, RunnerId, Timestamp,
-    command::{MarkUnreachable, Submit},
+    command::{Grant, MarkUnreachable, Submit},
 };
+use futures::poll;
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
@@ -42,9 +49,12 @@ impl Gate {
 
 impl Observer for Gate {
     fn applied(&self, _through: Index, _state: &baton_state::State, events: &[Event]) {
-        if events.iter().any(|event| matches!(event.kind, EventKind::RunnerOnline { .. }))
-            && let Some((reach, released)) = self.0.lock().unwrap().take()
-        {
+        if !events.iter().any(|event| matches!(event.kind, EventKind::RunnerOnline { .. })) {
+            return;
+        }
+        // Not under the lock, so that it can be closed again meanwhile.
+        let closed = self.0.lock().unwrap().take();
+        if let Some((reach, released)) = closed {
             reach.send(()).unwrap();
             released.recv_timeout(PATIENCE).unwrap();
         }
@@ -56,15 +66,20 @@ struct Node {
     gate: Arc<Gate>,
     tasks: TaskTracker,
     stop: CancellationToken,
+    connects: AtomicU64,
     _folder: tempfile::TempDir,
 }
 
 impl Node {
     /// A node whose dispatcher's loop does not run.
     fn still() -> Self {
+        Self::with(Timing::default())
+    }
+
+    fn with(timing: Timing) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let gate = Arc::new(Gate::default());
-        let observer = DispatchObserver::new(Timing::default(), Environment::system());
+        let observer = DispatchObserver::new(timing, Environment::system());
         let raft = raft::start(raft::Options {
             node_id: 1,
             dir: folder.path().join("raft"),
@@ -78,7 +93,7 @@ impl Node {
         let files = Files::open(folder.path().join("files"), FilesOptions::default()).unwrap();
         let dispatch = Dispatch { shared: observer.0, raft: raft.unwrap(), files };
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        Self { dispatch, gate, tasks, stop, _folder: folder }
+        Self { dispatch, gate, tasks, stop, connects: AtomicU64::new(1), _folder: folder }
     }
 
     /// A node that also gives jobs to runners.
@@ -94,6 +109,23 @@ impl Node {
     }
 
     fn connect_as(&self, id: &str, place: &str, held: Vec<v1::HeldLease>) -> Stream {
+        self.say(v1::Hello { runner_id: id.to_owned(), held, ..self.hello(place) })
+    }
+
+    /// The hello of a runner that connects now.
+    fn hello(&self, place: &str) -> v1::Hello {
+        v1::Hello {
+            runner_id: "r".to_owned(),
+            name: "runner".to_owned(),
+            slots: 1,
+            boot_id: "boot".to_owned(),
+            place: place.to_owned(),
+            connect: self.connects.fetch_add(1, Ordering::Relaxed),
+            ..Default::default()
+        }
+    }
+
+    fn say(&self, hello: v1::Hello) -> Stream {
         let (requests, inbound) = mpsc::unbounded_channel();
         let (outbound, answers) = mpsc::unbounded_channel();
         let serving = self.dispatch.clone().serve_session(
@@ -102,15 +134,7 @@ impl Node {
             self.stop.clone(),
         );
         let stream = Stream { requests, answers, served: self.tasks.spawn(serving) };
-        stream.send(session_request::Item::Hello(v1::Hello {
-            runner_id: id.to_owned(),
-            name: "runner".to_owned(),
-            slots: 1,
-            boot_id: "boot".to_owned(),
-            place: place.to_owned(),
-            held,
-            ..Default::default()
-        }));
+        stream.send(session_request::Item::Hello(hello));
         stream
     }
 
@@ -122,8 +146,12 @@ impl Node {
     }
 
     async fn submit(&self) -> JobId {
+        self.submit_spec(v1::JobSpec::default()).await
+    }
+
+    async fn submit_spec(&self, spec: v1::JobSpec) -> JobId {
         let at = Timestamp(1);
-        let spec = v1::JobSpec { command: vec!["true".to_owned()], ..Default::default() };
+        let spec = v1::JobSpec { command: vec!["true".to_owned()], ..spec };
         let command = Command::Submit(Submit {
             id: self.dispatch.shared.environment.job_id(at),
             spec: Arc::new(convert::spec_from_proto(spec).unwrap()),
@@ -139,8 +167,37 @@ impl Node {
         }
     }
 
+    /// Gives a job to the runner, as the dispatcher would.
+    async fn grant(&self, job: JobId) -> v1::HeldLease {
+        let grant = Grant { job, runner: runner(), at: Timestamp(2) };
+        match self.dispatch.raft.propose(Command::Grant(grant)).await {
+            Ok(Reply::Lease(lease)) => v1::HeldLease { job_id: job.to_string(), lease: lease.0 },
+            other => panic!("not granted: {other:?}"),
+        }
+    }
+
+    /// Has the runner take its job and say that it runs, until that is recorded.
+    async fn run(&self, job: JobId, runner: &mut Stream) -> v1::HeldLease {
+        let held = runner.start().await;
+        self.until("the job runs", |node| node.job(job).phase == Phase::Running).await;
+        held
+    }
+
+    async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
+        let reached = timeout(PATIENCE, async {
+            while !holds(self) {
+                tokio::task::yield_now().await;
+            }
+        });
+        reached.await.expect(what);
+    }
+
     fn job(&self, job: JobId) -> Job {
         self.dispatch.raft.state().job(job).unwrap().clone()
+    }
+
+    fn has_session(&self) -> bool {
+        self.dispatch.shared.sessions.contains(&runner())
     }
 
     fn is_online(&self) -> bool {
@@ -202,6 +259,17 @@ impl Stream {
         v1::HeldLease { job_id, lease }
     }
 
+    /// Returns when the session is served: when a word to it is answered. A
+    /// heartbeat would hide what has to hold without one.
+    async fn served(&mut self) {
+        self.send(session_request::Item::Started(v1::Started {
+            job_id: JobId::MAX.to_string(),
+            lease: 1,
+            time: None,
+        }));
+        self.until(|item| matches!(item, session_response::Item::Stop(_))).await;
+    }
+
     /// How the session ends.
     async fn ended(self) -> Option<Reason> {
         let served = timeout(PATIENCE, self.served).await.expect("the session ends");
@@ -218,7 +286,7 @@ async fn a_late_heartbeat_of_a_replaced_session_changes_nothing() {
     let node = Node::running();
     let job = node.submit().await;
     let mut first = node.session("here", vec![]).await;
-    let held = first.start().await;
+    let held = node.run(job, &mut first).await;
     first.beat(1, vec![held.clone()]);
     first.acknowledged(1).await;
 
@@ -237,7 +305,7 @@ async fn a_heartbeat_that_is_being_taken_while_its_session_is_replaced_changes_n
     let node = Node::running();
     let job = node.submit().await;
     let mut first = node.session("here", vec![]).await;
-    let held = first.start().await;
+    let held = node.run(job, &mut first).await;
     first.beat(1, vec![held.clone()]);
     first.acknowledged(1).await;
 
@@ -247,7 +315,7 @@ async fn a_heartbeat_that_is_being_taken_while_its_session_is_replaced_changes_n
     first.beat(2, vec![]);
     timeout(PATIENCE, reached).await.expect("the gate is reached").unwrap();
     let (outbound, _answers) = mpsc::unbounded_channel();
-    node.dispatch.shared.sessions.open(&runner(), outbound, Timestamp(3), Instant::now());
+    node.dispatch.shared.sessions.open(&runner(), outbound, Instant::now(), || true);
     release.send(()).unwrap();
 
     assert_eq!(first.ended().await, Some(Reason::SessionReplaced));
@@ -259,13 +327,7 @@ async fn a_runner_that_comes_back_while_it_is_marked_unreachable_is_online() {
     for round in 0..200 {
         let node = Node::still();
         drop(node.session("here", vec![]).await);
-        timeout(PATIENCE, async {
-            while node.dispatch.shared.sessions.contains(&runner()) {
-                tokio::task::yield_now().await;
-            }
-        })
-        .await
-        .expect("the session closes");
+        node.until("the session closes", |node| !node.has_session()).await;
         let mut dispatcher = Dispatcher::new(node.dispatch.clone());
         let long_ago = Instant::now();
         let now = long_ago + Timing::default().unreachable_after;
@@ -273,13 +335,7 @@ async fn a_runner_that_comes_back_while_it_is_marked_unreachable_is_online() {
         let (session, ()) =
             tokio::join!(node.session("here", vec![]), dispatcher.mark_unreachable(now));
         let mut session = session;
-        // It has been served once a word to it is answered; a heartbeat would hide the fault.
-        session.send(session_request::Item::Started(v1::Started {
-            job_id: JobId::MAX.to_string(),
-            lease: 1,
-            time: None,
-        }));
-        session.until(|item| matches!(item, session_response::Item::Stop(_))).await;
+        session.served().await;
         assert!(node.is_online(), "round {round}");
     }
 }
@@ -305,11 +361,88 @@ async fn a_runner_that_does_not_say_where_it_is_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_runner_that_does_not_say_which_of_its_connects_it_is_is_refused() {
+    let node = Node::still();
+    let hello = v1::Hello { connect: 0, ..node.hello("here") };
+    assert_eq!(node.say(hello).ended().await, Some(Reason::InvalidArgument));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_message_of_a_session_is_the_welcome() {
+    let node = Node::still();
+    let done = Arc::new(AtomicBool::new(false));
+    let sender = {
+        let (done, dispatch) = (Arc::clone(&done), node.dispatch.clone());
+        // Whatever is sent to the runner because of something that happens just then.
+        std::thread::Builder::new().name("sender".to_owned()).spawn(move || {
+            while !done.load(Ordering::Relaxed) {
+                let stop = messages::stop(JobId::MAX, Lease(1), v1::StopReason::Cancelled);
+                dispatch.shared.sessions.send(&runner(), stop);
+            }
+        })
+    };
+    for round in 0..50 {
+        let mut stream = node.connect("here", vec![]);
+        let first = timeout(PATIENCE, stream.answers.recv()).await.unwrap().unwrap().unwrap();
+        let is_welcome = matches!(first.item, Some(session_response::Item::Welcome(_)));
+        assert!(is_welcome, "round {round}: {first:?}");
+        drop(stream);
+        node.until("the session closes", |node| !node.has_session()).await;
+    }
+    done.store(true, Ordering::Relaxed);
+    sender.unwrap().join().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_fails_while_it_opens_is_closed() {
+    let node = Node::still();
+    let (reached, release) = node.gate.close();
+    let _other = node.connect_as("other", "there", vec![]);
+    timeout(PATIENCE, reached).await.expect("the gate is reached").unwrap();
+
+    // Comes online and is marked as unreachable in one batch.
+    let (reached, release_second) = node.gate.close();
+    let (requests, inbound) = mpsc::unbounded_channel();
+    let (outbound, _answers) = mpsc::unbounded_channel();
+    let hello = session_request::Item::Hello(node.hello("here"));
+    requests.send(Ok::<_, ()>(v1::SessionRequest { item: Some(hello) })).unwrap();
+    let inbound = UnboundedReceiverStream::new(inbound);
+    let dispatch = node.dispatch.clone();
+    let mut serving = pin!(dispatch.serve_session(inbound, outbound, node.stop.clone()));
+    assert!(poll!(serving.as_mut()).is_pending());
+    let mut mark = pin!(node.mark_unreachable());
+    assert!(poll!(mark.as_mut()).is_pending());
+    release.send(()).unwrap();
+    timeout(PATIENCE, reached).await.expect("the gate is reached").unwrap();
+    let mut stopped = pin!(node.dispatch.raft.stop());
+    assert!(poll!(stopped.as_mut()).is_pending());
+    release_second.send(()).unwrap();
+
+    let served = timeout(PATIENCE, serving).await.expect("the session ends");
+    assert!(served.is_err(), "it cannot be registered again");
+    assert!(!node.has_session());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_a_runner_was_heard_of_is_known_also_without_a_session() {
+    let node = Node::still();
+    assert_eq!(node.dispatch.last_heard(&runner()), None);
+    let mut session = node.session("here", vec![]).await;
+    session.beat(1, vec![]);
+    session.acknowledged(1).await;
+    let heard = node.dispatch.last_heard(&runner());
+    assert!(heard.is_some());
+    drop(session);
+    node.until("the session closes", |node| !node.has_session()).await;
+    assert_eq!(node.dispatch.last_heard(&runner()), heard);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_report_about_another_runners_lease_changes_nothing() {
     let node = Node::running();
     let job = node.submit().await;
     let mut owner = node.session("here", vec![]).await;
-    let held = owner.start().await;
+    let held = node.run(job, &mut owner).await;
     owner.beat(1, vec![held.clone()]);
     owner.acknowledged(1).await;
 

@@ -34,7 +34,7 @@ pub(super) async fn upload(
             "leave files out with .batonignore, or raise the coordinator's archive limit",
         ));
     }
-    jobs.uploads.keep(digest);
+    jobs.uploads.keep(digest).await;
     let name = FileName::Upload { digest };
     let stored = jobs.files.stat(name).await?;
     if !stored.is_some_and(|stat| stat.sealed) {
@@ -45,7 +45,7 @@ pub(super) async fn upload(
         receive(&mut appender, open.size, inbound, &answers).await?;
     }
     appender.seal(open.size, digest).await?;
-    jobs.uploads.keep(digest);
+    jobs.uploads.keep(digest).await;
     answers.send(response(open.size, true)).await.map_err(gone)
 }
 

@@ -175,6 +175,14 @@ impl History {
         select::job(&self.shared.readers, id).await
     }
 
+    /// Whether a job is here.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn contains(&self, id: JobId) -> Result<bool> {
+        select::contains(&self.shared.readers, id).await
+    }
+
     /// At most `limit` finished jobs that match, the newest first, all of them
     /// older than `before`: the last job of a page, or [`JobId::MAX`] for the first one.
     ///

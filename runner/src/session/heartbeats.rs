@@ -47,9 +47,27 @@ impl Heartbeats {
         Some(renewed)
     }
 
-    /// When a heartbeat was sent; for a forgotten one, the earliest known.
+    /// When a heartbeat was sent; for a forgotten one the host's boot, which is
+    /// certainly not too late.
     pub(super) fn sent_at(&self, sequence: u64) -> Duration {
         let sent = self.sent.iter().find(|sent| sent.sequence == sequence);
-        sent.or(self.sent.front()).map_or(Duration::ZERO, |sent| sent.at)
+        sent.map_or(Duration::ZERO, |sent| sent.at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_is_never_dated_later_than_the_heartbeat_it_was_given_for() {
+        let mut heartbeats = Heartbeats::new();
+        let before = clock::boottime();
+        let first = heartbeats.sent(&[]);
+        assert!((before..=clock::boottime()).contains(&heartbeats.sent_at(first)));
+        for _ in 0..REMEMBERED {
+            heartbeats.sent(&[]);
+        }
+        assert_eq!(heartbeats.sent_at(first), Duration::ZERO);
     }
 }

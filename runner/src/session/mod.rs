@@ -21,7 +21,7 @@ use tonic::Streaming;
 use tracing::{error, info, warn};
 
 use self::heartbeats::Heartbeats;
-use crate::{Config, identity::Identity, job::Attempts};
+use crate::{Config, clock, identity::Identity, job::Attempts};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const WELCOME_WITHIN: Duration = Duration::from_secs(10);
@@ -106,6 +106,7 @@ impl Session {
             boot_id: self.identity.boot_id.clone(),
             held,
             place: self.identity.place.clone(),
+            connect: u64::try_from(clock::boottime().as_nanos()).unwrap_or(u64::MAX),
         };
         send(&sender, session_request::Item::Hello(hello));
         let stream = UnboundedReceiverStream::new(requests);

@@ -17,6 +17,14 @@ pub(in crate::history) async fn job(readers: &SqlitePool, id: JobId) -> Result<O
     record.as_deref().map(read_job).transpose()
 }
 
+pub(in crate::history) async fn contains(readers: &SqlitePool, id: JobId) -> Result<bool> {
+    let found: Option<i64> = sqlx::query_scalar("SELECT 1 FROM job_records WHERE job = ?")
+        .bind(id.to_string())
+        .fetch_optional(readers)
+        .await?;
+    Ok(found.is_some())
+}
+
 pub(in crate::history) async fn list(
     readers: &SqlitePool,
     filter: &JobFilter,

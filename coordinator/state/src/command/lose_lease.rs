@@ -30,8 +30,6 @@ pub enum LossCause {
     Expired,
     /// The runner is there and does not have the job.
     NotHeld,
-    /// The runner's host restarted: no process of the job can be left.
-    HostRestarted,
 }
 
 impl LossCause {
@@ -39,7 +37,6 @@ impl LossCause {
         match self {
             Self::Expired => "LEASE_EXPIRED",
             Self::NotHeld => "NOT_HELD",
-            Self::HostRestarted => "HOST_RESTARTED",
         }
     }
 
@@ -47,7 +44,6 @@ impl LossCause {
         match self {
             Self::Expired => format!("runner {runner} was not heard of until its lease ran out"),
             Self::NotHeld => format!("runner {runner} came back without the job"),
-            Self::HostRestarted => format!("the host of runner {runner} restarted"),
         }
     }
 }
@@ -60,8 +56,7 @@ pub(super) fn apply(ctx: &mut Applying<'_>, command: &LoseLease) -> Result<Reply
     }
     let runner = job.attempts.last().map(|attempt| attempt.runner_name.clone());
     let message = command.cause.message(&runner.unwrap_or_default());
-    let mut outcome = Outcome::without_process(Final::Lost, command.cause.reason(), message);
-    outcome.tree_gone = command.cause == LossCause::HostRestarted;
+    let outcome = Outcome::without_process(Final::Lost, command.cause.reason(), message);
     if let Some(attempt) = job.attempts.last_mut() {
         attempt.finished_at = Some(command.at);
         attempt.outcome = Some(outcome.clone());

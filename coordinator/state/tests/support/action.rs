@@ -188,7 +188,7 @@ fn on_lost() -> impl Strategy<Value = OnLost> {
 }
 
 fn cause() -> impl Strategy<Value = LossCause> {
-    select(vec![LossCause::Expired, LossCause::NotHeld, LossCause::HostRestarted])
+    select(vec![LossCause::Expired, LossCause::NotHeld])
 }
 
 fn key() -> impl Strategy<Value = Key> {
