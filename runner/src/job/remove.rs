@@ -18,7 +18,7 @@ pub(super) async fn remove(path: &Path, trash: &Path) -> io::Result<()> {
     };
     let (path, trash, target) = (path.to_owned(), trash.to_owned(), trash.join(name));
     blocking(move || {
-        fs::create_dir_all(&trash)?;
+        make_folder(&trash)?;
         match fs::rename(&path, &target) {
             Ok(()) => untrusted::remove(&target),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
@@ -39,18 +39,56 @@ const fn in_the_way(kind: ErrorKind) -> bool {
     matches!(kind, AlreadyExists | DirectoryNotEmpty | IsADirectory | NotADirectory)
 }
 
+/// Makes the folder, and removes what a job may have put in its place.
+fn make_folder(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => Ok(()),
+        Ok(_) => {
+            untrusted::remove(path)?;
+            fs::create_dir(path)
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => fs::create_dir_all(path),
+        Err(error) => Err(error),
+    }
+}
+
 /// Removes what is in the folder `trash`.
 pub(super) async fn empty_trash(trash: &Path) -> io::Result<()> {
     let trash = trash.to_owned();
-    blocking(move || match fs::read_dir(&trash) {
-        Ok(entries) => {
-            // One that cannot be removed must not keep the others.
-            let results: Vec<io::Result<()>> =
-                entries.map(|entry| untrusted::remove(&entry?.path())).collect();
-            results.into_iter().collect()
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
+    blocking(move || {
+        make_folder(&trash)?;
+        // One that cannot be removed must not keep the others.
+        let results: Vec<io::Result<()>> =
+            fs::read_dir(&trash)?.map(|entry| untrusted::remove(&entry?.path())).collect();
+        results.into_iter().collect()
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_job_put_in_the_place_of_the_trash_keeps_nothing_from_going() {
+        let root = tempfile::tempdir().unwrap();
+        let (trash, kept) = (root.path().join("trash"), root.path().join("kept"));
+        fs::create_dir(&kept).unwrap();
+        fs::write(kept.join("file"), "x").unwrap();
+        let obstacles: [&dyn Fn(); 2] = [&|| fs::write(&trash, "x").unwrap(), &|| {
+            std::os::unix::fs::symlink(&kept, &trash).unwrap()
+        }];
+        for obstacle in obstacles {
+            let attempt = root.path().join("attempt");
+            fs::create_dir(&attempt).unwrap();
+            obstacle();
+            remove(&attempt, &trash).await.unwrap();
+            assert!(!attempt.exists());
+            fs::remove_dir(&trash).unwrap();
+            obstacle();
+            empty_trash(&trash).await.unwrap();
+            fs::remove_dir(&trash).unwrap();
+        }
+        assert!(kept.join("file").exists());
+    }
 }
