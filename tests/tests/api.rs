@@ -6,7 +6,9 @@
 use baton_client::{Connection, Endpoint};
 use baton_proto::{
     error::{ApiError, Reason},
-    v1,
+    v1::{
+        self, cluster_client::ClusterClient, jobs_client::JobsClient, runners_client::RunnersClient,
+    },
 };
 use baton_tests::{fleet::Fleet, wait};
 use tokio_stream::StreamExt as _;
@@ -118,14 +120,29 @@ async fn what_cannot_be_is_refused_with_its_field_and_what_to_do() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_call_needs_the_token() {
     let fleet = Fleet::start(&[]).await;
+    let endpoint = tonic::transport::Endpoint::new(format!("http://{}", fleet.address())).unwrap();
+    let channel = endpoint.connect().await.unwrap();
+    for token in [None, Some("Bearer not-the-token-of-this")] {
+        let stranger = |mut request: tonic::Request<()>| {
+            if let Some(token) = token {
+                request.metadata_mut().insert("authorization", token.parse().unwrap());
+            }
+            Ok(request)
+        };
+        let submission = v1::SubmitRequest { spec: Some(spec(&["true"])), ..Default::default() };
+        let mut jobs = JobsClient::with_interceptor(channel.clone(), stranger);
+        let submitted = jobs.submit(submission).await.unwrap_err();
+        assert_eq!(reason(&submitted), Reason::Unauthenticated);
+        let mut runners = RunnersClient::with_interceptor(channel.clone(), stranger);
+        let listed = runners.list(v1::ListRunnersRequest {}).await.unwrap_err();
+        assert_eq!(reason(&listed), Reason::Unauthenticated);
+        let mut cluster = ClusterClient::with_interceptor(channel.clone(), stranger);
+        let status = cluster.status(v1::ClusterStatusRequest {}).await.unwrap_err();
+        assert_eq!(reason(&status), Reason::Unauthenticated);
+    }
     let endpoint = Endpoint::new(&fleet.address(), "not-the-token-of-this").unwrap();
-    let stranger = Connection::connect(endpoint, wait::LIMIT).await.unwrap();
-    let submitted = submit(&stranger, "", spec(&["true"])).await.unwrap_err();
-    assert_eq!(reason(&submitted), Reason::Unauthenticated);
-    let runners = stranger.runners().list(v1::ListRunnersRequest {}).await.unwrap_err();
-    assert_eq!(reason(&runners), Reason::Unauthenticated);
-    let status = stranger.cluster().status(v1::ClusterStatusRequest {}).await.unwrap_err();
-    assert_eq!(reason(&status), Reason::Unauthenticated);
+    let refused = Connection::connect(endpoint, wait::LIMIT).await.err().unwrap();
+    assert_eq!(refused.refusal().unwrap().reason, Reason::Unauthenticated);
 }
 
 #[tokio::test(flavor = "multi_thread")]
