@@ -60,8 +60,12 @@ pub(crate) fn conclude(followed: Followed, job_id: &str, leaving: Leaving) -> Co
         Ending::OutputClosed => {
             (unfinished, "OUTPUT_CLOSED", format!("standard output was closed; {come_back}"))
         }
-        Ending::LeftCancelling => {
-            let mut line = format!("left before it was certain that job {job_id} is cancelled");
+        Ending::LeftCancelling { asked } => {
+            let mut line = if asked {
+                format!("left while job {job_id} is being cancelled")
+            } else {
+                format!("left; it is not certain that job {job_id} is being cancelled")
+            };
             if leaving.cluster_stays {
                 line.push_str(&format!("; see: baton jobs show {job_id}"));
             }
@@ -283,7 +287,9 @@ mod tests {
     fn nobody_is_sent_back_to_a_cluster_that_goes_away() {
         let gone = Leaving { cluster_stays: false, ..STAYS };
         let failed = Ending::Failed(ClientError::Unreachable("refused".to_owned()));
-        for ending in [Ending::WaitedEnough, Ending::Left, Ending::LeftCancelling, failed] {
+        for ending in
+            [Ending::WaitedEnough, Ending::Left, Ending::LeftCancelling { asked: true }, failed]
+        {
             let end = conclude(unfinished(ending), "J", gone);
             assert!(!end.line.contains("baton jobs"), "{}", end.line);
         }

@@ -67,8 +67,9 @@ pub(crate) enum Ending {
     Left,
     /// The reader of standard output has gone and the job goes on.
     OutputClosed,
-    /// The person left while the job was being cancelled.
-    LeftCancelling,
+    /// The person left while the job was being cancelled; whether the coordinator
+    /// has the request.
+    LeftCancelling { asked: bool },
     /// The coordinator refused or stayed away.
     Failed(ClientError),
 }
@@ -153,9 +154,9 @@ impl Follow {
             cancel_asked: false,
             cancelling: None,
         };
-        let ending = follower.until_the_end(interrupts).await?;
-        if matches!(ending, Ending::LeftCancelling) {
-            follower.let_the_request_out().await;
+        let mut ending = follower.until_the_end(interrupts).await?;
+        if let Ending::LeftCancelling { asked } = &mut ending {
+            *asked = follower.let_the_request_out().await;
         }
         follower.close_group();
         let Follower { printer, job, shown, .. } = follower;
@@ -229,10 +230,14 @@ impl Follower<'_> {
     }
 
     /// Two signals may come at once: what the first one asked for still goes out.
-    async fn let_the_request_out(&mut self) {
-        if let Some(request) = &mut self.cancelling {
-            // What came of it nobody waits for any more.
-            let _ = tokio::time::timeout(REQUEST_OUT_WITHIN, request).await;
+    /// Whether it arrived.
+    async fn let_the_request_out(&mut self) -> bool {
+        match &mut self.cancelling {
+            Some(request) => {
+                let answer = tokio::time::timeout(REQUEST_OUT_WITHIN, request).await;
+                matches!(answer, Ok(Ok(())))
+            }
+            None => true,
         }
     }
 
@@ -258,7 +263,7 @@ impl Follower<'_> {
             return Ok(Some(Ending::Left));
         }
         if self.cancel_asked {
-            return Ok(Some(Ending::LeftCancelling));
+            return Ok(Some(Ending::LeftCancelling { asked: self.cancelling.is_none() }));
         }
         if signal == Interrupt::HungUp {
             return Ok(Some(Ending::Left));
