@@ -76,7 +76,7 @@ mod tests {
         fs::create_dir(&kept).unwrap();
         fs::write(kept.join("file"), "x").unwrap();
         let obstacles: [&dyn Fn(); 2] = [&|| fs::write(&trash, "x").unwrap(), &|| {
-            std::os::unix::fs::symlink(&kept, &trash).unwrap()
+            std::os::unix::fs::symlink(&kept, &trash).unwrap();
         }];
         for obstacle in obstacles {
             let attempt = root.path().join("attempt");
