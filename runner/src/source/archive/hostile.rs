@@ -88,6 +88,11 @@ fn a_link_that_leaves_the_folder_is_refused() {
     assert_eq!(refusal(Tar::new().symlink(b"link", b""), "link"), LayoutFault::LinkEmpty.into());
     let tar = Tar::new().symlink(b"a/b/link", b"../../../secret");
     assert_eq!(refusal(tar, "a/b/link"), LayoutFault::LinkLeaves.into());
+    // Each is harmless by itself, in whatever order they come.
+    let tar = Tar::new().symlink(b"d/up", b"..").symlink(b"d/out", b"up/../..");
+    assert_eq!(refusal(tar, "d/out"), LayoutFault::LinkLeaves.into());
+    let tar = Tar::new().symlink(b"d/out", b"up/../..").symlink(b"d/up", b"..");
+    assert_eq!(refusal(tar, "d/out"), LayoutFault::LinkLeaves.into());
 }
 
 #[test]

@@ -10,8 +10,9 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use baton_client::source::layout::LayoutFault;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2};
 use nix::sys::stat::{
     FileStat, Mode, SFlag, UtimensatFlags, fchmod, fstatat, futimens, mkdirat, utimensat,
 };
@@ -36,6 +37,8 @@ struct Folder {
 pub(super) struct Tree {
     top: OwnedFd,
     open: Vec<Folder>,
+    /// Links that go up again behind a name, which may be another link's.
+    winding: Vec<Vec<u8>>,
     created: u64,
     limit: u64,
 }
@@ -49,7 +52,7 @@ impl Tree {
         }
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let top = openat(AT_FDCWD, dest, flags, Mode::empty()).map_err(|err| fault(err.into()))?;
-        Ok(Self { top, open: Vec::new(), created: 0, limit })
+        Ok(Self { top, open: Vec::new(), winding: Vec::new(), created: 0, limit })
     }
 
     /// A folder, made where it is not there yet.
@@ -92,6 +95,12 @@ impl Tree {
             UtimensatFlags::NoFollowSymlink,
         )
         .map_err(io::Error::from)?;
+        let mut pieces = target.split(|byte| *byte == b'/');
+        if pieces.by_ref().any(|piece| !matches!(piece, b"" | b"." | b".."))
+            && pieces.any(|piece| piece == b"..")
+        {
+            self.winding.push([folders, &[name]].concat().join(&b'/'));
+        }
         Ok(())
     }
 
@@ -115,9 +124,20 @@ impl Tree {
         Ok(())
     }
 
-    /// Sets the times of the folders still open.
+    /// Sets the times of the folders still open. Only now it shows whether a link
+    /// leaves the top folder by way of another one.
     pub(super) fn close(&mut self) -> Result<(), UnpackError> {
-        self.leave(0).map_err(|fault| fault.about(b"."))
+        self.leave(0).map_err(|fault| fault.about(b"."))?;
+        let beneath = OpenHow::new()
+            .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_BENEATH);
+        for link in &self.winding {
+            // One that leads nowhere leads to nothing outside.
+            if openat2(&self.top, link.as_slice(), beneath).err() == Some(Errno::EXDEV) {
+                return Err(Fault::from(LayoutFault::LinkLeaves).about(link));
+            }
+        }
+        Ok(())
     }
 
     fn here(&self) -> BorrowedFd<'_> {
