@@ -13,6 +13,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     ];
     println!("cargo::rerun-if-changed=proto");
 
+    let peer = protox::compile(["baton/peer/v1/peer.proto"], ["proto"])?;
+    tonic_prost_build::configure().bytes(".").compile_fds(peer)?;
+
     let descriptors = protox::compile(FILES, ["proto"])?;
     #[expect(clippy::disallowed_methods, reason = "how cargo talks to a build script")]
     let out = PathBuf::from(env::var("OUT_DIR")?);

@@ -45,7 +45,16 @@ fn from_refusal(refusal: &Refusal) -> ApiError {
             message,
             "wait until its leases run out; cancel the jobs that wait for it (`runners show`)",
         ),
-        Refusal::JobIdTaken(_)
+        Refusal::UnknownMember(node) => member_not_found(node),
+        Refusal::LastMember => ApiError::new(
+            Reason::MajorityNeeded,
+            message,
+            "let another coordinator join first; to give the cluster up, stop it",
+        ),
+        Refusal::ClusterFounded
+        | Refusal::NodeIdTaken(_)
+        | Refusal::AlreadyMember
+        | Refusal::JobIdTaken(_)
         | Refusal::HistoryMoved
         | Refusal::NotReady(_)
         | Refusal::NoFreeSlot
@@ -68,6 +77,14 @@ pub(crate) fn runner_not_found(name: impl std::fmt::Display) -> ApiError {
         Reason::RunnerNotFound,
         format!("there is no runner {name}"),
         "list runners to find its name",
+    )
+}
+
+pub(crate) fn member_not_found(node: impl std::fmt::Display) -> ApiError {
+    ApiError::new(
+        Reason::MemberNotFound,
+        format!("the cluster has no member {node}"),
+        "`baton cluster status` lists its members",
     )
 }
 

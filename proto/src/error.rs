@@ -106,6 +106,20 @@ reasons! {
     HistoryBehind = "HISTORY_BEHIND", ResourceExhausted;
     /// A newer session of the same runner took over.
     SessionReplaced = "SESSION_REPLACED", Aborted;
+    /// The cluster has no member with this number.
+    MemberNotFound = "MEMBER_NOT_FOUND", NotFound;
+    /// The member does not vote, or not yet.
+    NotAVoter = "NOT_A_VOTER", FailedPrecondition;
+    /// Without this member, those left that can be reached would be no majority.
+    MajorityNeeded = "MAJORITY_NEEDED", FailedPrecondition;
+    /// Another change of the members is under way; try again.
+    MembersChanging = "MEMBERS_CHANGING", Unavailable;
+    /// The caller belongs to another cluster.
+    WrongCluster = "WRONG_CLUSTER", FailedPrecondition;
+    /// The call was meant for another member: an address leads to the wrong one.
+    WrongNode = "WRONG_NODE", FailedPrecondition;
+    /// The coordinator was removed from the cluster.
+    MemberRemoved = "MEMBER_REMOVED", FailedPrecondition;
     /// A fault in Baton itself; the coordinator's log has the cause.
     Internal = "INTERNAL", Internal;
 }

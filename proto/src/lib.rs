@@ -1,5 +1,6 @@
 //! The contract between Baton's parts: the gRPC API generated from
-//! `proto/baton/v1`, the error model, and the format of log files.
+//! `proto/baton/v1`, the one between coordinators from `proto/baton/peer/v1`, the
+//! error model, and the format of log files.
 //!
 //! Nothing in here does I/O or holds state.
 
@@ -11,6 +12,12 @@ pub mod time;
 #[allow(clippy::all, clippy::pedantic, missing_docs)]
 pub mod v1 {
     tonic::include_proto!("baton.v1");
+}
+
+/// What the coordinators of one cluster say to each other, version 1.
+#[allow(clippy::all, clippy::pedantic, missing_docs)]
+pub mod peer {
+    tonic::include_proto!("baton.peer.v1");
 }
 
 /// The descriptors of every file of the API, comments included: for the

@@ -91,7 +91,10 @@ impl Observer for DispatchObserver {
                 EventKind::JobStarted { .. }
                 | EventKind::KeyTaken { .. }
                 | EventKind::JobEvicted { .. }
-                | EventKind::RunnerUnreachable { .. } => {}
+                | EventKind::RunnerUnreachable { .. }
+                | EventKind::MemberJoined { .. }
+                | EventKind::MemberChanged { .. }
+                | EventKind::MemberRemoved { .. } => {}
             }
         }
     }

@@ -182,6 +182,12 @@ impl Driver {
         match input {
             Input::Propose { command, waiting } => self.propose(&command, waiting),
             Input::Read { reply } => self.read(reply),
+            Input::Step { messages, _place } => {
+                for message in messages {
+                    self.node.step(message)?;
+                }
+            }
+            Input::Unreachable(node) => self.node.report_unreachable(node.0),
             Input::Snapshotted(result) => self.snapshotted(result)?,
             Input::Stop => return Ok(false),
         }

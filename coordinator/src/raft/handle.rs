@@ -2,18 +2,33 @@
 
 use std::sync::{Arc, RwLock, RwLockReadGuard, mpsc};
 
-use baton_state::{Command, Index, Refusal, Reply, State};
+use baton_state::{Command, Index, NodeId, Refusal, Reply, State};
+use raft::eraftpb::Message;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use super::RaftError;
 
 /// Proposals under way at once; further ones wait.
 const IN_FLIGHT: usize = 4096;
+/// Batches of other nodes' messages under way at once; further ones wait.
+const STEPS: usize = 64;
 
 /// What the node's thread is asked.
 pub(super) enum Input {
-    Propose { command: Box<Command>, waiting: Waiting },
-    Read { reply: oneshot::Sender<Result<(), ProposeError>> },
+    Propose {
+        command: Box<Command>,
+        waiting: Waiting,
+    },
+    Read {
+        reply: oneshot::Sender<Result<(), ProposeError>>,
+    },
+    /// Messages of other nodes, and their place among those under way.
+    Step {
+        messages: Vec<Message>,
+        _place: OwnedSemaphorePermit,
+    },
+    /// A message to this node may not have arrived.
+    Unreachable(NodeId),
     Snapshotted(Result<super::store::SnapshotRecord, RaftError>),
     Stop,
 }
@@ -81,6 +96,7 @@ pub struct RaftHandle {
     pub(super) state: Arc<RwLock<State>>,
     pub(super) status: watch::Receiver<Status>,
     pub(super) in_flight: Arc<Semaphore>,
+    pub(super) steps: Arc<Semaphore>,
 }
 
 impl RaftHandle {
@@ -89,7 +105,8 @@ impl RaftHandle {
         state: Arc<RwLock<State>>,
         status: watch::Receiver<Status>,
     ) -> Self {
-        Self { input, state, status, in_flight: Arc::new(Semaphore::new(IN_FLIGHT)) }
+        let in_flight = Arc::new(Semaphore::new(IN_FLIGHT));
+        Self { input, state, status, in_flight, steps: Arc::new(Semaphore::new(STEPS)) }
     }
 
     /// Has a command carried out: on disk and applied when this returns.
@@ -115,6 +132,23 @@ impl RaftHandle {
         let (reply, answer) = oneshot::channel();
         self.input.send(Input::Read { reply }).map_err(|_| ProposeError::Stopped)?;
         answer.await.map_err(|_| ProposeError::Stopped)?
+    }
+
+    /// Hands the node messages of others. Waits while too many do.
+    ///
+    /// # Errors
+    /// [`ProposeError::Stopped`].
+    pub async fn step(&self, messages: Vec<Message>) -> Result<(), ProposeError> {
+        let steps = Arc::clone(&self.steps);
+        let place = steps.acquire_owned().await.map_err(|_| ProposeError::Stopped)?;
+        let step = Input::Step { messages, _place: place };
+        self.input.send(step).map_err(|_| ProposeError::Stopped)
+    }
+
+    /// Tells the node that what it sent to another may be lost.
+    pub fn unreachable(&self, node: NodeId) {
+        // A node that has stopped need not know.
+        let _ = self.input.send(Input::Unreachable(node));
     }
 
     /// The state as of the last applied entry. Don't hold it across an await or

@@ -19,8 +19,8 @@ mod verify;
 
 use std::{io, path::PathBuf, sync::Arc};
 
-use baton_state::{Event, Index, State};
-use raft::Storage as _;
+use baton_state::{Event, Index, NodeId, State};
+use raft::{Storage as _, eraftpb::Message};
 
 pub use self::handle::{ProposeError, RaftHandle, Status};
 use crate::environment::Environment;
@@ -53,6 +53,35 @@ pub trait Observer: Send + Sync {
     /// Everything up to `through` is applied to `state`; these are its effects.
     /// Must be quick: the node waits.
     fn applied(&self, through: Index, state: &State, events: &[Event]);
+
+    /// A snapshot of another node has taken the state's place: what led to it was
+    /// never told. Must be quick.
+    fn installed(&self, _state: &State) {}
+}
+
+/// What takes messages to other nodes. Replies come back by [`RaftHandle::step`].
+pub trait Transport: Send + Sync {
+    /// Sends each message to the node that its `to` names. Never waits: what cannot
+    /// be sent is dropped, since Raft repeats what was lost.
+    fn send(&self, messages: Vec<Message>);
+
+    /// Fetches a snapshot that another node has announced. Never waits.
+    fn fetch(&self, fetch: Fetch);
+}
+
+/// A snapshot to fetch.
+pub struct Fetch {
+    /// Who has it.
+    pub from: NodeId,
+    /// Its last entry.
+    pub index: Index,
+    /// BLAKE3 of its state.
+    pub state_blake3: [u8; 32],
+    /// Folder for its parts: `state-INDEX` and `history-INDEX`. Whatever else is in
+    /// it may be removed, except what an earlier try of the same snapshot left.
+    pub into: PathBuf,
+    /// To be called once: when both are whole and on disk, or with what failed.
+    pub done: Box<dyn FnOnce(io::Result<()>) + Send>,
 }
 
 /// Why a node cannot start or go on.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ids::{Index, JobId, Lease, RunnerId, Timestamp},
+    ids::{Index, JobId, Lease, NodeId, RunnerId, Timestamp},
     job::{Job, Outcome},
     state::Request,
 };
@@ -111,6 +111,21 @@ pub enum EventKind {
         /// Which.
         runner: RunnerId,
     },
+    /// A coordinator became a member.
+    MemberJoined {
+        /// Which.
+        node: NodeId,
+    },
+    /// A coordinator has another address or version.
+    MemberChanged {
+        /// Which.
+        node: NodeId,
+    },
+    /// A coordinator is a member no more.
+    MemberRemoved {
+        /// Which.
+        node: NodeId,
+    },
 }
 
 impl EventKind {
@@ -130,7 +145,19 @@ impl EventKind {
             Self::RunnerOnline { .. } => "runner_online",
             Self::RunnerUnreachable { .. } => "runner_unreachable",
             Self::RunnerRemoved { .. } => "runner_removed",
+            Self::MemberJoined { .. } => "member_joined",
+            Self::MemberChanged { .. } => "member_changed",
+            Self::MemberRemoved { .. } => "member_removed",
         }
+    }
+
+    /// Whether the members are others than before.
+    #[must_use]
+    pub fn is_about_members(&self) -> bool {
+        matches!(
+            self,
+            Self::MemberJoined { .. } | Self::MemberChanged { .. } | Self::MemberRemoved { .. }
+        )
     }
 
     /// The job it is about.
@@ -148,7 +175,10 @@ impl EventKind {
             Self::JobFinished { job } => Some(job.id),
             Self::RunnerOnline { .. }
             | Self::RunnerUnreachable { .. }
-            | Self::RunnerRemoved { .. } => None,
+            | Self::RunnerRemoved { .. }
+            | Self::MemberJoined { .. }
+            | Self::MemberChanged { .. }
+            | Self::MemberRemoved { .. } => None,
         }
     }
 
@@ -167,7 +197,10 @@ impl EventKind {
             | Self::JobStarted { .. }
             | Self::JobReady { .. }
             | Self::KeyTaken { .. }
-            | Self::JobEvicted { .. } => None,
+            | Self::JobEvicted { .. }
+            | Self::MemberJoined { .. }
+            | Self::MemberChanged { .. }
+            | Self::MemberRemoved { .. } => None,
         }
     }
 }

@@ -46,6 +46,7 @@ pub fn check(state: &State) -> Result<(), String> {
     }
     check_leases(state)?;
     check_requests(state)?;
+    check_members(state)?;
     let mut rebuilt = state.clone();
     rebuilt.relink();
     if rebuilt != *state {
@@ -85,6 +86,21 @@ fn check_leases(state: &State) -> Result<(), String> {
         if !granted.insert(lease) {
             return Err(format!("lease {lease} was granted twice"));
         }
+    }
+    Ok(())
+}
+
+/// A cluster has a name and somebody in it, and a number stands for one coordinator.
+fn check_members(state: &State) -> Result<(), String> {
+    if state.cluster_id.is_empty() != state.members.is_empty() {
+        return Err("a cluster without a member, or members without a cluster".to_owned());
+    }
+    if let Some(node) = state.members.keys().find(|node| **node > state.newest_node) {
+        return Err(format!("member {node} has a number that was not given yet"));
+    }
+    let instances: BTreeSet<_> = state.members.values().map(|member| &member.instance).collect();
+    if instances.len() != state.members.len() {
+        return Err("two members are the same coordinator".to_owned());
     }
     Ok(())
 }

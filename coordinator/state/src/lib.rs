@@ -14,6 +14,7 @@ pub mod explain;
 pub mod ids;
 pub mod invariants;
 pub mod job;
+pub mod member;
 pub mod queue;
 pub mod runner;
 pub mod snapshot;
@@ -22,8 +23,9 @@ mod state;
 
 pub use command::{Command, Refusal, Reply};
 pub use event::{Event, EventKind};
-pub use ids::{Index, JobId, Lease, RunnerId, Timestamp};
+pub use ids::{Index, JobId, Lease, NodeId, RunnerId, Timestamp};
 pub use job::{Attempt, Cancellation, Final, Job, LogEnd, Outcome, Phase};
+pub use member::Member;
 pub use runner::{Connection, Runner, RunnerFacts};
 pub use spec::{Archive, JobSpec, OnLost, Requirements};
 pub use state::{Removal, Request, State};

@@ -6,14 +6,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ids::{Index, JobId, Timestamp},
+    ids::{Index, JobId, NodeId, Timestamp},
     job::Job,
+    member::Member,
     queue::Queues,
     runner::{Connection, Runner, RunnerFacts},
     state::{Removal, State},
 };
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// Bytes that are no snapshot.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +37,10 @@ pub enum SnapshotError {
 struct Written<'a> {
     applied: Index,
     evicted_at: Index,
+    evicted_through: Index,
+    cluster_id: &'a str,
+    members: &'a BTreeMap<NodeId, Member>,
+    newest_node: NodeId,
     jobs: Vec<&'a Job>,
     runners: Vec<StoredRunner>,
     requests: Vec<(&'a str, &'a [u8; 32], JobId)>,
@@ -47,6 +52,10 @@ struct Written<'a> {
 struct Read {
     applied: Index,
     evicted_at: Index,
+    evicted_through: Index,
+    cluster_id: String,
+    members: BTreeMap<NodeId, Member>,
+    newest_node: NodeId,
     jobs: Vec<Job>,
     runners: Vec<StoredRunner>,
     requests: Vec<(String, [u8; 32], JobId)>,
@@ -68,6 +77,10 @@ pub fn encode(state: &State) -> Vec<u8> {
     let written = Written {
         applied: state.applied,
         evicted_at: state.evicted_at,
+        evicted_through: state.evicted_through,
+        cluster_id: &state.cluster_id,
+        members: &state.members,
+        newest_node: state.newest_node,
         jobs: state.jobs.values().map(|job| &**job).collect(),
         runners: state.runners.values().map(StoredRunner::from).collect(),
         requests: state
@@ -101,6 +114,10 @@ pub fn decode(bytes: &[u8]) -> Result<State, SnapshotError> {
     let mut state = State {
         applied: read.applied,
         evicted_at: read.evicted_at,
+        evicted_through: read.evicted_through,
+        cluster_id: read.cluster_id,
+        members: read.members,
+        newest_node: read.newest_node,
         jobs: read.jobs.into_iter().map(|job| (job.id, job.into())).collect(),
         runners: read
             .runners

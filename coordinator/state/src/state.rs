@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 use crate::{
     command::{self, Command, Refusal, Reply},
     event::{Event, EventKind},
-    ids::{Index, JobId, RunnerId, Timestamp},
+    ids::{Index, JobId, NodeId, RunnerId, Timestamp},
     job::{Job, Phase},
+    member::Member,
     queue::Queues,
     runner::Runner,
 };
@@ -24,6 +25,13 @@ pub struct State {
     pub(crate) applied: Index,
     /// The last entry that evicted something.
     pub(crate) evicted_at: Index,
+    /// What was evicted had ended by this entry, or was taken by it.
+    pub(crate) evicted_through: Index,
+    /// Empty until the cluster is founded.
+    pub(crate) cluster_id: String,
+    pub(crate) members: BTreeMap<NodeId, Member>,
+    /// The last number that was given to a member.
+    pub(crate) newest_node: NodeId,
     /// Shared with the events about their ends and with copies of the state.
     pub(crate) jobs: BTreeMap<JobId, Arc<Job>>,
     pub(crate) runners: BTreeMap<RunnerId, Runner>,
@@ -114,6 +122,31 @@ impl State {
     #[must_use]
     pub fn evicted_at(&self) -> Index {
         self.evicted_at
+    }
+
+    /// Everything that was evicted is in a history that has taken the events up to
+    /// here: one that has not may miss it.
+    #[must_use]
+    pub fn evicted_through(&self) -> Index {
+        self.evicted_through
+    }
+
+    /// Which cluster this is; empty before its first entry.
+    #[must_use]
+    pub fn cluster_id(&self) -> &str {
+        &self.cluster_id
+    }
+
+    /// The coordinators.
+    #[must_use]
+    pub fn members(&self) -> &BTreeMap<NodeId, Member> {
+        &self.members
+    }
+
+    /// The number that the next coordinator gets.
+    #[must_use]
+    pub fn next_node(&self) -> NodeId {
+        NodeId(self.newest_node.0 + 1)
     }
 
     /// One job, live or not yet evicted.

@@ -29,13 +29,18 @@ pub(super) fn apply(ctx: &mut Applying<'_>, command: &Evict) -> Result<Reply, Re
                 ctx.state.requests.remove(&request.key);
             }
             ctx.emit(EventKind::JobEvicted { job: id });
-            ctx.state.evicted_at = ctx.index;
+            evicted(ctx, command.through);
         }
     }
     let newer = ctx.state.late.split_off(&command.through.saturating_add(1));
     for key in std::mem::replace(&mut ctx.state.late, newer).into_values() {
         ctx.state.requests.remove(&key);
-        ctx.state.evicted_at = ctx.index;
+        evicted(ctx, command.through);
     }
     Ok(Reply::Done)
+}
+
+fn evicted(ctx: &mut Applying<'_>, through: Index) {
+    ctx.state.evicted_at = ctx.index;
+    ctx.state.evicted_through = ctx.state.evicted_through.max(through);
 }

@@ -7,10 +7,13 @@
 mod cancel;
 mod evict;
 mod finish;
+mod found_cluster;
 mod grant;
 mod lose_lease;
 mod mark_unreachable;
+mod put_member;
 mod register_runner;
+mod remove_member;
 mod remove_runner;
 mod start;
 mod submit;
@@ -23,10 +26,13 @@ pub use self::{
     cancel::Cancel,
     evict::Evict,
     finish::Finish,
+    found_cluster::FoundCluster,
     grant::Grant,
     lose_lease::{LoseLease, LossCause},
     mark_unreachable::MarkUnreachable,
+    put_member::PutMember,
     register_runner::RegisterRunner,
+    remove_member::RemoveMember,
     remove_runner::RemoveRunner,
     start::Start,
     submit::Submit,
@@ -34,7 +40,7 @@ pub use self::{
 };
 use crate::{
     event::EventKind,
-    ids::{Index, JobId, Lease, Timestamp},
+    ids::{Index, JobId, Lease, NodeId, Timestamp},
     job::Job,
     state::{Applying, Request},
 };
@@ -64,6 +70,12 @@ pub enum Command {
     Tick(Tick),
     /// Forget finished jobs and keys that the history has.
     Evict(Evict),
+    /// Begin a cluster.
+    FoundCluster(FoundCluster),
+    /// Admit a coordinator, or note what is new about it.
+    PutMember(PutMember),
+    /// Remove a coordinator.
+    RemoveMember(RemoveMember),
 }
 
 /// What a command led to.
@@ -119,6 +131,21 @@ pub enum Refusal {
     /// The job waits for its runner, however long that takes.
     #[error("the job waits for its runner")]
     LeaseKept,
+    /// The cluster has members already.
+    #[error("the cluster is founded already")]
+    ClusterFounded,
+    /// The number belongs, or belonged, to another coordinator.
+    #[error("the number {0} was given to another coordinator")]
+    NodeIdTaken(NodeId),
+    /// The same data folder is a member under another number.
+    #[error("this coordinator is a member under another number")]
+    AlreadyMember,
+    /// There is no such member.
+    #[error("the cluster has no member {0}")]
+    UnknownMember(NodeId),
+    /// Somebody has to stay.
+    #[error("it is the only member")]
+    LastMember,
 }
 
 impl Command {
@@ -137,6 +164,9 @@ impl Command {
             Self::RemoveRunner(command) => command.at,
             Self::Tick(command) => command.at,
             Self::Evict(command) => command.at,
+            Self::FoundCluster(command) => command.at,
+            Self::PutMember(command) => command.at,
+            Self::RemoveMember(command) => command.at,
         }
     }
 
@@ -169,6 +199,9 @@ pub(crate) fn apply(ctx: &mut Applying<'_>, command: Command) -> Result<Reply, R
         Command::RemoveRunner(command) => remove_runner::apply(ctx, command),
         Command::Tick(command) => tick::apply(ctx, &command),
         Command::Evict(command) => evict::apply(ctx, &command),
+        Command::FoundCluster(command) => found_cluster::apply(ctx, command),
+        Command::PutMember(command) => put_member::apply(ctx, command),
+        Command::RemoveMember(command) => remove_member::apply(ctx, &command),
     }
 }
 

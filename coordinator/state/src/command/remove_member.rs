@@ -1,0 +1,32 @@
+//! A coordinator is a member no more.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Refusal, Reply};
+use crate::{
+    event::EventKind,
+    ids::{NodeId, Timestamp},
+    state::Applying,
+};
+
+/// Remove a coordinator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RemoveMember {
+    /// Which.
+    pub node: NodeId,
+    /// When.
+    pub at: Timestamp,
+}
+
+pub(super) fn apply(ctx: &mut Applying<'_>, command: &RemoveMember) -> Result<Reply, Refusal> {
+    if !ctx.state.members.contains_key(&command.node) {
+        return Err(Refusal::UnknownMember(command.node));
+    }
+    if ctx.state.members.len() == 1 {
+        return Err(Refusal::LastMember);
+    }
+    ctx.state.members.remove(&command.node);
+    ctx.emit(EventKind::MemberRemoved { node: command.node });
+    Ok(Reply::Done)
+}
