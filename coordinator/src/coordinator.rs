@@ -11,7 +11,8 @@ use std::{
     time::Duration,
 };
 
-use baton_state::{Event, Index, State};
+use baton_proto::error::ApiError;
+use baton_state::{Command, Event, Index, Member, State, command::FoundCluster};
 use nix::fcntl::{Flock, FlockArg};
 use tokio::{net::TcpListener, runtime::Handle, sync::watch, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -19,62 +20,23 @@ use tracing::{info, warn};
 
 use crate::{
     auth::Authenticator,
+    config::Config,
     disk::DiskGuard,
     dispatch::{Dispatch, DispatchObserver, Timing, TimingError},
     environment::Environment,
     files::{Files, FilesError, FilesOptions},
     grpc::{self, Readers, Services},
     history::{self, History},
+    identity::{IdentityFile, Membership},
     jobs::Jobs,
-    raft::{self, Observer, RaftError, RaftHandle},
+    join::{self, JoinError},
+    members::Members,
+    peers::{Directory, This},
+    raft::{self, Beginning, HistoryStore, Observer, RaftError, RaftHandle},
     retention::{self, Retention},
     uploads::Uploads,
     watchers::Watchers,
 };
-
-/// How a coordinator is set up.
-#[derive(Clone)]
-pub struct Config {
-    /// This node's number in the cluster, at least 1.
-    pub node_id: u64,
-    /// Everything it keeps is in here.
-    pub data_dir: PathBuf,
-    /// Where it serves the API; port 0 takes a free one.
-    pub listen: SocketAddr,
-    /// Serve other hosts without TLS.
-    pub allow_insecure_listen: bool,
-    /// The token that every caller must bring.
-    pub token: String,
-    /// The times that leases live by.
-    pub timing: Timing,
-    /// What is kept of finished jobs.
-    pub retention: Retention,
-    /// The largest archive in bytes.
-    pub archive_limit: u64,
-    /// New work is refused when the data disk has fewer bytes free than this.
-    pub min_free_bytes: u64,
-    /// Entries of the Raft log between two snapshots.
-    pub snapshot_every: u64,
-}
-
-impl Config {
-    /// The defaults, for a cluster of one.
-    #[must_use]
-    pub fn new(data_dir: PathBuf, listen: SocketAddr, token: String) -> Self {
-        Self {
-            node_id: 1,
-            data_dir,
-            listen,
-            allow_insecure_listen: false,
-            token,
-            timing: Timing::default(),
-            retention: Retention::default(),
-            archive_limit: 500 * 1024 * 1024,
-            min_free_bytes: 128 * 1024 * 1024,
-            snapshot_every: 20_000,
-        }
-    }
-}
 
 /// Why a coordinator cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -111,6 +73,26 @@ pub enum Error {
     /// Another process uses the data folder.
     #[error("another coordinator is using {0}; stop it first, or choose another data folder")]
     DataDirInUse(PathBuf),
+    /// `member.json` cannot be read or written.
+    #[error("cannot read or write {path}: {source}")]
+    Identity {
+        /// Where it is.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// No cluster has admitted it.
+    #[error(transparent)]
+    Join(#[from] JoinError),
+    /// The token cannot be used.
+    #[error(transparent)]
+    Token(#[from] ApiError),
+    /// The others have removed it.
+    #[error(
+        "this coordinator was removed from the cluster; to bring its host back, empty its data \
+         folder and let it join again"
+    )]
+    Removed,
     /// The Raft node failed.
     #[error(transparent)]
     Raft(#[from] RaftError),
@@ -137,7 +119,10 @@ const STOP_WITHIN: Duration = Duration::from_secs(5);
 /// A running coordinator.
 pub struct Coordinator {
     address: SocketAddr,
+    peer_address: SocketAddr,
     raft: RaftHandle,
+    members: Members,
+    directory: Arc<Directory>,
     history: History,
     server: JoinHandle<Result<(), tonic::transport::Error>>,
     tasks: TaskTracker,
@@ -162,20 +147,57 @@ impl Coordinator {
     pub async fn start_with(config: Config, environment: Environment) -> Result<Self, Error> {
         check(&config)?;
         let lock = lock_data_dir(&config.data_dir)?;
-        // Before anything else can fail slowly: is the address to be had?
-        let bound = TcpListener::bind(config.listen).await;
-        let failed = |source| Error::Listen { address: config.listen, source };
-        let listener = bound.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+        // Before anything else can fail slowly: are the addresses to be had?
+        let (listener, address) = bind(config.listen).await?;
+        let (peer_listener, peer_address) = bind(config.peer_listen).await?;
+
+        let identity = IdentityFile::new(&config.data_dir);
+        let failed = |source| Error::Identity { path: identity.path(), source };
+        let mut known = identity.read_or_make(&environment).map_err(failed)?;
+        let member = Member {
+            instance: known.instance.clone(),
+            address: advertised(config.address.as_ref(), address),
+            peer_address: advertised(config.peer_address.as_ref(), peer_address),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        let membership = match known.membership.take() {
+            Some(membership) => membership,
+            None => {
+                let membership = join::membership(&config, &member, &environment).await?;
+                known.membership = Some(membership.clone());
+                identity.write(&known).map_err(failed)?;
+                membership
+            }
+        };
+        let this = This {
+            cluster_id: membership.cluster_id.clone(),
+            node: membership.node_id,
+            peer_address: member.peer_address.clone(),
+        };
+        let directory = Arc::new(Directory::new(this, &config.token)?);
 
         let history = History::open(config.data_dir.join("history.db")).await?;
         let files = open_files(config.data_dir.join("files")).await?;
         let watchers = Arc::new(Watchers::default());
         let observer = DispatchObserver::new(config.timing, environment.clone());
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let told =
-            vec![Arc::new(observer.clone()) as Arc<dyn Observer>, Arc::clone(&watchers) as _];
-        let raft = start_raft(&config, &environment, &history, told, stop.clone()).await?;
+        let told = vec![
+            Arc::clone(&directory) as Arc<dyn Observer>,
+            Arc::new(observer.clone()) as _,
+            Arc::clone(&watchers) as _,
+        ];
+        let beginning = beginning(&membership, &member, &environment);
+        let raft =
+            start_raft(&config, &membership, beginning, &environment, &history, told, stop.clone())
+                .await?;
+        let members = Members { raft: raft.clone(), environment: environment.clone() };
+        tasks.spawn(members.clone().promote(stop.clone()));
+        tasks.spawn(members.clone().announce(
+            membership.node_id,
+            member,
+            config.token.clone(),
+            stop.clone(),
+        ));
         let jobs = Jobs {
             raft: raft.clone(),
             history: history.clone(),
@@ -190,6 +212,8 @@ impl Coordinator {
         let services = Services {
             dispatch: Dispatch::start(&observer, raft.clone(), files, &tasks, stop.clone()),
             jobs,
+            members: members.clone(),
+            directory: Arc::clone(&directory),
             archive_limit: config.archive_limit,
             readers: Readers::default(),
             tasks: tasks.clone(),
@@ -197,8 +221,31 @@ impl Coordinator {
         };
         let authenticator = Authenticator::new(&config.token);
         let server = tasks.spawn(grpc::serve(services, authenticator, listener));
-        info!(%address, data = %config.data_dir.display(), "coordinator serves");
-        Ok(Self { address, raft, history, server, tasks, stop, _lock: lock })
+        info!(
+            %address,
+            %peer_address,
+            node = %membership.node_id,
+            cluster = membership.cluster_id,
+            data = %config.data_dir.display(),
+            "coordinator serves"
+        );
+        if !membership.started {
+            let started = Membership { started: true, ..membership };
+            known.membership = Some(started);
+            tasks.spawn(note_start(raft.status(), identity, known, stop.clone()));
+        }
+        Ok(Self {
+            address,
+            peer_address,
+            raft,
+            members,
+            directory,
+            history,
+            server,
+            tasks,
+            stop,
+            _lock: lock,
+        })
     }
 
     /// Where the API is served.
@@ -207,9 +254,16 @@ impl Coordinator {
         self.address
     }
 
+    /// Where the other coordinators are served.
+    #[must_use]
+    pub fn peer_address(&self) -> SocketAddr {
+        self.peer_address
+    }
+
     /// Returns when the coordinator cannot go on, with the reason.
     pub async fn failed(&mut self) -> Error {
         let mut status = self.raft.status();
+        let mut removed = self.directory.removed();
         tokio::select! {
             served = &mut self.server => match served {
                 Ok(Err(error)) => Error::Serve(error),
@@ -217,11 +271,17 @@ impl Coordinator {
                 Err(error) => Error::Stopped(error.to_string()),
             },
             failure = node_failure(&mut status) => Error::Stopped(failure),
+            Ok(_) = removed.wait_for(|removed| *removed) => Error::Removed,
         }
     }
 
-    /// Stops cleanly: callers are told to come back, everything is on disk.
+    /// Stops cleanly: another one leads, callers are told to come back, everything
+    /// is on disk.
     pub async fn stop(self) {
+        if self.raft.status().borrow().leading {
+            // Without another voter there is nobody to lead meanwhile.
+            let _ = self.members.transfer(None).await;
+        }
         self.stop.cancel();
         self.tasks.close();
         if tokio::time::timeout(STOP_WITHIN, self.tasks.wait()).await.is_err() {
@@ -231,6 +291,48 @@ impl Coordinator {
         self.raft.stop().await;
         self.history.stop().await;
         info!("coordinator stopped");
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
+    let failed = |source| Error::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+/// What others are told: what was configured, or where it listens.
+fn advertised(configured: Option<&String>, bound: SocketAddr) -> String {
+    configured.cloned().unwrap_or_else(|| bound.to_string())
+}
+
+fn beginning(membership: &Membership, member: &Member, environment: &Environment) -> Beginning {
+    match membership {
+        Membership { started: true, .. } => Beginning::Restart,
+        Membership { founder: false, .. } => Beginning::Join,
+        Membership { cluster_id, node_id, .. } => {
+            Beginning::Found(Command::FoundCluster(FoundCluster {
+                cluster_id: cluster_id.clone(),
+                node: *node_id,
+                member: member.clone(),
+                at: environment.clock.now(),
+            }))
+        }
+    }
+}
+
+/// Notes that the log is not empty any more as soon as it is not.
+async fn note_start(
+    mut status: watch::Receiver<raft::Status>,
+    file: IdentityFile,
+    started: crate::identity::Identity,
+    stop: CancellationToken,
+) {
+    let has_log = status.wait_for(|status| status.term > 0);
+    if let Some(Ok(_)) = stop.run_until_cancelled(has_log).await
+        && let Err(error) = file.write(&started)
+    {
+        warn!(%error, path = %file.path().display(), "cannot note that this node has started");
     }
 }
 
@@ -245,13 +347,16 @@ fn check(config: &Config) -> Result<(), Error> {
         return Err(Error::WeakToken);
     }
     config.timing.check()?;
-    if !config.listen.ip().is_loopback() {
+    for listen in [config.listen, config.peer_listen] {
+        if listen.ip().is_loopback() {
+            continue;
+        }
         if !config.allow_insecure_listen {
-            return Err(Error::InsecureListen(config.listen));
+            return Err(Error::InsecureListen(listen));
         }
         warn!(
-            listen = %config.listen,
-            "the API is open to other hosts WITHOUT ENCRYPTION: tokens, code and output can be read on the network"
+            %listen,
+            "open to other hosts WITHOUT ENCRYPTION: tokens, code and output can be read on the network"
         );
     }
     Ok(())
@@ -277,6 +382,8 @@ async fn open_files(root: PathBuf) -> Result<Files, Error> {
 
 async fn start_raft(
     config: &Config,
+    membership: &Membership,
+    beginning: Beginning,
     environment: &Environment,
     history: &History,
     mut observers: Vec<Arc<dyn Observer>>,
@@ -285,21 +392,52 @@ async fn start_raft(
     let failed = |source| Error::DataDir { dir: config.data_dir.clone(), source };
     let feed = HistoryFeed::start(history.sender()).map_err(failed)?;
     observers.insert(0, Arc::new(feed));
-    let guard = history.clone();
-    let runtime = Handle::current();
+    let beside = Beside { history: history.clone(), runtime: Handle::current(), stop };
     let options = raft::Options {
-        node_id: config.node_id,
+        node_id: membership.node_id.0,
         dir: config.data_dir.join("raft"),
         snapshot_every: config.snapshot_every,
         log_file_bytes: LOG_FILE_BYTES,
-        history: Some(*history.position().borrow()),
+        beginning,
+        history: Some(Arc::new(beside)),
         observers,
-        safe_elsewhere: Arc::new(move |index| {
-            runtime.block_on(in_history(&guard, index, &stop)).map_err(io::Error::other)
-        }),
+        transport: Arc::new(Alone),
         environment: environment.clone(),
     };
     blocking(move || raft::start(options).map_err(Error::from)).await
+}
+
+struct Alone;
+
+impl raft::Transport for Alone {
+    fn send(&self, _messages: Vec<::raft::eraftpb::Message>) {}
+
+    fn fetch(&self, fetch: raft::Fetch) {
+        (fetch.done)(Err(io::Error::other("alone")));
+    }
+}
+
+/// The history, as the Raft node sees it.
+struct Beside {
+    history: History,
+    runtime: Handle,
+    stop: CancellationToken,
+}
+
+impl HistoryStore for Beside {
+    fn position(&self) -> Index {
+        *self.history.position().borrow()
+    }
+
+    fn secure(&self, through: Index) -> io::Result<()> {
+        let secured = in_history(&self.history, through, &self.stop);
+        self.runtime.block_on(secured).map_err(io::Error::other)
+    }
+
+    fn replace(&self, copy: &Path) -> io::Result<Index> {
+        let _ = copy;
+        Ok(self.position())
+    }
 }
 
 /// Waits until the history has everything up to `index` on disk, or for the stop.

@@ -14,6 +14,11 @@ pub(crate) fn from_propose(error: ProposeError) -> ApiError {
             "the cluster has no leader at the moment",
             "send the request again, with the same idempotency key",
         ),
+        ProposeError::Changing => ApiError::new(
+            Reason::MembersChanging,
+            "another change of the members is under way",
+            "try again when it is over",
+        ),
         ProposeError::Stopped => ApiError::new(
             Reason::ShuttingDown,
             "the coordinator is stopping",

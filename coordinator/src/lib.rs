@@ -1,6 +1,7 @@
 //! Baton's coordinator: replicates jobs, grants leases, keeps output and history.
 
 mod auth;
+mod config;
 mod convert;
 mod coordinator;
 mod disk;
@@ -10,7 +11,10 @@ mod errors;
 pub mod files;
 mod grpc;
 pub mod history;
+mod identity;
 mod jobs;
+mod join;
+mod members;
 mod peers;
 pub mod raft;
 mod retention;
@@ -19,8 +23,10 @@ mod uploads;
 mod watchers;
 
 pub use self::{
+    config::{Config, next_port},
     convert::check_spec,
-    coordinator::{Config, Coordinator, Error},
+    coordinator::{Coordinator, Error},
     dispatch::Timing,
+    join::JoinError,
     retention::Retention,
 };

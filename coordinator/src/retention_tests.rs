@@ -39,14 +39,8 @@ impl Observer for Feed {
 async fn coordinator(folder: &std::path::Path) -> Jobs {
     let history = History::open(folder.join("history.db")).await.unwrap();
     let options = raft::Options {
-        node_id: 1,
-        dir: folder.join("raft"),
-        snapshot_every: 1_000_000,
-        log_file_bytes: 1024 * 1024,
-        history: None,
         observers: vec![Arc::new(Feed(history.sender()))],
-        safe_elsewhere: Arc::new(|_| Ok(())),
-        environment: Environment::system(),
+        ..raft::testing::options(&folder.join("raft"), 1_000_000)
     };
     let raft = tokio::task::spawn_blocking(move || raft::start(options)).await.unwrap();
     let jobs = Jobs {

@@ -108,6 +108,8 @@ reasons! {
     SessionReplaced = "SESSION_REPLACED", Aborted;
     /// The cluster has no member with this number.
     MemberNotFound = "MEMBER_NOT_FOUND", NotFound;
+    /// Another member has this address.
+    MemberExists = "MEMBER_EXISTS", AlreadyExists;
     /// The member does not vote, or not yet.
     NotAVoter = "NOT_A_VOTER", FailedPrecondition;
     /// Without this member, those left that can be reached would be no majority.

@@ -3,7 +3,11 @@
 
 use baton_proto::error::{ApiError, Reason};
 use subtle::ConstantTimeEq as _;
-use tonic::{Request, Status, service::Interceptor};
+use tonic::{
+    Request, Status,
+    metadata::{Ascii, MetadataValue},
+    service::Interceptor,
+};
 
 /// Who made a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +50,23 @@ impl Interceptor for Authenticator {
         request.extensions_mut().insert(principal);
         Ok(request)
     }
+}
+
+/// What a call carries that shows this token.
+///
+/// # Errors
+/// When it has characters that cannot be sent.
+pub(crate) fn bearer(token: &str) -> Result<MetadataValue<Ascii>, ApiError> {
+    let bearer = MetadataValue::try_from(format!("Bearer {token}"));
+    let mut bearer = bearer.map_err(|_| {
+        ApiError::new(
+            Reason::InvalidArgument,
+            "the token has characters that cannot be sent",
+            "make another one of letters and digits",
+        )
+    })?;
+    bearer.set_sensitive(true);
+    Ok(bearer)
 }
 
 /// Who made this request.

@@ -2,6 +2,7 @@
 //! here, once; behind this the rest of the crate needs no checks.
 
 mod job;
+mod member;
 mod spec;
 
 pub use self::spec::check_spec;
@@ -9,6 +10,7 @@ pub(crate) use self::{
     job::{
         job_to_proto, log_end_from_proto, outcome_from_proto, runner_to_proto, state_from_proto,
     },
+    member::member_from_proto,
     spec::{check_text, labels, spec_from_proto, spec_to_proto},
 };
 

@@ -81,14 +81,8 @@ impl Node {
         let gate = Arc::new(Gate::default());
         let observer = DispatchObserver::new(timing, Environment::system());
         let raft = raft::start(raft::Options {
-            node_id: 1,
-            dir: folder.path().join("raft"),
-            snapshot_every: 1_000_000,
-            log_file_bytes: 1024 * 1024,
-            history: None,
             observers: vec![Arc::new(observer.clone()), gate.clone()],
-            safe_elsewhere: Arc::new(|_| Ok(())),
-            environment: Environment::system(),
+            ..raft::testing::options(&folder.path().join("raft"), 1_000_000)
         });
         let files = Files::open(folder.path().join("files"), FilesOptions::default()).unwrap();
         let dispatch = Dispatch { shared: observer.0, raft: raft.unwrap(), files };

@@ -1,10 +1,19 @@
 //! The Cluster service.
 
-use baton_proto::v1::{self, cluster_server};
-use baton_state::Connection;
+use std::time::Duration;
+
+use baton_proto::{
+    peer,
+    v1::{self, cluster_server},
+};
+use baton_state::{Connection, NodeId};
 use tonic::{Request, Response, Status};
 
 use super::Services;
+use crate::convert;
+
+/// How long a member may take to say how it is.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
 #[tonic::async_trait]
 impl cluster_server::Cluster for Services {
@@ -12,23 +21,17 @@ impl cluster_server::Cluster for Services {
         &self,
         _request: Request<v1::ClusterStatusRequest>,
     ) -> Result<Response<v1::ClusterStatusResponse>, Status> {
+        let members = self.cluster_members();
         let raft = self.jobs.raft.status().borrow().clone();
         let state = self.jobs.raft.state();
         let online = state.runners().values().filter(|r| r.connection == Connection::Online);
-        let members = state.members().iter().map(|(node, member)| v1::ClusterMember {
-            node_id: node.0,
-            voter: raft.voters.contains(&node.0),
-            address: member.address.clone(),
-            peer_address: member.peer_address.clone(),
-            version: member.version.clone(),
-        });
         Ok(Response::new(v1::ClusterStatusResponse {
             node_id: raft.node_id,
             leader_id: raft.leader_id,
             term: raft.term,
             committed: raft.committed,
             applied: raft.applied,
-            members: members.collect(),
+            members,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             jobs_queued: state.queues().len() as u64,
             jobs_running: state.leased() as u64,
@@ -44,27 +47,94 @@ impl cluster_server::Cluster for Services {
         &self,
         _request: Request<v1::ListMembersRequest>,
     ) -> Result<Response<v1::ListMembersResponse>, Status> {
-        Err(Status::unimplemented("members"))
+        let members = self.cluster_members();
+        let (leader_id, term, answers) = self.ask_members(&members).await;
+        let committed = answers.iter().flatten().map(|answer| answer.committed).max().unwrap_or(0);
+        let members = members.into_iter().zip(answers).map(|(member, answer)| {
+            let reachable = answer.is_some();
+            let answer = answer.unwrap_or_default();
+            v1::MemberStatus {
+                member: Some(member),
+                reachable,
+                applied: answer.applied,
+                lag: if reachable { committed.saturating_sub(answer.applied) } else { 0 },
+                disk_free: answer.disk_free,
+                disk_total: answer.disk_total,
+                problem: answer.problem,
+            }
+        });
+        Ok(Response::new(v1::ListMembersResponse {
+            node_id: self.jobs.raft.status().borrow().node_id,
+            leader_id,
+            term,
+            members: members.collect(),
+        }))
     }
 
     async fn join(
         &self,
-        _request: Request<v1::JoinRequest>,
+        request: Request<v1::JoinRequest>,
     ) -> Result<Response<v1::JoinResponse>, Status> {
-        Err(Status::unimplemented("join"))
+        let request = request.into_inner();
+        let member = convert::member_from_proto(request)?;
+        let node = self.members.admit(member).await?;
+        let cluster_id = self.jobs.raft.state().cluster_id().to_owned();
+        Ok(Response::new(v1::JoinResponse { cluster_id, node_id: node.0 }))
     }
 
     async fn remove(
         &self,
-        _request: Request<v1::RemoveMemberRequest>,
+        request: Request<v1::RemoveMemberRequest>,
     ) -> Result<Response<v1::RemoveMemberResponse>, Status> {
-        Err(Status::unimplemented("remove"))
+        self.members.remove(NodeId(request.get_ref().node_id)).await?;
+        Ok(Response::new(v1::RemoveMemberResponse {}))
     }
 
     async fn transfer(
         &self,
-        _request: Request<v1::TransferRequest>,
+        request: Request<v1::TransferRequest>,
     ) -> Result<Response<v1::TransferResponse>, Status> {
-        Err(Status::unimplemented("transfer"))
+        let wanted = request.get_ref().node_id;
+        let wanted = (wanted != 0).then_some(NodeId(wanted));
+        let leader = self.members.transfer(wanted).await?;
+        Ok(Response::new(v1::TransferResponse { leader_id: leader.0 }))
+    }
+}
+
+impl Services {
+    /// The members, as this node's log has them.
+    fn cluster_members(&self) -> Vec<v1::ClusterMember> {
+        let raft = self.jobs.raft.status().borrow().clone();
+        let state = self.jobs.raft.state();
+        let members = state.members().iter().map(|(node, member)| v1::ClusterMember {
+            node_id: node.0,
+            voter: raft.voters.contains(&node.0),
+            address: member.address.clone(),
+            peer_address: member.peer_address.clone(),
+            version: member.version.clone(),
+        });
+        members.collect()
+    }
+
+    /// The leader and the term of whoever knows the newest, and each member's answer.
+    async fn ask_members(
+        &self,
+        members: &[v1::ClusterMember],
+    ) -> (u64, u64, Vec<Option<peer::StatusResponse>>) {
+        let this = self.jobs.raft.status().borrow().node_id;
+        let answers = members.iter().map(async |member| {
+            if member.node_id == this {
+                return Some(peer::StatusResponse::default());
+            }
+            let node = NodeId(member.node_id);
+            let request = peer::StatusRequest { hello: Some(self.directory.hello(node)) };
+            let mut client = self.directory.peer(node)?.control();
+            let answer = tokio::time::timeout(ANSWER_WITHIN, client.status(request)).await;
+            Some(answer.ok()?.ok()?.into_inner())
+        });
+        let answers = futures::future::join_all(answers).await;
+        let newest = answers.iter().flatten().max_by_key(|answer| (answer.term, answer.leader_id));
+        let (leader_id, term) = newest.map_or((0, 0), |newest| (newest.leader_id, newest.term));
+        (leader_id, term, answers)
     }
 }

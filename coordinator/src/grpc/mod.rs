@@ -10,7 +10,7 @@ mod send_log;
 mod upload;
 mod watch;
 
-use std::{pin::Pin, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use baton_proto::{
     DESCRIPTORS,
@@ -28,7 +28,10 @@ use tonic::{
 };
 
 pub(crate) use self::readers::Readers;
-use crate::{auth::Authenticator, convert, dispatch::Dispatch, jobs::Jobs};
+use crate::{
+    auth::Authenticator, convert, dispatch::Dispatch, jobs::Jobs, members::Members,
+    peers::Directory,
+};
 
 /// What a stream of answers is.
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -41,6 +44,8 @@ const ANSWER_QUEUE: usize = 64;
 pub(crate) struct Services {
     pub(crate) jobs: Jobs,
     pub(crate) dispatch: Dispatch,
+    pub(crate) members: Members,
+    pub(crate) directory: Arc<Directory>,
     pub(crate) archive_limit: u64,
     pub(crate) readers: Readers,
     pub(crate) tasks: TaskTracker,

@@ -20,7 +20,7 @@ use tonic::{
 };
 use tracing::warn;
 
-use crate::raft::Observer;
+use crate::{auth, raft::Observer};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// A member that is gone without a word is noticed after about twice this.
@@ -103,13 +103,7 @@ impl Directory {
     /// # Errors
     /// When the token cannot be sent.
     pub(crate) fn new(this: This, token: &str) -> Result<Self, ApiError> {
-        let bearer = format!("Bearer {token}").parse().map_err(|_| {
-            ApiError::new(
-                Reason::InvalidArgument,
-                "the token has characters that cannot be sent",
-                "make another one of letters and digits",
-            )
-        })?;
+        let bearer = auth::bearer(token)?;
         Ok(Self {
             this,
             bearer: Bearer(bearer),

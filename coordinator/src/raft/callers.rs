@@ -10,14 +10,26 @@ use super::handle::{ProposeError, Waiting};
 
 pub(super) type ReadSender = oneshot::Sender<Result<(), ProposeError>>;
 
+/// Ticks that a read waits for the leader's word. A follower's question, or the
+/// answer to it, can be lost on the way.
+const READ_TICKS: u64 = 40;
+
 /// The waiting callers, by an id that travels with the entry or the read. It is
 /// unique over restarts and nodes, so an old entry never answers a new caller.
 pub(super) struct Callers {
     proposals: HashMap<u128, Waiting>,
-    reads: HashMap<u128, ReadSender>,
+    /// Reads to ask for next, as one.
+    new_reads: Vec<ReadSender>,
+    reads: HashMap<u128, Reads>,
     /// Reads whose index is known and not yet applied.
-    confirmed: Vec<(Index, ReadSender)>,
+    confirmed: Vec<(Index, Vec<ReadSender>)>,
     last_id: u128,
+}
+
+/// Reads that were asked for together.
+struct Reads {
+    asked_at: u64,
+    senders: Vec<ReadSender>,
 }
 
 impl Callers {
@@ -25,6 +37,7 @@ impl Callers {
     pub(super) fn new(seed: u128) -> Self {
         Self {
             proposals: HashMap::new(),
+            new_reads: Vec::new(),
             reads: HashMap::new(),
             confirmed: Vec::new(),
             last_id: seed,
@@ -41,8 +54,20 @@ impl Callers {
         self.proposals.insert(id, waiting);
     }
 
-    pub(super) fn reads(&mut self, id: u128, reply: ReadSender) {
-        self.reads.insert(id, reply);
+    /// Somebody wants to read; see [`Callers::ask`].
+    pub(super) fn wants_to_read(&mut self, sender: ReadSender) {
+        self.new_reads.push(sender);
+    }
+
+    /// What to ask Raft with for all who want to read by now; none if nobody does.
+    pub(super) fn ask(&mut self, tick: u64) -> Option<Vec<u8>> {
+        if self.new_reads.is_empty() {
+            return None;
+        }
+        let (id, context) = self.new_id();
+        let senders = mem::take(&mut self.new_reads);
+        self.reads.insert(id, Reads { asked_at: tick, senders });
+        Some(context)
     }
 
     /// Who proposed the entry with this context; none if that was another node
@@ -51,34 +76,53 @@ impl Callers {
         self.proposals.remove(&id(context)?)
     }
 
-    /// The read with this context may be answered once `index` is applied.
+    /// The reads with this context may be answered once `index` is applied.
     pub(super) fn confirm(&mut self, context: &[u8], index: Index) {
-        if let Some(reply) = id(context).and_then(|id| self.reads.remove(&id)) {
-            self.confirmed.push((index, reply));
+        if let Some(reads) = id(context).and_then(|id| self.reads.remove(&id)) {
+            self.confirmed.push((index, reads.senders));
         }
     }
 
     /// Answers the reads for which enough is applied.
     pub(super) fn applied(&mut self, applied: Index) {
-        for (index, reply) in mem::take(&mut self.confirmed) {
+        for (index, senders) in mem::take(&mut self.confirmed) {
             if index <= applied {
-                // A reader that has gone needs no answer.
-                let _ = reply.send(Ok(()));
+                answer(senders, &Ok(()));
             } else {
-                self.confirmed.push((index, reply));
+                self.confirmed.push((index, senders));
             }
         }
     }
 
-    /// Tells everybody that nobody knows what becomes of their request.
-    pub(super) fn leadership_lost(&mut self) {
+    /// Gives up the reads whose answer was lost.
+    pub(super) fn expire(&mut self, tick: u64) {
+        let lost = self.reads.extract_if(|_, reads| reads.asked_at + READ_TICKS < tick);
+        for (_, reads) in lost {
+            answer(reads.senders, &Err(ProposeError::NotLeader));
+        }
+    }
+
+    /// Nobody can say what is acknowledged: there is no leader, or another one.
+    pub(super) fn fail_reads(&mut self) {
+        let failed = Err(ProposeError::NotLeader);
+        answer(mem::take(&mut self.new_reads), &failed);
+        for (_, reads) in self.reads.drain() {
+            answer(reads.senders, &failed);
+        }
+    }
+
+    /// This node does not lead any more: nobody knows what becomes of the proposals.
+    pub(super) fn fail_proposals(&mut self) {
         for (_, waiting) in self.proposals.drain() {
             waiting.answer(Err(ProposeError::LeadershipLost));
         }
-        let reads = self.reads.drain().map(|(_, reply)| reply);
-        for reply in reads.chain(self.confirmed.drain(..).map(|(_, reply)| reply)) {
-            let _ = reply.send(Err(ProposeError::LeadershipLost));
-        }
+    }
+}
+
+fn answer(senders: Vec<ReadSender>, answer: &Result<(), ProposeError>) {
+    for sender in senders {
+        // A reader that has gone needs no answer.
+        let _ = sender.send(answer.clone());
     }
 }
 

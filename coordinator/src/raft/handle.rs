@@ -1,12 +1,15 @@
 //! How the rest of the coordinator talks to the node's thread.
 
-use std::sync::{Arc, RwLock, RwLockReadGuard, mpsc};
+use std::{
+    io,
+    sync::{Arc, RwLock, RwLockReadGuard, mpsc},
+};
 
 use baton_state::{Command, Index, NodeId, Refusal, Reply, State};
 use raft::eraftpb::Message;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
-use super::RaftError;
+use super::{RaftError, receiving::Received, store::SnapshotRecord};
 
 /// Proposals under way at once; further ones wait.
 const IN_FLIGHT: usize = 4096;
@@ -19,6 +22,12 @@ pub(super) enum Input {
         command: Box<Command>,
         waiting: Waiting,
     },
+    /// Change the members, with a command that is carried out only together with it.
+    Change {
+        change: Change,
+        command: Option<Box<Command>>,
+        waiting: Waiting,
+    },
     Read {
         reply: oneshot::Sender<Result<(), ProposeError>>,
     },
@@ -29,8 +38,41 @@ pub(super) enum Input {
     },
     /// A message to this node may not have arrived.
     Unreachable(NodeId),
-    Snapshotted(Result<super::store::SnapshotRecord, RaftError>),
+    /// Let this node lead instead.
+    Transfer(NodeId),
+    /// How far the others are.
+    Progress {
+        reply: oneshot::Sender<Vec<Progress>>,
+    },
+    /// The snapshot that was being written.
+    Snapshotted(Result<SnapshotRecord, RaftError>),
+    /// The snapshot that was being fetched.
+    Received(io::Result<Box<Received>>),
     Stop,
+}
+
+/// A change of who is a member of the group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Admit a node that listens.
+    AddLearner(NodeId),
+    /// Let a node vote.
+    Promote(NodeId),
+    /// Remove a node.
+    Remove(NodeId),
+}
+
+/// How far a node is, as the leader knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Which.
+    pub node: NodeId,
+    /// It votes.
+    pub voter: bool,
+    /// The last entry that it is known to have.
+    pub matched: Index,
+    /// It has answered within the last election timeout.
+    pub active: bool,
 }
 
 /// A caller who waits for a proposal, and its place among those under way: kept
@@ -59,6 +101,9 @@ pub enum ProposeError {
     /// Leadership was lost while waiting: it may or may not be carried out.
     #[error("leadership was lost")]
     LeadershipLost,
+    /// Another change of the members is under way. Nothing was proposed.
+    #[error("another change of the members is under way")]
+    Changing,
     /// The node has stopped: it may or may not have been carried out.
     #[error("the node has stopped")]
     Stopped,
@@ -114,17 +159,51 @@ impl RaftHandle {
     /// # Errors
     /// [`ProposeError`]; only `Refused` and `NotLeader` are certain to have changed nothing.
     pub async fn propose(&self, command: Command) -> Result<Reply, ProposeError> {
+        let command = Box::new(command);
+        self.wait(|waiting| Input::Propose { command, waiting }).await
+    }
+
+    /// Changes the members; the command goes with it or is refused with it.
+    ///
+    /// # Errors
+    /// As [`RaftHandle::propose`], and [`ProposeError::Changing`].
+    pub async fn change(
+        &self,
+        change: Change,
+        command: Option<Command>,
+    ) -> Result<Reply, ProposeError> {
+        let command = command.map(Box::new);
+        self.wait(|waiting| Input::Change { change, command, waiting }).await
+    }
+
+    async fn wait(&self, input: impl FnOnce(Waiting) -> Input) -> Result<Reply, ProposeError> {
         let in_flight = Arc::clone(&self.in_flight);
         let place = in_flight.acquire_owned().await.map_err(|_| ProposeError::Stopped)?;
         let (reply, answer) = oneshot::channel();
         let waiting = Waiting { reply, _place: place };
-        let input = Input::Propose { command: Box::new(command), waiting };
-        self.input.send(input).map_err(|_| ProposeError::Stopped)?;
+        self.input.send(input(waiting)).map_err(|_| ProposeError::Stopped)?;
         answer.await.map_err(|_| ProposeError::Stopped)?
     }
 
+    /// Asks this node to let another one lead; [`RaftHandle::status`] says whether
+    /// it came to that.
+    pub fn transfer(&self, to: NodeId) {
+        // A node that has stopped does not lead.
+        let _ = self.input.send(Input::Transfer(to));
+    }
+
+    /// How far every node is. Empty when this one does not lead.
+    ///
+    /// # Errors
+    /// [`ProposeError::Stopped`].
+    pub async fn progress(&self) -> Result<Vec<Progress>, ProposeError> {
+        let (reply, answer) = oneshot::channel();
+        self.input.send(Input::Progress { reply }).map_err(|_| ProposeError::Stopped)?;
+        answer.await.map_err(|_| ProposeError::Stopped)
+    }
+
     /// Returns once the state here holds everything that was acknowledged to
-    /// anybody before the call.
+    /// anybody before the call; on any node, as long as it reaches the leader.
     ///
     /// # Errors
     /// [`ProposeError`] when this node cannot know.

@@ -2,27 +2,38 @@
 //!
 //! ```text
 //! propose ─► channel ─► thread: batch ─► log (one fsync) ─► State::apply ─► observers, reply
+//!                                  └► Transport ─► other nodes ─► step ─► channel
 //! ```
 //!
-//! A caller's proposal is answered when its entry is on disk and applied. What
-//! cannot be written to disk stops the node: it never acknowledges what it may
-//! forget.
+//! A caller's proposal is answered when its entry is on the disks of a majority and
+//! applied here. What cannot be written to disk stops the node: it never
+//! acknowledges what it may forget.
 
+mod applying;
 mod callers;
 mod driver;
 mod handle;
+mod node;
+mod receiving;
 mod snapshots;
+mod snapshotting;
 mod store;
+#[cfg(test)]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod verify;
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use baton_state::{Event, Index, NodeId, State};
-use raft::{Storage as _, eraftpb::Message};
+use baton_state::{Command, Event, Index, NodeId, State};
+use raft::eraftpb::Message;
 
-pub use self::handle::{ProposeError, RaftHandle, Status};
+pub use self::handle::{Change, Progress, ProposeError, RaftHandle, Status};
 use crate::environment::Environment;
 
 /// How a node is set up.
@@ -36,16 +47,27 @@ pub struct Options {
     /// Bytes of one file of the log. Those that are no longer needed are removed
     /// when there are more than a few.
     pub log_file_bytes: u64,
-    /// The entry up to which the history has everything; none without a history.
-    pub history: Option<Index>,
+    /// What to make of an empty log.
+    pub beginning: Beginning,
+    /// Finished work, kept beside the state; none without a history.
+    pub history: Option<Arc<dyn HistoryStore>>,
     /// Told of what happened, on the node's own thread and in order; after a
     /// restart also of what happened since the last snapshot, again.
     pub observers: Vec<Arc<dyn Observer>>,
-    /// Blocks until everything up to an index is safe elsewhere; only then is
-    /// the log before it given up. Called on a thread of its own.
-    pub safe_elsewhere: Arc<dyn Fn(Index) -> io::Result<()> + Send + Sync>,
+    /// Takes messages to other nodes.
+    pub transport: Arc<dyn Transport>,
     /// Time and randomness.
     pub environment: Environment,
+}
+
+/// What to make of an empty log.
+pub enum Beginning {
+    /// Found a cluster of this node alone, with this command.
+    Found(Command),
+    /// Wait for the other members to send theirs.
+    Join,
+    /// It was not empty before: refuse it, since the node has forgotten its votes.
+    Restart,
 }
 
 /// Somebody who is told what happened.
@@ -57,6 +79,27 @@ pub trait Observer: Send + Sync {
     /// A snapshot of another node has taken the state's place: what led to it was
     /// never told. Must be quick.
     fn installed(&self, _state: &State) {}
+}
+
+/// What is made from the log and goes with the state: finished work. All of these
+/// are called on threads of their own, except at the start.
+pub trait HistoryStore: Send + Sync {
+    /// The last entry whose events are in it.
+    fn position(&self) -> Index;
+
+    /// Blocks until everything up to an index is on disk; only then is the log
+    /// before it given up.
+    ///
+    /// # Errors
+    /// When that is not to be had now; it is tried again later.
+    fn secure(&self, through: Index) -> io::Result<()>;
+
+    /// Puts a copy of another node's history in its place and gives the last entry
+    /// whose events are in it. Blocks. One that is older changes nothing.
+    ///
+    /// # Errors
+    /// When nothing has changed.
+    fn replace(&self, copy: &Path) -> io::Result<Index>;
 }
 
 /// What takes messages to other nodes. Replies come back by [`RaftHandle::step`].
@@ -102,6 +145,16 @@ pub enum RaftError {
         dir: PathBuf,
         /// What is wrong with it.
         detail: String,
+    },
+    /// The log is gone, and with it what this node has promised to others.
+    #[error(
+        "the Raft log in {dir} is gone: this node must not go on as the member that it was; \
+         remove that member from the cluster (`baton cluster remove`), and let this node join \
+         again with an empty data folder"
+    )]
+    LogMissing {
+        /// Where it was.
+        dir: PathBuf,
     },
     /// The log has lost entries that were committed: they were removed or damaged.
     #[error(
@@ -157,6 +210,12 @@ pub enum RaftError {
         /// Whose it should be.
         expected: u64,
     },
+    /// raft-rs wants a snapshot that was not fetched.
+    #[error("Raft asks for the snapshot at entry {index}, which was not fetched")]
+    UnknownSnapshot {
+        /// Its last entry.
+        index: Index,
+    },
     /// An entry holds a command of a version that this one does not know.
     #[error("entry {index} holds a command that this version of Baton does not know: {detail}")]
     UnknownCommand {
@@ -178,8 +237,8 @@ pub enum RaftError {
     },
 }
 
-/// Starts a node; it is the leader of its group of one when this returns and
-/// has applied everything in its log.
+/// Starts a node. It has applied everything in its log when this returns, and if it
+/// is the only one that votes, it leads.
 ///
 /// # Errors
 /// [`RaftError`] when the folder cannot be used.
@@ -187,14 +246,19 @@ pub fn start(options: Options) -> Result<RaftHandle, RaftError> {
     std::fs::create_dir_all(&options.dir)
         .map_err(|source| RaftError::Setup { dir: options.dir.clone(), source })?;
     let snapshots = snapshots::Snapshots::open(&options.dir)?;
-    let store = store::Store::open(&options.dir, options.node_id, options.log_file_bytes)?;
+    let mut store = store::Store::open(&options.dir, options.node_id, options.log_file_bytes)?;
+    let history = options.history.as_deref();
+    receiving::finish(&options.dir, &mut store, &snapshots, history)?;
     // Before anything is written or told to anybody, so that it is found again at
     // the next start.
     store.reaches(snapshots.newest()?)?;
-    if let Some(history) = options.history {
-        store.reaches(history)?;
-        let first = store.first_index()?;
-        if first > history + 1 {
+    if let Some(history) = history.map(HistoryStore::position) {
+        if history > store.received_history() {
+            store.reaches(history)?;
+        }
+        let snapshot = store.snapshot_record().map_or(0, |record| record.index);
+        if snapshot > history {
+            let first = snapshot + 1;
             return Err(RaftError::HistoryIncomplete { dir: options.dir, history, first });
         }
     }
@@ -202,5 +266,14 @@ pub fn start(options: Options) -> Result<RaftHandle, RaftError> {
         Some(record) => snapshots.load(record)?,
         None => State::default(),
     };
+    if store.is_blank() {
+        match &options.beginning {
+            Beginning::Found(command) => {
+                store.found(node::founding_entry(options.node_id, command)?)?;
+            }
+            Beginning::Join => {}
+            Beginning::Restart => return Err(RaftError::LogMissing { dir: options.dir }),
+        }
+    }
     driver::spawn(options, store, snapshots, state)
 }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use baton_state::{Index, State, snapshot};
+use raft::eraftpb::ConfState;
 
 use super::{RaftError, store::SnapshotRecord};
 
@@ -26,25 +27,16 @@ impl Snapshots {
 
     /// Reads the state that a record names.
     pub(super) fn load(&self, record: &SnapshotRecord) -> Result<State, RaftError> {
-        let path = self.path(record.index);
-        let bytes = fs::read(&path).map_err(|source| RaftError::Snapshot {
-            action: "read",
-            path: path.clone(),
-            source,
-        })?;
-        let damaged = |detail: String| RaftError::DamagedSnapshot { path: path.clone(), detail };
-        if *blake3::hash(&bytes).as_bytes() != record.blake3 {
-            return Err(damaged("its checksum does not match".to_owned()));
-        }
-        let state = snapshot::decode(&bytes).map_err(|error| damaged(error.to_string()))?;
-        if state.applied() != record.index {
-            return Err(damaged(format!("it ends at entry {}", state.applied())));
-        }
-        Ok(state)
+        read(&self.path(record.index), record.index, &record.blake3)
     }
 
     /// Writes the state as of its last entry, whose term is `term`.
-    pub(super) fn save(&self, state: &State, term: u64) -> Result<SnapshotRecord, RaftError> {
+    pub(super) fn save(
+        &self,
+        state: &State,
+        term: u64,
+        members: &ConfState,
+    ) -> Result<SnapshotRecord, RaftError> {
         let index = state.applied();
         let bytes = snapshot::encode(state);
         let path = self.path(index);
@@ -53,7 +45,28 @@ impl Snapshots {
             path,
             source,
         })?;
-        Ok(SnapshotRecord { index, term, blake3: *blake3::hash(&bytes).as_bytes() })
+        Ok(SnapshotRecord {
+            index,
+            term,
+            blake3: *blake3::hash(&bytes).as_bytes(),
+            voters: members.voters.clone(),
+            learners: members.learners.clone(),
+        })
+    }
+
+    /// Takes over a file that came from another node.
+    pub(super) fn adopt(&self, fetched: &Path, index: Index) -> Result<(), RaftError> {
+        let path = self.path(index);
+        let adopt = || {
+            fs::rename(fetched, &path)?;
+            File::open(&self.dir)?.sync_all()
+        };
+        adopt().map_err(|source| RaftError::Snapshot { action: "keep", path: path.clone(), source })
+    }
+
+    /// Whether there is a snapshot with this last entry.
+    pub(super) fn has(&self, index: Index) -> bool {
+        self.path(index).exists()
     }
 
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -77,12 +90,12 @@ impl Snapshots {
         Ok(newest)
     }
 
-    /// Removes every file but the snapshot at `keep`.
-    pub(super) fn remove_others(&self, keep: Index) -> io::Result<()> {
-        let keep = self.path(keep);
+    /// Removes every file but the snapshots at these entries.
+    pub(super) fn keep(&self, indexes: &[Index]) -> io::Result<()> {
+        let kept: Vec<PathBuf> = indexes.iter().map(|index| self.path(*index)).collect();
         for entry in fs::read_dir(&self.dir)? {
             let path = entry?.path();
-            if path != keep {
+            if !kept.contains(&path) {
                 fs::remove_file(path)?;
             }
         }
@@ -92,4 +105,22 @@ impl Snapshots {
     fn path(&self, index: Index) -> PathBuf {
         self.dir.join(format!("snapshot-{index:020}"))
     }
+}
+
+/// Reads the state that ends at `index` from a file with this BLAKE3.
+pub(super) fn read(path: &Path, index: Index, blake3: &[u8; 32]) -> Result<State, RaftError> {
+    let bytes = fs::read(path).map_err(|source| RaftError::Snapshot {
+        action: "read",
+        path: path.to_owned(),
+        source,
+    })?;
+    let damaged = |detail: String| RaftError::DamagedSnapshot { path: path.to_owned(), detail };
+    if blake3::hash(&bytes).as_bytes() != blake3 {
+        return Err(damaged("its checksum does not match".to_owned()));
+    }
+    let state = snapshot::decode(&bytes).map_err(|error| damaged(error.to_string()))?;
+    if state.applied() != index {
+        return Err(damaged(format!("it ends at entry {}", state.applied())));
+    }
+    Ok(state)
 }

@@ -8,7 +8,7 @@ use std::{
 
 use raft_engine::{Config, Engine, LogBatch, ReadableSize};
 
-use super::{FILE, bytes, node, options, propose};
+use super::{FILE, bytes, history, node, options, propose};
 use crate::raft::{Options, RaftError, start};
 
 /// Copies a folder, as a crash at this moment would leave it.
@@ -178,7 +178,8 @@ async fn a_log_that_ends_before_what_is_known_is_refused_each_time() {
     first.stop().await;
     let short = images.folder.path().join("crash");
     for _ in 0..2 {
-        let refused = start(Options { history: Some(known), ..options(&short, 1_000) }).err();
+        let refused =
+            start(Options { history: history(known, |_| Ok(())), ..options(&short, 1_000) }).err();
         assert!(
             matches!(refused, Some(RaftError::LogIncomplete { last, known: asked, .. })
                 if last + 1 == known && asked == known),
@@ -195,7 +196,8 @@ async fn a_history_that_ends_before_the_log_begins_is_refused_each_time() {
     let images = Images::after(200, 50).await;
     let clean = images.folder.path().join("clean");
     for _ in 0..2 {
-        let refused = start(Options { history: Some(3), ..options(&clean, 50) }).err();
+        let refused =
+            start(Options { history: history(3, |_| Ok(())), ..options(&clean, 50) }).err();
         assert!(
             matches!(refused, Some(RaftError::HistoryIncomplete { history: 3, first, .. }) if first > 50),
             "{refused:?}"
@@ -232,8 +234,9 @@ async fn a_file_that_is_gone_is_noticed() {
         let copied = tempfile::tempdir().unwrap();
         copy(&root, copied.path());
         fs::remove_file(copied.path().join(file.strip_prefix(&root).unwrap())).unwrap();
-        // All proposals, and the entry with which a leader begins.
-        match start(Options { history: Some(701), ..options(copied.path(), 1_000) }) {
+        // All proposals, and the entries with which the cluster and a leader begin.
+        let history = history(702, |_| Ok(()));
+        match start(Options { history, ..options(copied.path(), 1_000) }) {
             Ok(node) => {
                 assert!(bytes(&node) == images.state, "{}", file.display());
                 node.stop().await;

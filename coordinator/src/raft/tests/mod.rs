@@ -2,8 +2,10 @@
 
 mod compaction;
 mod damage;
+mod group;
 
 use std::{
+    io,
     path::Path,
     sync::{
         Arc, Mutex,
@@ -17,8 +19,7 @@ use baton_state::{
     snapshot,
 };
 
-use super::{Observer, Options, ProposeError, RaftError, RaftHandle, start};
-use crate::environment::Environment;
+use super::{HistoryStore, Observer, Options, ProposeError, RaftError, RaftHandle, start, testing};
 
 /// Small, so that little work fills several files.
 const FILE: u64 = 8 * 1024;
@@ -33,17 +34,35 @@ impl Observer for Seen {
     }
 }
 
-fn options(dir: &Path, snapshot_every: u64) -> Options {
-    Options {
-        node_id: 1,
-        dir: dir.to_owned(),
-        snapshot_every,
-        log_file_bytes: FILE,
-        history: None,
-        observers: Vec::new(),
-        safe_elsewhere: Arc::new(|_| Ok(())),
-        environment: Environment::system(),
+/// A history of which tests say how far it reaches, and what securing it does.
+struct Kept<F> {
+    position: Index,
+    secure: F,
+}
+
+impl<F: Fn(Index) -> io::Result<()> + Send + Sync> HistoryStore for Kept<F> {
+    fn position(&self) -> Index {
+        self.position
     }
+
+    fn secure(&self, through: Index) -> io::Result<()> {
+        (self.secure)(through)
+    }
+
+    fn replace(&self, copy: &Path) -> io::Result<Index> {
+        panic!("nobody sends a history: {}", copy.display());
+    }
+}
+
+fn history(
+    position: Index,
+    secure: impl Fn(Index) -> io::Result<()> + Send + Sync + 'static,
+) -> Option<Arc<dyn HistoryStore>> {
+    Some(Arc::new(Kept { position, secure }))
+}
+
+fn options(dir: &Path, snapshot_every: u64) -> Options {
+    Options { log_file_bytes: FILE, ..testing::options(dir, snapshot_every) }
 }
 
 fn register(name: &str) -> Command {
@@ -125,12 +144,12 @@ async fn the_log_is_kept_until_it_is_safe_elsewhere() {
     let (release, released) = std::sync::mpsc::channel::<()>();
     let released = Mutex::new(released);
     let seen = Arc::clone(&asked);
-    let safe_elsewhere = Arc::new(move |index| {
+    let history = history(0, move |index| {
         seen.store(index, Ordering::SeqCst);
         let _ = released.lock().unwrap().recv();
         Ok(())
     });
-    let node = node(Options { safe_elsewhere, ..options(dir.path(), 20) });
+    let node = node(Options { history, ..options(dir.path(), 20) });
     propose(&node, 0..100).await;
     assert!(asked.load(Ordering::SeqCst) >= 20);
     assert_eq!(node.status().borrow().first_index, 1, "nothing is given up yet");

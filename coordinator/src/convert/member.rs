@@ -1,0 +1,67 @@
+//! A coordinator that wants to join.
+
+use baton_proto::{error::ApiError, v1};
+use baton_state::Member;
+
+use super::{check_text, invalid};
+
+/// Checks what a coordinator says about itself.
+pub(crate) fn member_from_proto(request: v1::JoinRequest) -> Result<Member, ApiError> {
+    let v1::JoinRequest { instance, address, peer_address, version } = request;
+    let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    if instance.len() != 32 || !instance.bytes().all(is_hex) {
+        return Err(invalid("instance", "must be 32 hexadecimal digits"));
+    }
+    check_address("address", &address)?;
+    check_address("peer_address", &peer_address)?;
+    check_text("version", &version, 64)?;
+    Ok(Member { instance, address, peer_address, version })
+}
+
+/// `host:port`, where others can connect to.
+fn check_address(field: &str, address: &str) -> Result<(), ApiError> {
+    check_text(field, address, 255)?;
+    let authority: Option<http::uri::Authority> = address.parse().ok();
+    let named = authority.filter(|it| !it.host().is_empty() && !address.contains('@'));
+    if named.and_then(|it| it.port_u16()).is_none_or(|port| port == 0) {
+        return Err(invalid(field, format!("`{address}` is not host:port")));
+    }
+    if address.starts_with("0.0.0.0:") || address.starts_with("[::]:") {
+        return Err(invalid(field, format!("`{address}` is no address that others can reach")));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(address: &str) -> v1::JoinRequest {
+        v1::JoinRequest {
+            instance: "0".repeat(32),
+            address: address.to_owned(),
+            peer_address: "h:2".to_owned(),
+            version: "1".to_owned(),
+        }
+    }
+
+    #[test]
+    fn an_address_is_one_that_others_can_reach() {
+        for good in ["h:1", "10.0.0.1:7700", "[::1]:7700", "a.example:65535"] {
+            assert_eq!(member_from_proto(request(good)).unwrap().address, good);
+        }
+        for bad in ["", "h", "h:0", ":1", "h:99999", "u@h:1", "http://h:1", "0.0.0.0:1", "[::]:1"] {
+            let error = member_from_proto(request(bad)).unwrap_err();
+            assert!(error.message.starts_with("address: "), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_instance_is_made_by_baton() {
+        for bad in ["", "x", &"Z".repeat(32), &"0".repeat(33)] {
+            let instance = bad.to_owned();
+            let refused = member_from_proto(v1::JoinRequest { instance, ..request("h:1") });
+            assert!(refused.is_err(), "{bad}");
+        }
+    }
+}

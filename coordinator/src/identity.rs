@@ -1,0 +1,109 @@
+//! Which member of which cluster a data folder is. Written before the first entry
+//! of its log, and kept for as long as the folder: a node that forgets its votes
+//! must not vote again under the same number.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
+
+use baton_state::NodeId;
+use serde::{Deserialize, Serialize};
+
+use crate::environment::Environment;
+
+/// What `member.json` says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Identity {
+    /// What this folder is called, whatever becomes of it.
+    pub(crate) instance: String,
+    /// None until a cluster has admitted it.
+    pub(crate) membership: Option<Membership>,
+}
+
+/// A place in a cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Membership {
+    pub(crate) cluster_id: String,
+    pub(crate) node_id: NodeId,
+    /// It began the cluster, and did not join one.
+    pub(crate) founder: bool,
+    /// It has a log, and may have voted.
+    pub(crate) started: bool,
+}
+
+/// Reads and writes `member.json`.
+#[derive(Clone, Debug)]
+pub(crate) struct IdentityFile {
+    dir: PathBuf,
+}
+
+impl IdentityFile {
+    pub(crate) fn new(data_dir: &Path) -> Self {
+        Self { dir: data_dir.to_owned() }
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.dir.join("member.json")
+    }
+
+    /// The folder's identity; made when it has none.
+    pub(crate) fn read_or_make(&self, environment: &Environment) -> io::Result<Identity> {
+        match fs::read(self.path()) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(io::Error::from),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let instance = format!("{:032x}", environment.random.bits());
+                let identity = Identity { instance, membership: None };
+                self.write(&identity)?;
+                Ok(identity)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Puts an identity in the place of the one before; it is on disk then.
+    pub(crate) fn write(&self, identity: &Identity) -> io::Result<()> {
+        let partial = self.dir.join("member.json.part");
+        let mut file = File::create(&partial)?;
+        serde_json::to_writer_pretty(&mut file, identity)?;
+        file.write_all(b"\n")?;
+        file.sync_all()?;
+        fs::rename(&partial, self.path())?;
+        File::open(&self.dir)?.sync_all()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_is_made_once_and_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = IdentityFile::new(dir.path());
+        let environment = Environment::system();
+        let mut made = file.read_or_make(&environment).unwrap();
+        assert_eq!(file.read_or_make(&environment).unwrap(), made);
+        made.membership = Some(Membership {
+            cluster_id: "c".to_owned(),
+            node_id: NodeId(2),
+            founder: false,
+            started: true,
+        });
+        file.write(&made).unwrap();
+        assert_eq!(file.read_or_make(&environment).unwrap(), made);
+    }
+
+    #[test]
+    fn a_file_that_is_not_understood_is_not_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = IdentityFile::new(dir.path());
+        fs::write(file.path(), "{\"instance\":").unwrap();
+        assert!(file.read_or_make(&Environment::system()).is_err());
+        assert_eq!(fs::read(file.path()).unwrap(), b"{\"instance\":");
+    }
+}
