@@ -13,19 +13,33 @@ pub(crate) struct DiskGuard {
     min_free: u64,
 }
 
+/// Bytes of a disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Space {
+    /// Those that this process could still fill.
+    pub(crate) free: u64,
+    pub(crate) total: u64,
+}
+
 impl DiskGuard {
     /// A guard that wants `min_free` bytes free on the disk of `folder`.
     pub(crate) fn new(folder: PathBuf, min_free: u64) -> Self {
         Self { folder: Arc::new(folder), min_free }
     }
 
+    /// How much there is; none when the disk cannot be asked.
+    pub(crate) fn space(&self) -> Option<Space> {
+        let disk = statvfs(self.folder.as_path()).ok()?;
+        let bytes = |blocks: u64| blocks.saturating_mul(disk.fragment_size());
+        Some(Space { free: bytes(disk.blocks_available()), total: bytes(disk.blocks()) })
+    }
+
     /// Whether new work may be accepted.
     pub(crate) fn check(&self) -> Result<(), ApiError> {
         // A disk that cannot be asked will show its fault when it is written to.
-        let Ok(disk) = statvfs(self.folder.as_path()) else {
+        let Some(Space { free, .. }) = self.space() else {
             return Ok(());
         };
-        let free = disk.blocks_available().saturating_mul(disk.fragment_size());
         if free >= self.min_free {
             return Ok(());
         }

@@ -49,6 +49,22 @@ pub enum Error {
         /// The version of its tables.
         version: i64,
     },
+    /// A copy for another member cannot be written.
+    #[error("cannot write a copy of the history to {}: {cause}; check the disk and its free space", path.display())]
+    Copy {
+        /// The copy.
+        path: PathBuf,
+        /// What failed.
+        cause: std::io::Error,
+    },
+    /// The copy of another member's history is none, or not for this version.
+    #[error("the copy of another member's history {} cannot be used: {cause}", path.display())]
+    UnusableCopy {
+        /// The copy.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: String,
+    },
     /// The database refused a statement.
     #[error("the history cannot be read or written: {0}")]
     Sql(#[from] sqlx::Error),

@@ -29,7 +29,7 @@ pub use self::{
     sql::prune::{PrunedJob, Retention},
 };
 use self::{
-    sql::{Database, select},
+    sql::{Database, copy, select},
     writer::{Order, Writer},
 };
 
@@ -150,6 +150,32 @@ impl History {
     /// When the database cannot be read or written; then nothing was removed.
     pub async fn prune(&self, now: Timestamp, retention: Retention) -> Result<Vec<PrunedJob>> {
         self.order(|reply| Order::Prune { now, retention, reply }).await
+    }
+
+    /// Writes a copy of everything to the file `path`, on disk when this returns, and
+    /// gives its position: at least the one at the call. Takes a while for a large
+    /// history; new events are stored meanwhile, but [`History::make_durable`] fails.
+    ///
+    /// # Errors
+    /// When the copy cannot be written; then there is none.
+    pub async fn copy_to(&self, path: impl AsRef<Path>) -> Result<Index> {
+        if self.shared.stop.is_cancelled() {
+            return Err(Error::Stopped);
+        }
+        copy::write(&self.shared.readers.connect_options(), path.as_ref()).await
+    }
+
+    /// Puts the copy of another member's history in place of everything here, unless
+    /// that is as new as the copy. Gives the position, on disk when this returns;
+    /// events up to it that come later are ignored. Readers see the old or the new.
+    ///
+    /// # Errors
+    /// When the copy is damaged or of another version, or the database cannot be
+    /// written: everything stays as it was, or is replaced already.
+    pub async fn replace_with(&self, path: impl AsRef<Path>) -> Result<Index> {
+        let copy = path.as_ref().to_owned();
+        copy::check(&copy).await?;
+        self.order(|reply| Order::Replace { copy, reply }).await
     }
 
     async fn order<T>(&self, order: impl FnOnce(oneshot::Sender<Result<T>>) -> Order) -> Result<T> {

@@ -2,7 +2,10 @@
 //! while the disk is full, and carries out prunes and checkpoints in between.
 //! Holds a bounded number of events; the rest waits with the senders.
 
-use std::time::Duration;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use baton_state::{Event, Index, Timestamp};
 use sqlx::{Connection as _, SqliteConnection};
@@ -15,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Batch,
     error::Result,
-    sql::{Database, checkpoint, insert, prune},
+    sql::{Database, checkpoint, copy, insert, prune},
 };
 
 /// Events in one transaction, and in memory besides those in the queue.
@@ -37,6 +40,10 @@ pub(super) enum Order {
         now: Timestamp,
         retention: prune::Retention,
         reply: oneshot::Sender<Result<Vec<prune::PrunedJob>>>,
+    },
+    Replace {
+        copy: PathBuf,
+        reply: oneshot::Sender<Result<Index>>,
     },
 }
 
@@ -158,11 +165,17 @@ impl Writer {
     async fn connect(&mut self) -> Result<()> {
         if self.connection.is_none() {
             let (connection, position) = self.database.prepare().await?;
-            self.pending.events.retain(|event: &Event| event.index > position);
-            self.announce(position);
+            self.is_at(position);
             self.connection = Some(connection);
         }
         Ok(())
+    }
+
+    /// What comes up to this position is here already.
+    fn is_at(&mut self, position: Index) {
+        self.pending.events.retain(|event: &Event| event.index > position);
+        self.pending.through = self.pending.through.max(position);
+        self.announce(position);
     }
 
     async fn disconnect(&mut self) {
@@ -180,6 +193,7 @@ impl Writer {
             Order::Prune { now, retention, reply } => {
                 drop(reply.send(self.prune(now, retention).await));
             }
+            Order::Replace { copy, reply } => drop(reply.send(self.replace(&copy).await)),
         }
     }
 
@@ -209,6 +223,17 @@ impl Writer {
             Err(_) => self.disconnect().await,
         }
         pruned
+    }
+
+    async fn replace(&mut self, copy: &Path) -> Result<Index> {
+        self.connect().await?;
+        let Some(connection) = &mut self.connection else { return Ok(*self.position.borrow()) };
+        let taken = copy::take_over(connection, copy).await;
+        match &taken {
+            Ok(position) => self.is_at(*position),
+            Err(_) => self.disconnect().await,
+        }
+        taken
     }
 
     /// Writes what was sent before the stop, unless the disk refuses it.

@@ -25,7 +25,7 @@ use crate::{auth, raft::Observer};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// A member that is gone without a word is noticed after about twice this.
 const KEEPALIVE: Duration = Duration::from_secs(2);
-const MAX_MESSAGE: usize = 64 * 1024 * 1024;
+pub(super) const MAX_MESSAGE: usize = 64 * 1024 * 1024;
 
 /// A client of another coordinator.
 pub(crate) type Client = PeerClient<InterceptedService<Channel, Bearer>>;

@@ -8,6 +8,18 @@
 //! Control (Raft, status) and bulk (snapshots, files) go over connections of their
 //! own, so that a large file never holds up a heartbeat.
 
+mod calls;
 mod directory;
+mod link;
+mod node;
+mod serve;
+#[cfg(test)]
+mod tests;
+mod transport;
 
-pub(crate) use self::directory::{Directory, This};
+pub(crate) use self::{
+    calls::Calls,
+    directory::{Directory, This},
+    serve::{PeerService, serve},
+    transport::Network,
+};

@@ -1,6 +1,7 @@
 //! Everything that is SQL: the database's file and connections, and the
 //! statements. No other module names a table.
 
+pub(super) mod copy;
 pub(super) mod insert;
 pub(super) mod list;
 pub(super) mod prune;

@@ -1,5 +1,6 @@
 //! Behaviour of the history, seen from outside, on real files.
 
+mod copies;
 mod durability;
 mod exactly_once;
 mod fixtures;

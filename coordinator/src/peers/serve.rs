@@ -1,0 +1,132 @@
+//! Serves the other members, on a listener of its own.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use baton_proto::peer::{
+    RaftRequest, RaftResponse, ReadFileRequest, ReadFileResponse, SnapshotRequest,
+    SnapshotResponse, StatusRequest, StatusResponse, WatchFilesRequest, WatchFilesResponse,
+    peer_server::{Peer, PeerServer},
+    raft_request::Item,
+};
+use futures::{Stream, StreamExt as _, stream};
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::{
+    Request, Response, Status, Streaming,
+    service::interceptor::InterceptedService,
+    transport::{Server, server::TcpIncoming},
+};
+
+use super::{Directory, calls::Calls, directory::MAX_MESSAGE, node::Node};
+use crate::{auth::Authenticator, disk::DiskGuard, history::History};
+
+/// What a stream of answers is.
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// What the other members can ask of this one.
+#[derive(Clone)]
+pub(crate) struct PeerService<N> {
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) node: N,
+    pub(crate) history: History,
+    pub(crate) disk: DiskGuard,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) stop: CancellationToken,
+    pub(crate) calls: Arc<Calls>,
+}
+
+#[tonic::async_trait]
+impl<N: Node> Peer for PeerService<N> {
+    type RaftStream = Answers<RaftResponse>;
+    type SnapshotStream = Answers<SnapshotResponse>;
+    type WatchFilesStream = Answers<WatchFilesResponse>;
+    type ReadFileStream = Answers<ReadFileResponse>;
+
+    async fn raft(
+        &self,
+        request: Request<Streaming<RaftRequest>>,
+    ) -> Result<Response<Self::RaftStream>, Status> {
+        let mut messages = request.into_inner();
+        let hello = match messages.message().await?.and_then(|first| first.item) {
+            Some(Item::Hello(hello)) => Some(hello),
+            _ => None,
+        };
+        let from = self.directory.check(hello.as_ref())?;
+        let call = self.calls.begin(from, &self.stop);
+        let member = self.clone();
+        let taking = self.tasks.spawn(async move {
+            let still_member = || member.directory.check(hello.as_ref()).map(|_| ());
+            call.take(messages, still_member, &member.node).await
+        });
+        let end = stream::once(taking).filter_map(async |taken| match taken {
+            Ok(Ok(())) => None,
+            Ok(Err(status)) => Some(Err(status)),
+            Err(error) => Some(Err(Status::internal(error.to_string()))),
+        });
+        Ok(Response::new(end.boxed()))
+    }
+
+    async fn snapshot(
+        &self,
+        _request: Request<SnapshotRequest>,
+    ) -> Result<Response<Self::SnapshotStream>, Status> {
+        Err(Status::unimplemented("snapshots are not served"))
+    }
+
+    async fn watch_files(
+        &self,
+        _request: Request<WatchFilesRequest>,
+    ) -> Result<Response<Self::WatchFilesStream>, Status> {
+        Err(Status::unimplemented("files are not replicated"))
+    }
+
+    async fn read_file(
+        &self,
+        _request: Request<ReadFileRequest>,
+    ) -> Result<Response<Self::ReadFileStream>, Status> {
+        Err(Status::unimplemented("files are not replicated"))
+    }
+
+    async fn status(
+        &self,
+        request: Request<StatusRequest>,
+    ) -> Result<Response<StatusResponse>, Status> {
+        self.directory.check(request.into_inner().hello.as_ref())?;
+        let node = self.node.status();
+        let space = self.disk.space().unwrap_or_default();
+        Ok(Response::new(StatusResponse {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            leader_id: node.leader_id,
+            term: node.term,
+            committed: node.committed,
+            applied: node.applied,
+            disk_free: space.free,
+            disk_total: space.total,
+            problem: node.failure.or_else(|| self.history.health()).unwrap_or_default(),
+            history: *self.history.position().borrow(),
+        }))
+    }
+}
+
+/// Serves the other members until the service's `stop` is cancelled.
+pub(crate) async fn serve<N: Node>(
+    service: PeerService<N>,
+    authenticator: Authenticator,
+    listener: TcpListener,
+) -> Result<(), tonic::transport::Error> {
+    let stop = service.stop.clone();
+    let service = PeerServer::new(service)
+        .max_decoding_message_size(MAX_MESSAGE)
+        .max_encoding_message_size(MAX_MESSAGE);
+    Server::builder()
+        .http2_keepalive_interval(Some(Duration::from_secs(10)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(20)))
+        .initial_stream_window_size(1024 * 1024)
+        .initial_connection_window_size(8 * 1024 * 1024)
+        .add_service(InterceptedService::new(service, authenticator))
+        .serve_with_incoming_shutdown(
+            TcpIncoming::from(listener).with_nodelay(Some(true)),
+            stop.cancelled_owned(),
+        )
+        .await
+}
