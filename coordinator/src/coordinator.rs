@@ -22,7 +22,7 @@ use crate::{
     auth::Authenticator,
     config::Config,
     disk::DiskGuard,
-    dispatch::{Dispatch, DispatchObserver, Timing, TimingError},
+    dispatch::{Dispatch, DispatchObserver, TimingError},
     environment::Environment,
     files::{Files, FilesError, FilesOptions},
     grpc::{self, Readers, Services},
@@ -31,9 +31,9 @@ use crate::{
     jobs::Jobs,
     join::{self, JoinError},
     members::Members,
-    peers::{Directory, This},
+    peers::{self, Calls, Directory, Network, PeerService, This},
     raft::{self, Beginning, HistoryStore, Observer, RaftError, RaftHandle},
-    retention::{self, Retention},
+    retention,
     uploads::Uploads,
     watchers::Watchers,
 };
@@ -116,6 +116,9 @@ const LOG_FILE_BYTES: u64 = 16 * 1024 * 1024;
 /// How long a stop waits for streams to end.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 
+/// A task that serves calls.
+type Server = JoinHandle<Result<(), tonic::transport::Error>>;
+
 /// A running coordinator.
 pub struct Coordinator {
     address: SocketAddr,
@@ -124,7 +127,8 @@ pub struct Coordinator {
     members: Members,
     directory: Arc<Directory>,
     history: History,
-    server: JoinHandle<Result<(), tonic::transport::Error>>,
+    server: Server,
+    peer_server: Server,
     tasks: TaskTracker,
     stop: CancellationToken,
     /// Keeps other processes out of the data folder.
@@ -187,9 +191,17 @@ impl Coordinator {
             Arc::clone(&watchers) as _,
         ];
         let beginning = beginning(&membership, &member, &environment);
-        let raft =
-            start_raft(&config, &membership, beginning, &environment, &history, told, stop.clone())
-                .await?;
+        let network = Arc::new(Network::new(Arc::clone(&directory), tasks.clone(), stop.clone()));
+        let node = NodeParts {
+            membership: &membership,
+            beginning,
+            history: &history,
+            observers: told,
+            network: Arc::clone(&network),
+            stop: stop.clone(),
+        };
+        let raft = start_raft(&config, node, &environment).await?;
+        network.start(raft.clone());
         let members = Members { raft: raft.clone(), environment: environment.clone() };
         tasks.spawn(members.clone().promote(stop.clone()));
         tasks.spawn(members.clone().announce(
@@ -209,17 +221,28 @@ impl Coordinator {
         };
         tasks.spawn(retention::evict(jobs.clone(), stop.clone()));
         tasks.spawn(retention::prune(jobs.clone(), config.retention, stop.clone()));
+        let peer_service = PeerService {
+            directory: Arc::clone(&directory),
+            node: raft.clone(),
+            history: history.clone(),
+            disk: jobs.disk.clone(),
+            tasks: tasks.clone(),
+            stop: stop.clone(),
+            calls: Arc::new(Calls::default()),
+        };
         let services = Services {
             dispatch: Dispatch::start(&observer, raft.clone(), files, &tasks, stop.clone()),
             jobs,
             members: members.clone(),
-            directory: Arc::clone(&directory),
+            peers: peer_service.clone(),
             archive_limit: config.archive_limit,
             readers: Readers::default(),
             tasks: tasks.clone(),
             stop: stop.clone(),
         };
         let authenticator = Authenticator::new(&config.token);
+        let peer_server = peers::serve(peer_service, authenticator.clone(), peer_listener);
+        let peer_server = tasks.spawn(peer_server);
         let server = tasks.spawn(grpc::serve(services, authenticator, listener));
         info!(
             %address,
@@ -242,6 +265,7 @@ impl Coordinator {
             directory,
             history,
             server,
+            peer_server,
             tasks,
             stop,
             _lock: lock,
@@ -265,11 +289,8 @@ impl Coordinator {
         let mut status = self.raft.status();
         let mut removed = self.directory.removed();
         tokio::select! {
-            served = &mut self.server => match served {
-                Ok(Err(error)) => Error::Serve(error),
-                Ok(Ok(())) => Error::Stopped("the API is no longer served".to_owned()),
-                Err(error) => Error::Stopped(error.to_string()),
-            },
+            served = &mut self.server => no_longer_serves("the API", served),
+            served = &mut self.peer_server => no_longer_serves("the other coordinators", served),
             failure = node_failure(&mut status) => Error::Stopped(failure),
             Ok(_) = removed.wait_for(|removed| *removed) => Error::Removed,
         }
@@ -288,9 +309,21 @@ impl Coordinator {
             warn!("some streams did not end in time; leaving them");
         }
         self.server.abort();
+        self.peer_server.abort();
         self.raft.stop().await;
         self.history.stop().await;
         info!("coordinator stopped");
+    }
+}
+
+fn no_longer_serves(
+    whom: &str,
+    end: Result<Result<(), tonic::transport::Error>, tokio::task::JoinError>,
+) -> Error {
+    match end {
+        Ok(Err(error)) => Error::Serve(error),
+        Ok(Ok(())) => Error::Stopped(format!("it no longer serves {whom}")),
+        Err(error) => Error::Stopped(error.to_string()),
     }
 }
 
@@ -380,15 +413,22 @@ async fn open_files(root: PathBuf) -> Result<Files, Error> {
     blocking(move || Files::open(root, FilesOptions::default()).map_err(Error::from)).await
 }
 
+/// What the Raft node is put together from.
+struct NodeParts<'a> {
+    membership: &'a Membership,
+    beginning: Beginning,
+    history: &'a History,
+    observers: Vec<Arc<dyn Observer>>,
+    network: Arc<Network<RaftHandle>>,
+    stop: CancellationToken,
+}
+
 async fn start_raft(
     config: &Config,
-    membership: &Membership,
-    beginning: Beginning,
+    parts: NodeParts<'_>,
     environment: &Environment,
-    history: &History,
-    mut observers: Vec<Arc<dyn Observer>>,
-    stop: CancellationToken,
 ) -> Result<RaftHandle, Error> {
+    let NodeParts { membership, beginning, history, mut observers, network, stop } = parts;
     let failed = |source| Error::DataDir { dir: config.data_dir.clone(), source };
     let feed = HistoryFeed::start(history.sender()).map_err(failed)?;
     observers.insert(0, Arc::new(feed));
@@ -401,20 +441,10 @@ async fn start_raft(
         beginning,
         history: Some(Arc::new(beside)),
         observers,
-        transport: Arc::new(Alone),
+        transport: network,
         environment: environment.clone(),
     };
     blocking(move || raft::start(options).map_err(Error::from)).await
-}
-
-struct Alone;
-
-impl raft::Transport for Alone {
-    fn send(&self, _messages: Vec<::raft::eraftpb::Message>) {}
-
-    fn fetch(&self, fetch: raft::Fetch) {
-        (fetch.done)(Err(io::Error::other("alone")));
-    }
 }
 
 /// The history, as the Raft node sees it.
@@ -435,8 +465,7 @@ impl HistoryStore for Beside {
     }
 
     fn replace(&self, copy: &Path) -> io::Result<Index> {
-        let _ = copy;
-        Ok(self.position())
+        self.runtime.block_on(self.history.replace_with(copy)).map_err(io::Error::other)
     }
 }
 

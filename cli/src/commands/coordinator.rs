@@ -21,7 +21,8 @@ const EXAMPLE: &str = r#"Example:
   listen = "127.0.0.1:7700"
   data = "/var/lib/baton/coordinator"
   token_file = "/etc/baton/token"
-  node_id = 1
+  peer_listen = "127.0.0.1:7701"
+  join = ["coordinator-1:7700", "coordinator-2:7700"]
   retention_age = "7d"
   retention_size = "50GiB"
   archive_limit = "500MiB"
@@ -55,9 +56,20 @@ struct CoordinatorSettings {
     token: Option<String>,
     #[arg(skip)]
     token_file: Option<PathBuf>,
-    /// Number of this node in the cluster [default: 1]
-    #[arg(long, value_name = "N")]
-    node_id: Option<u64>,
+    /// Where to serve the other coordinators [default: one port after --listen]
+    #[arg(long, value_name = "ADDR")]
+    peer_listen: Option<SocketAddr>,
+    /// Where clients, runners and other coordinators reach the API [default: --listen]
+    #[arg(long, value_name = "HOST:PORT")]
+    address: Option<String>,
+    /// Where other coordinators reach this one [default: --peer-listen]
+    #[arg(long, value_name = "HOST:PORT")]
+    peer_address: Option<String>,
+    /// A coordinator of the cluster to join, as long as the data folder belongs to none;
+    /// may be repeated. Without any, a new cluster begins
+    #[arg(long, value_name = "HOST:PORT")]
+    #[serde(default)]
+    join: Vec<String>,
     /// Serve other hosts although the connection is not encrypted: whoever can read the
     /// network then reads token, code and output
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
@@ -112,7 +124,10 @@ impl Settings for CoordinatorSettings {
             data: self.data.or(file.data),
             token: file.token,
             token_file: file.token_file,
-            node_id: self.node_id.or(file.node_id),
+            peer_listen: self.peer_listen.or(file.peer_listen),
+            address: self.address.or(file.address),
+            peer_address: self.peer_address.or(file.peer_address),
+            join: if self.join.is_empty() { file.join } else { self.join },
             allow_insecure_listen: self.allow_insecure_listen.or(file.allow_insecure_listen),
             heartbeat_interval: self.heartbeat_interval.or(file.heartbeat_interval),
             lease_ttl: self.lease_ttl.or(file.lease_ttl),
@@ -131,7 +146,10 @@ impl CoordinatorSettings {
         let data = needed("data", self.data)?;
         let listen = needed("listen", self.listen)?;
         let mut config = Config::new(data, listen, token);
-        set(&mut config.node_id, self.node_id);
+        set(&mut config.peer_listen, self.peer_listen);
+        config.address = self.address;
+        config.peer_address = self.peer_address;
+        config.join = self.join;
         set(&mut config.allow_insecure_listen, self.allow_insecure_listen);
         set(&mut config.timing.heartbeat_interval, self.heartbeat_interval.map(|span| span.0));
         set(&mut config.timing.lease_ttl, self.lease_ttl.map(|span| span.0));
@@ -177,7 +195,7 @@ mod tests {
         let config = flags.over(file).config("t".to_owned()).unwrap();
         assert_eq!(config.listen.port(), 2);
         assert_eq!(config.timing.lease_ttl.as_secs(), 9);
-        assert_eq!(config.node_id, 1);
+        assert_eq!(config.peer_listen.port(), 3, "one further");
     }
 
     #[test]

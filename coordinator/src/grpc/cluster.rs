@@ -124,11 +124,11 @@ impl Services {
         let this = self.jobs.raft.status().borrow().node_id;
         let answers = members.iter().map(async |member| {
             if member.node_id == this {
-                return Some(peer::StatusResponse::default());
+                return Some(self.peers.own_status());
             }
             let node = NodeId(member.node_id);
-            let request = peer::StatusRequest { hello: Some(self.directory.hello(node)) };
-            let mut client = self.directory.peer(node)?.control();
+            let request = peer::StatusRequest { hello: Some(self.peers.directory.hello(node)) };
+            let mut client = self.peers.directory.peer(node)?.control();
             let answer = tokio::time::timeout(ANSWER_WITHIN, client.status(request)).await;
             Some(answer.ok()?.ok()?.into_inner())
         });

@@ -10,7 +10,7 @@ mod send_log;
 mod upload;
 mod watch;
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{pin::Pin, time::Duration};
 
 use baton_proto::{
     DESCRIPTORS,
@@ -30,7 +30,7 @@ use tonic::{
 pub(crate) use self::readers::Readers;
 use crate::{
     auth::Authenticator, convert, dispatch::Dispatch, jobs::Jobs, members::Members,
-    peers::Directory,
+    peers::PeerService, raft::RaftHandle,
 };
 
 /// What a stream of answers is.
@@ -45,7 +45,7 @@ pub(crate) struct Services {
     pub(crate) jobs: Jobs,
     pub(crate) dispatch: Dispatch,
     pub(crate) members: Members,
-    pub(crate) directory: Arc<Directory>,
+    pub(crate) peers: PeerService<RaftHandle>,
     pub(crate) archive_limit: u64,
     pub(crate) readers: Readers,
     pub(crate) tasks: TaskTracker,

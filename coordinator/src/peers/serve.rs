@@ -92,9 +92,16 @@ impl<N: Node> Peer for PeerService<N> {
         request: Request<StatusRequest>,
     ) -> Result<Response<StatusResponse>, Status> {
         self.directory.check(request.into_inner().hello.as_ref())?;
+        Ok(Response::new(self.own_status()))
+    }
+}
+
+impl<N: Node> PeerService<N> {
+    /// How this node is.
+    pub(crate) fn own_status(&self) -> StatusResponse {
         let node = self.node.status();
         let space = self.disk.space().unwrap_or_default();
-        Ok(Response::new(StatusResponse {
+        StatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             leader_id: node.leader_id,
             term: node.term,
@@ -104,7 +111,7 @@ impl<N: Node> Peer for PeerService<N> {
             disk_total: space.total,
             problem: node.failure.or_else(|| self.history.health()).unwrap_or_default(),
             history: *self.history.position().borrow(),
-        }))
+        }
     }
 }
 
