@@ -10,6 +10,7 @@ mod fixture;
 mod grant;
 mod lose_lease;
 mod mark_unreachable;
+mod members;
 mod register_runner;
 mod remove_runner;
 mod snapshot;

@@ -42,6 +42,9 @@ pub(crate) enum Action {
     RemoveRunner { runner: GonePick, key: Option<Key>, history: History },
     Tick { elapsed: u64 },
     Evict { age: u64 },
+    FoundCluster,
+    PutMember { node: MemberPick, instance: u8, version: u8 },
+    RemoveMember { node: MemberPick },
 }
 
 /// An idempotency key and which of two requests it stands for.
@@ -73,6 +76,14 @@ pub(crate) enum JobPick {
 pub(crate) enum RunnerPick {
     /// One that has the labels, answers and has a free slot.
     Suited(Pick),
+    Any(u8),
+}
+
+/// A coordinator's number.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum MemberPick {
+    /// The next one that is free.
+    Next,
     Any(u8),
 }
 
@@ -122,7 +133,16 @@ fn action() -> impl Strategy<Value = Action> {
             .prop_map(|(runner, key, history)| Action::RemoveRunner { runner, key, history }),
         2 => (0..4_000_u64).prop_map(|elapsed| Action::Tick { elapsed }),
         1 => (0..40_u64).prop_map(|age| Action::Evict { age }),
+        1 => Just(Action::FoundCluster),
+        3 => (member_pick(), 0..4_u8, 0..2_u8).prop_map(|(node, instance, version)| {
+            Action::PutMember { node, instance, version }
+        }),
+        2 => member_pick().prop_map(|node| Action::RemoveMember { node }),
     ]
+}
+
+fn member_pick() -> impl Strategy<Value = MemberPick> {
+    prop_oneof![2 => Just(MemberPick::Next), 3 => (1..5_u8).prop_map(MemberPick::Any)]
 }
 
 fn submit() -> impl Strategy<Value = Action> {

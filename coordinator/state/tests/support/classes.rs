@@ -6,7 +6,7 @@ use super::world::{Entry, finished};
 
 /// What the actions must lead to, as [`classes`] names it. Ticks, evictions and
 /// registrations are never refused; they have or have no effect.
-pub(crate) const EXPECTED: [&str; 60] = [
+pub(crate) const EXPECTED: [&str; 72] = [
     "submit: effect",
     "submit: no effect",
     "submit: JobIdTaken",
@@ -49,6 +49,15 @@ pub(crate) const EXPECTED: [&str; 60] = [
     "tick: no effect",
     "evict: effect",
     "evict: no effect",
+    "found cluster: effect",
+    "found cluster: ClusterFounded",
+    "put member: effect",
+    "put member: no effect",
+    "put member: NodeIdTaken",
+    "put member: AlreadyMember",
+    "remove member: effect",
+    "remove member: UnknownMember",
+    "remove member: LastMember",
     "job_submitted",
     "job_leased",
     "job_started",
@@ -61,6 +70,9 @@ pub(crate) const EXPECTED: [&str; 60] = [
     "runner_online",
     "runner_unreachable",
     "runner_removed",
+    "member_joined",
+    "member_changed",
+    "member_removed",
     "ends: Succeeded",
     "ends: TimedOut",
     "ends: Cancelled",
@@ -82,6 +94,9 @@ pub(crate) fn classes(entry: &Entry) -> Vec<String> {
         Command::RemoveRunner(_) => "remove runner",
         Command::Tick(_) => "tick",
         Command::Evict(_) => "evict",
+        Command::FoundCluster(_) => "found cluster",
+        Command::PutMember(_) => "put member",
+        Command::RemoveMember(_) => "remove member",
     };
     let answer = match &entry.reply {
         Ok(_) if entry.events.is_empty() => "no effect".to_owned(),

@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use baton_state::{
-    Command, Connection, Event, EventKind, Index, Job, JobId, Lease, Phase, Refusal, Reply,
-    Request, RunnerFacts, RunnerId, State, Timestamp,
+    Command, Connection, Event, EventKind, Index, Job, JobId, Lease, Member, NodeId, Phase,
+    Refusal, Reply, Request, RunnerFacts, RunnerId, State, Timestamp,
     command::{
-        Cancel, Evict, Finish, Grant, LoseLease, MarkUnreachable, RegisterRunner, RemoveRunner,
-        Start, Submit, Tick,
+        Cancel, Evict, Finish, FoundCluster, Grant, LoseLease, MarkUnreachable, PutMember,
+        RegisterRunner, RemoveMember, RemoveRunner, Start, Submit, Tick,
     },
 };
 use proptest::sample::Index as Pick;
 
-use super::action::{Action, GonePick, History, JobPick, Key, LeasePick, RunnerPick, Step};
+use super::action::{
+    Action, GonePick, History, JobPick, Key, LeasePick, MemberPick, RunnerPick, Step,
+};
 
 /// One entry of the log and what it led to.
 #[derive(Clone, Debug, PartialEq)]
@@ -163,6 +165,32 @@ impl World {
             Action::Evict { age } => {
                 Command::Evict(Evict { through: self.state.applied().saturating_sub(age), at })
             }
+            Action::FoundCluster => Command::FoundCluster(FoundCluster {
+                cluster_id: "cluster".to_owned(),
+                node: NodeId(1),
+                member: member(0, 0),
+                at,
+            }),
+            // A cluster is founded before anybody joins it.
+            Action::PutMember { .. } | Action::RemoveMember { .. }
+                if self.state.members().is_empty() =>
+            {
+                self.command(&Action::FoundCluster)
+            }
+            Action::PutMember { node, instance, version } => {
+                let member = member(instance, version);
+                Command::PutMember(PutMember { node: self.node(node), member, at })
+            }
+            Action::RemoveMember { node } => {
+                Command::RemoveMember(RemoveMember { node: self.node(node), at })
+            }
+        }
+    }
+
+    fn node(&self, pick: MemberPick) -> NodeId {
+        match pick {
+            MemberPick::Next => self.state.next_node(),
+            MemberPick::Any(node) => NodeId(node.into()),
         }
     }
 
@@ -279,4 +307,13 @@ fn unknown_job() -> JobId {
 fn chosen<T>(pick: Pick, from: impl Iterator<Item = T>) -> Option<T> {
     let mut from: Vec<T> = from.collect();
     if from.is_empty() { None } else { Some(from.swap_remove(pick.index(from.len()))) }
+}
+
+fn member(instance: u8, version: u8) -> Member {
+    Member {
+        instance: format!("instance {instance}"),
+        address: format!("host{instance}:7700"),
+        peer_address: format!("host{instance}:7701"),
+        version: version.to_string(),
+    }
 }
