@@ -26,6 +26,7 @@ use crate::{
     grpc::{self, Readers, Services},
     history::{self, History},
     jobs::Jobs,
+    leadership::Leadership,
     raft::{self, Observer, RaftError, RaftHandle},
     retention::{self, Retention},
     uploads::Uploads,
@@ -187,8 +188,11 @@ impl Coordinator {
         };
         tasks.spawn(retention::evict(jobs.clone(), stop.clone()));
         tasks.spawn(retention::prune(jobs.clone(), config.retention, stop.clone()));
+        let leadership = Leadership::follow(raft.clone(), &tasks, stop.clone());
+        let follow = leadership.clone();
         let services = Services {
-            dispatch: Dispatch::start(&observer, raft.clone(), files, &tasks, stop.clone()),
+            dispatch: Dispatch::start(&observer, raft.clone(), files, follow, &tasks, stop.clone()),
+            leadership,
             jobs,
             archive_limit: config.archive_limit,
             readers: Readers::default(),

@@ -11,6 +11,7 @@ pub mod files;
 mod grpc;
 pub mod history;
 mod jobs;
+mod leadership;
 mod peers;
 pub mod raft;
 mod retention;

@@ -1,8 +1,9 @@
 //! What goes on over another coordinator when one is gone.
 
-use std::{collections::BTreeSet, time::Instant};
+use std::collections::BTreeSet;
 
 use baton_client::ClientError;
+use tokio::time::Instant;
 
 use super::*;
 
