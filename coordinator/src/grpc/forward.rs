@@ -4,15 +4,20 @@
 //! not take.
 
 use std::{
+    error::Error,
     io, mem,
+    pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use futures::{FutureExt as _, future::BoxFuture};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, Version, request::Parts};
-use hyper::client::conn::http2;
+use hyper::{
+    body::{Bytes, Frame, SizeHint},
+    client::conn::http2,
+};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     net::TcpStream,
@@ -155,7 +160,7 @@ impl Forwarder {
                 Taker::At(leader, mut sender) => {
                     let request = self.rewrite(&head, body, leader)?;
                     let mut error = match sender.try_send_request(request).await {
-                        Ok(response) => return Ok(Sent::Answer(response.map(Body::new))),
+                        Ok(response) => return Ok(Sent::Answer(response.map(carry))),
                         Err(error) => error,
                     };
                     debug!(error = %error.error(), "the leader did not answer");
@@ -195,13 +200,51 @@ impl Forwarder {
         let mut uri = leader.into_parts();
         uri.path_and_query = head.uri.path_and_query().cloned();
         let uri = Uri::from_parts(uri).map_err(|error| Status::internal(error.to_string()))?;
-        let mut request = Request::new(body);
+        let mut request = Request::new(carry(body));
         *request.method_mut() = head.method.clone();
         *request.uri_mut() = uri;
         *request.version_mut() = Version::HTTP_2;
         *request.headers_mut() = head.headers.clone();
         request.headers_mut().insert(FORWARDED_BY, self.node.clone());
         Ok(request)
+    }
+}
+
+/// A stream as it goes on to the other side.
+fn carry<B>(body: B) -> Body
+where
+    B: hyper::body::Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    Body::new(Carried(body))
+}
+
+/// All of a stream but frames without data: the end of a stream arrives as one, and
+/// whoever gets many of them over one connection closes that.
+struct Carried<B>(B);
+
+impl<B: hyper::body::Body<Data = Bytes> + Unpin> hyper::body::Body for Carried<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        loop {
+            match ready!(Pin::new(&mut self.0).poll_frame(context)) {
+                Some(Ok(frame)) if frame.data_ref().is_some_and(Bytes::is_empty) => {}
+                frame => return Poll::Ready(frame),
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.size_hint()
     }
 }
 
