@@ -1,9 +1,10 @@
-//! One connection to a coordinator and the typed clients over it. Retrying and
+//! One connection to a cluster and the typed clients over it. Retrying and
 //! reconnecting streams are not its concern.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use baton_proto::v1::{ClusterStatusRequest, cluster_client, jobs_client, runners_client};
+use futures::stream::{FuturesUnordered, StreamExt as _};
 use tonic::{
     Request, Status,
     metadata::{Ascii, MetadataValue},
@@ -11,22 +12,27 @@ use tonic::{
     transport::{self, Channel},
 };
 
-use crate::{ClientError, Endpoint, error::root_cause};
+use crate::{ClientError, Endpoint, endpoint::Address, failover::Failover};
 
 /// The largest message accepted from a coordinator: a page of 1000 jobs fits.
 const MAX_MESSAGE: usize = 64 * 1024 * 1024;
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How soon it shows that a coordinator is gone which could not say so.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(4);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(4);
+/// How long a coordinator may be silent before the next one is asked too.
+const NEXT_AFTER: Duration = Duration::from_secs(1);
+/// How long a host may be silent before it counts as gone, where there are others.
+const NEXT_HOST_AFTER: Duration = Duration::from_secs(2);
 /// Room for output and uploads to stay in flight on a slow link, in bytes.
 const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 
 /// Client of the jobs service.
-pub type JobsClient = jobs_client::JobsClient<InterceptedService<Channel, Bearer>>;
+pub type JobsClient = jobs_client::JobsClient<InterceptedService<Failover, Bearer>>;
 /// Client of the runners service.
-pub type RunnersClient = runners_client::RunnersClient<InterceptedService<Channel, Bearer>>;
+pub type RunnersClient = runners_client::RunnersClient<InterceptedService<Failover, Bearer>>;
 /// Client of the cluster service.
-pub type ClusterClient = cluster_client::ClusterClient<InterceptedService<Channel, Bearer>>;
+pub type ClusterClient = cluster_client::ClusterClient<InterceptedService<Failover, Bearer>>;
 
 /// Adds the token to each call.
 #[derive(Clone)]
@@ -39,47 +45,86 @@ impl Interceptor for Bearer {
     }
 }
 
-/// A connection to one coordinator. Clones share it. When it breaks, the next
-/// call connects again; the call that broke fails.
+/// A connection to a cluster. Clones share it. When it breaks, the next call connects
+/// again, to the next coordinator if there are several; the call that broke fails.
 #[derive(Clone)]
 pub struct Connection {
-    channel: Channel,
+    service: Failover,
     endpoint: Endpoint,
 }
 
 impl Connection {
-    /// Connects once, within `connect_timeout`.
+    /// Connects within `connect_timeout` to the first coordinator that answers. One
+    /// that is silent does not keep the next ones from being asked.
     ///
     /// # Errors
-    /// [`ClientError::Unreachable`] when nobody answers there in time; otherwise
-    /// what the coordinator, or whoever is there, answered.
+    /// [`ClientError::Unreachable`] when nobody answers in time; otherwise what the
+    /// coordinator, or whoever is there, answered.
     pub async fn connect(
         endpoint: Endpoint,
         connect_timeout: Duration,
     ) -> Result<Self, ClientError> {
-        let connecting = transport::Endpoint::from(endpoint.uri().clone())
-            .connect_timeout(connect_timeout)
-            .tcp_nodelay(true)
-            .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
-            .keep_alive_timeout(KEEPALIVE_TIMEOUT)
-            .keep_alive_while_idle(true)
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW);
-        // The endpoint's own limit covers the TCP handshake only, and a connection
-        // counts as open before the other side has said anything: ask it something.
-        let connected = async {
-            let channel = connecting.connect().await;
-            let channel = channel.map_err(|error| ClientError::Unreachable(root_cause(&error)))?;
-            let connection = Self { channel, endpoint };
-            connection.cluster().status(ClusterStatusRequest {}).await?;
-            Ok(connection)
-        };
-        tokio::time::timeout(connect_timeout, connected)
-            .await
-            .unwrap_or_else(|_| Err(ClientError::Unreachable("no answer in time".to_owned())))
+        let addresses = endpoint.addresses();
+        let limit = if addresses.len() == 1 { connect_timeout } else { NEXT_HOST_AFTER };
+        let limit = limit.min(connect_timeout);
+        let channels = addresses.iter().map(|address| channel(address, limit));
+        let connection = Self { service: Failover::over(channels.collect()), endpoint };
+        let mut failures = BTreeMap::new();
+        let found = tokio::time::timeout(connect_timeout, connection.find(&mut failures)).await;
+        match found {
+            Ok(Ok(index)) => {
+                connection.service.prefer(index);
+                Ok(connection)
+            }
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(connection.unreachable(&failures)),
+        }
     }
 
-    /// Where it leads.
+    /// Which coordinator answers first. Why others did not is noted in `failures`.
+    async fn find(&self, failures: &mut BTreeMap<usize, String>) -> Result<usize, ClientError> {
+        let mut next = self.service.channels().iter().enumerate().fuse().peekable();
+        let mut asked = FuturesUnordered::new();
+        loop {
+            if let Some((index, channel)) = next.next() {
+                asked.push(async move { (index, self.ask(channel).await) });
+            }
+            tokio::select! {
+                answer = asked.next() => match answer {
+                    Some((index, Ok(()))) => return Ok(index),
+                    Some((_, Err(error))) if !error.is_temporary() => return Err(error),
+                    Some((index, Err(error))) => {
+                        failures.insert(index, error.to_string());
+                    }
+                    None => return Err(self.unreachable(failures)),
+                },
+                () = tokio::time::sleep(NEXT_AFTER), if next.peek().is_some() => {}
+            }
+        }
+    }
+
+    /// A connection counts as open before the other side has said anything: has it
+    /// say something.
+    async fn ask(&self, channel: &Channel) -> Result<(), ClientError> {
+        let mut cluster =
+            cluster_client::ClusterClient::with_interceptor(channel.clone(), self.bearer());
+        cluster.status(ClusterStatusRequest {}).await?;
+        Ok(())
+    }
+
+    fn unreachable(&self, failures: &BTreeMap<usize, String>) -> ClientError {
+        let cause = |index| failures.get(&index).map_or("no answer in time", String::as_str);
+        let addresses = self.endpoint.addresses();
+        if addresses.len() == 1 {
+            return ClientError::Unreachable(cause(0).to_owned());
+        }
+        let causes = addresses.iter().enumerate();
+        let causes: Vec<_> =
+            causes.map(|(index, address)| format!("{}: {}", address.name, cause(index))).collect();
+        ClientError::Unreachable(causes.join("; "))
+    }
+
+    /// The cluster, and how it is reached.
     #[must_use]
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
@@ -88,7 +133,7 @@ impl Connection {
     /// The jobs service.
     #[must_use]
     pub fn jobs(&self) -> JobsClient {
-        jobs_client::JobsClient::with_interceptor(self.channel.clone(), self.bearer())
+        jobs_client::JobsClient::with_interceptor(self.service.clone(), self.bearer())
             .max_decoding_message_size(MAX_MESSAGE)
             .max_encoding_message_size(MAX_MESSAGE)
     }
@@ -96,7 +141,7 @@ impl Connection {
     /// The runners service.
     #[must_use]
     pub fn runners(&self) -> RunnersClient {
-        runners_client::RunnersClient::with_interceptor(self.channel.clone(), self.bearer())
+        runners_client::RunnersClient::with_interceptor(self.service.clone(), self.bearer())
             .max_decoding_message_size(MAX_MESSAGE)
             .max_encoding_message_size(MAX_MESSAGE)
     }
@@ -104,11 +149,24 @@ impl Connection {
     /// The cluster service.
     #[must_use]
     pub fn cluster(&self) -> ClusterClient {
-        cluster_client::ClusterClient::with_interceptor(self.channel.clone(), self.bearer())
+        cluster_client::ClusterClient::with_interceptor(self.service.clone(), self.bearer())
             .max_decoding_message_size(MAX_MESSAGE)
     }
 
     fn bearer(&self) -> Bearer {
         Bearer(self.endpoint.authorization().clone())
     }
+}
+
+/// A channel that connects when it is first used.
+fn channel(address: &Address, connect_timeout: Duration) -> Channel {
+    transport::Endpoint::from(address.uri.clone())
+        .connect_timeout(connect_timeout)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .connect_lazy()
 }

@@ -7,6 +7,7 @@
 mod connection;
 mod endpoint;
 mod error;
+mod failover;
 mod logs;
 mod received;
 mod retry;
@@ -17,6 +18,7 @@ mod watch;
 pub use connection::{Bearer, ClusterClient, Connection, JobsClient, RunnersClient};
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::ClientError;
+pub use failover::Failover;
 pub use logs::{LogEvent, LogOptions, LogUntil, read_log};
 pub use retry::{Patience, retry};
 pub use upload::{Archive, UploadProgress, upload};

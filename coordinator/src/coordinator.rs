@@ -30,6 +30,7 @@ use crate::{
     identity::{IdentityFile, Membership},
     jobs::Jobs,
     join::{self, JoinError},
+    leadership::Leadership,
     members::Members,
     peers::{self, Calls, Directory, Network, PeerService, This},
     raft::{self, Beginning, HistoryStore, Observer, RaftError, RaftHandle},
@@ -230,8 +231,11 @@ impl Coordinator {
             stop: stop.clone(),
             calls: Arc::new(Calls::default()),
         };
+        let leadership = Leadership::follow(raft.clone(), &tasks, stop.clone());
+        let follow = leadership.clone();
         let services = Services {
-            dispatch: Dispatch::start(&observer, raft.clone(), files, &tasks, stop.clone()),
+            dispatch: Dispatch::start(&observer, raft.clone(), files, follow, &tasks, stop.clone()),
+            leadership,
             jobs,
             members: members.clone(),
             peers: peer_service.clone(),

@@ -9,22 +9,33 @@ use crate::raft::ProposeError;
 pub(crate) fn from_propose(error: ProposeError) -> ApiError {
     match error {
         ProposeError::Refused(refusal) => from_refusal(&refusal),
-        ProposeError::NotLeader | ProposeError::LeadershipLost => ApiError::new(
-            Reason::NoLeader,
-            "the cluster has no leader at the moment",
-            "send the request again, with the same idempotency key",
-        ),
+        ProposeError::NotLeader | ProposeError::LeadershipLost => no_leader(),
         ProposeError::Changing => ApiError::new(
             Reason::MembersChanging,
             "another change of the members is under way",
             "try again when it is over",
         ),
-        ProposeError::Stopped => ApiError::new(
-            Reason::ShuttingDown,
-            "the coordinator is stopping",
-            "send the request again, with the same idempotency key",
-        ),
+        ProposeError::Stopped => stopping(),
     }
+}
+
+/// What to tell whoever is left over when this coordinator stops.
+pub(crate) fn stopping() -> ApiError {
+    ApiError::new(
+        Reason::ShuttingDown,
+        "the coordinator is stopping",
+        "connect again, and send what was not answered with the same idempotency key",
+    )
+}
+
+/// What to tell a caller when nobody is there who could decide.
+pub(crate) fn no_leader() -> ApiError {
+    ApiError::new(
+        Reason::NoLeader,
+        "the cluster has no leader at the moment",
+        "send the request again, with the same idempotency key; if that does not help, see in \
+         `baton cluster status` whether most of the coordinators run and reach each other",
+    )
 }
 
 fn from_refusal(refusal: &Refusal) -> ApiError {

@@ -14,6 +14,7 @@ pub mod history;
 mod identity;
 mod jobs;
 mod join;
+mod leadership;
 mod members;
 mod peers;
 pub mod raft;

@@ -1,4 +1,5 @@
-//! The dispatcher's loop: grants when something changed, and looks at the clock.
+//! The dispatcher's loop: grants when something changed, and looks at the clock. It
+//! begins anew with each term in which this node leads.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -13,12 +14,13 @@ use futures::{
 };
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::{
     Dispatch,
     matching::{self, InFlight},
 };
+use crate::leadership::Leadership;
 
 /// Grants under way at once.
 const IN_FLIGHT: usize = 512;
@@ -27,28 +29,21 @@ const IN_FLIGHT: usize = 512;
 const CHECK_EVERY: Duration = Duration::from_millis(250);
 
 pub(super) async fn run(dispatch: Dispatch, stop: CancellationToken) {
-    let mut dispatcher = Dispatcher::new(dispatch);
-    let mut checks = tokio::time::interval(CHECK_EVERY);
-    checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = dispatcher.dispatch.shared.wake.notified() => {}
-            Some((job, runner)) = dispatcher.grants.next(), if !dispatcher.grants.is_empty() => {
-                dispatcher.in_flight.end(job, &runner);
-                // Many grants are applied together; take them together.
-                while let Some(Some((job, runner))) = dispatcher.grants.next().now_or_never() {
-                    dispatcher.in_flight.end(job, &runner);
-                }
-            }
-            _ = checks.tick() => dispatcher.check_clock().await,
+    let mut leadership = dispatch.leadership.clone();
+    stop.run_until_cancelled(async {
+        loop {
+            let term = leadership.here().await;
+            info!(term, "this coordinator leads");
+            dispatch.shared.begin_term();
+            Dispatcher::new(dispatch.clone()).run(&mut leadership, term).await;
+            dispatch.shared.end_term();
+            info!(term, "this coordinator leads no more");
         }
-        if dispatcher.leading() {
-            dispatcher.grant();
-        }
-    }
+    })
+    .await;
 }
 
+/// The dispatcher of one term.
 pub(super) struct Dispatcher {
     dispatch: Dispatch,
     in_flight: InFlight,
@@ -67,8 +62,28 @@ impl Dispatcher {
         }
     }
 
-    fn leading(&self) -> bool {
-        self.dispatch.raft.status().borrow().leading
+    /// Works until the term is over. What it has proposed about leases is decided
+    /// when this returns: nothing of it comes between the renewals of a later term.
+    async fn run(&mut self, leadership: &mut Leadership, term: u64) {
+        let mut checks = tokio::time::interval(CHECK_EVERY);
+        checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let dispatch = self.dispatch.clone();
+        loop {
+            tokio::select! {
+                biased;
+                () = leadership.over(term) => return,
+                () = dispatch.shared.wake.notified() => {}
+                Some((job, runner)) = self.grants.next(), if !self.grants.is_empty() => {
+                    self.in_flight.end(job, &runner);
+                    // Many grants are applied together; take them together.
+                    while let Some(Some((job, runner))) = self.grants.next().now_or_never() {
+                        self.in_flight.end(job, &runner);
+                    }
+                }
+                _ = checks.tick() => self.check_clock().await,
+            }
+            self.grant();
+        }
     }
 
     /// Proposes the next grants.
@@ -97,10 +112,6 @@ impl Dispatcher {
 
     /// Everything that happens because time has passed.
     async fn check_clock(&mut self) {
-        if !self.leading() {
-            self.unseen.clear();
-            return;
-        }
         let now = Instant::now();
         let timing = self.dispatch.shared.timing;
         if let Some(before) = now.checked_sub(timing.unreachable_after) {

@@ -14,10 +14,10 @@ use std::{
 use baton_state::{JobId, Lease, State};
 use tokio::time::Instant;
 
-/// Renewals by lease.
+/// Renewals by lease; none while this node does not lead.
 #[derive(Default)]
 pub(super) struct Leases {
-    live: Mutex<HashMap<Lease, Live>>,
+    live: Mutex<Option<HashMap<Lease, Live>>>,
 }
 
 struct Live {
@@ -32,10 +32,24 @@ impl Live {
 }
 
 impl Leases {
-    /// Lets a lease begin, or go on, as of `at`; false when it has run out. Only for
-    /// a lease that is live in a state that is locked: an ended one must not come back.
+    /// This node leads from now on.
+    pub(super) fn begin(&self) {
+        *self.lock() = Some(HashMap::new());
+    }
+
+    /// It leads no more, and what is renewed elsewhere is not for it to know.
+    pub(super) fn end(&self) {
+        *self.lock() = None;
+    }
+
+    /// Lets a lease begin, or go on, as of `at`; false when it has run out or is not
+    /// this node's to renew. Only for a lease that is live in a state that is locked:
+    /// an ended one must not come back.
     pub(super) fn renew(&self, lease: Lease, at: Instant) -> bool {
         let mut all = self.lock();
+        let Some(all) = all.as_mut() else {
+            return false;
+        };
         let live = all.entry(lease).or_insert(Live::since(at));
         live.renewed = live.renewed.max(at);
         !live.expired
@@ -43,7 +57,9 @@ impl Leases {
 
     /// A lease has ended.
     pub(super) fn ended(&self, lease: Lease) {
-        self.lock().remove(&lease);
+        if let Some(all) = self.lock().as_mut() {
+            all.remove(&lease);
+        }
     }
 
     /// The live leases that were not renewed for `ttl`, except those whose job
@@ -55,6 +71,9 @@ impl Leases {
         now: Instant,
     ) -> Vec<(JobId, Lease)> {
         let mut all = self.lock();
+        let Some(all) = all.as_mut() else {
+            return Vec::new();
+        };
         let mut has_expired = |lease: Lease, job: JobId| {
             let live = all.entry(lease).or_insert(Live::since(now));
             if !live.expired && now.duration_since(live.renewed) >= ttl {
@@ -68,7 +87,7 @@ impl Leases {
             .collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Lease, Live>> {
+    fn lock(&self) -> MutexGuard<'_, Option<HashMap<Lease, Live>>> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

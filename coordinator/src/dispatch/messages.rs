@@ -14,6 +14,10 @@ pub(super) fn welcome(timing: &Timing) -> v1::SessionResponse {
     }))
 }
 
+pub(super) fn redirect(leader: String) -> v1::SessionResponse {
+    message(Item::Redirect(v1::Redirect { leader }))
+}
+
 pub(super) fn heartbeat_ack(sequence: u64) -> v1::SessionResponse {
     message(Item::HeartbeatAck(v1::HeartbeatAck { sequence }))
 }

@@ -2,7 +2,9 @@
 //! gone. Only the leader does this.
 //!
 //! What lives here is in memory: sessions, heartbeats, when each lease was last
-//! renewed. Every decision becomes a command and is checked again in the state.
+//! renewed. All of it is of one term: a new leader, also one that led before, knows of
+//! none and begins anew. Every decision becomes a command and is checked again in
+//! the state.
 
 mod dispatcher;
 mod leases;
@@ -19,7 +21,10 @@ use std::sync::Arc;
 
 use baton_proto::v1;
 use baton_state::{Command, Event, EventKind, Index, Lease, RunnerId};
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::timing::{Timing, TimingError};
@@ -27,6 +32,7 @@ use self::{leases::Leases, places::Places, sessions::Sessions};
 use crate::{
     environment::Environment,
     files::Files,
+    leadership::Leadership,
     raft::{Observer, RaftHandle},
 };
 
@@ -35,6 +41,8 @@ pub(crate) struct Shared {
     sessions: Sessions,
     places: Places,
     leases: Leases,
+    /// The term in which sessions are served now; cancelled when it is over.
+    term: watch::Sender<Option<CancellationToken>>,
     wake: Notify,
     timing: Timing,
     environment: Environment,
@@ -53,10 +61,31 @@ impl DispatchObserver {
             sessions: Sessions::default(),
             places: Places::default(),
             leases: Leases::default(),
+            term: watch::Sender::new(None),
             wake: Notify::new(),
             timing,
             environment,
         }))
+    }
+}
+
+impl Shared {
+    /// This node leads from now on.
+    fn begin_term(&self) {
+        self.end_term();
+        self.leases.begin();
+        self.term.send_replace(Some(CancellationToken::new()));
+    }
+
+    /// It leads no more: whatever it knows of runners becomes untrue. What a session
+    /// still does until it has ended is gone again when the next term begins.
+    fn end_term(&self) {
+        if let Some(term) = self.term.send_replace(None) {
+            term.cancel();
+        }
+        self.leases.end();
+        self.sessions.clear();
+        self.places.clear();
     }
 }
 
@@ -106,24 +135,26 @@ pub struct Dispatch {
     shared: Arc<Shared>,
     raft: RaftHandle,
     files: Files,
+    leadership: Leadership,
 }
 
 impl Dispatch {
     /// Starts the dispatcher's loop on `tasks`; it ends when `stop` is cancelled.
     #[must_use]
-    pub fn start(
+    pub(crate) fn start(
         observer: &DispatchObserver,
         raft: RaftHandle,
         files: Files,
+        leadership: Leadership,
         tasks: &TaskTracker,
         stop: CancellationToken,
     ) -> Self {
-        let dispatch = Self { shared: Arc::clone(&observer.0), raft, files };
+        let dispatch = Self { shared: Arc::clone(&observer.0), raft, files, leadership };
         tasks.spawn(dispatcher::run(dispatch.clone(), stop));
         dispatch
     }
 
-    /// When this coordinator last heard from a runner, whether it has a session or not.
+    /// When this leader last heard from a runner, whether it has a session or not.
     #[must_use]
     pub fn last_heard(&self, runner: &RunnerId) -> Option<baton_state::Timestamp> {
         self.shared.places.last_heard(runner)

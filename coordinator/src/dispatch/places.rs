@@ -134,6 +134,11 @@ impl Places {
         self.lock().remove(runner);
     }
 
+    /// Nothing that was heard counts any more: a new leader goes by the state.
+    pub(super) fn clear(&self) {
+        self.lock().clear();
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<RunnerId, Seen>> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }

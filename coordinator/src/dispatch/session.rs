@@ -25,13 +25,24 @@ use super::{
     places::{self, Admitted, Arrival, Place},
     sessions::Outbound,
 };
-use crate::{convert, errors::from_propose, files::FileName, raft::ProposeError};
+use crate::{
+    convert,
+    errors::{from_propose, no_leader, stopping},
+    files::FileName,
+    raft::ProposeError,
+};
 
 /// Reports under way at once; the runner's further ones wait in its stream.
 const PENDING: usize = 1024;
 
 /// Leases a runner can name: more than it can have slots, since settled ones stay a while.
 const HELD: usize = 10_000;
+
+/// How long a runner waits here for a leader.
+const LEADER_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long a session that ends with its term waits to hear who leads now.
+const NEW_LEADER_WITHIN: Duration = Duration::from_secs(1);
 
 /// How long a stream may stay silent before its hello.
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
@@ -42,7 +53,8 @@ type Report = BoxFuture<'static, Result<Option<v1::SessionResponse>, ApiError>>;
 type Pending = FuturesUnordered<Report>;
 
 impl Dispatch {
-    /// Serves one session until the runner leaves, is replaced, or `stop`.
+    /// Serves one session until the runner leaves, is replaced, or `stop`. While
+    /// another coordinator leads, the runner is told where.
     ///
     /// # Errors
     /// What to tell the runner as the stream's last word.
@@ -50,6 +62,47 @@ impl Dispatch {
         self,
         inbound: S,
         outbound: Outbound,
+        stop: CancellationToken,
+    ) -> Result<(), ApiError>
+    where
+        S: Stream<Item = Result<v1::SessionRequest, E>> + Send,
+    {
+        let term = stop.run_until_cancelled(self.term(&outbound)).await;
+        let Some(term) = term.ok_or_else(stopping)?? else {
+            return Ok(());
+        };
+        match self.serve_in(term, inbound, &outbound, stop).await {
+            Err(error) if error.reason == Reason::NoLeader => {
+                let leader = timeout(NEW_LEADER_WITHIN, self.leadership.clone().elsewhere()).await;
+                redirect(leader.map_err(|_| error)?, &outbound);
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    /// The term to serve a session in; none if the runner was told who leads instead.
+    async fn term(&self, outbound: &Outbound) -> Result<Option<CancellationToken>, ApiError> {
+        let (mut leadership, mut terms) = (self.leadership.clone(), self.shared.term.subscribe());
+        let begun = terms.wait_for(Option::is_some);
+        tokio::select! {
+            biased;
+            term = timeout(LEADER_WITHIN, begun) => match term {
+                Ok(Ok(term)) => Ok(term.clone()),
+                Ok(Err(_)) | Err(_) => Err(no_leader()),
+            },
+            leader = leadership.elsewhere() => {
+                redirect(leader, outbound);
+                Ok(None)
+            }
+        }
+    }
+
+    async fn serve_in<S, E>(
+        &self,
+        term: CancellationToken,
+        inbound: S,
+        outbound: &Outbound,
         stop: CancellationToken,
     ) -> Result<(), ApiError>
     where
@@ -66,13 +119,20 @@ impl Dispatch {
         let facts = facts(&hello)?;
         check_held(&hello.held)?;
         let runner = facts.id.clone();
-        let opened = self.open(&facts, hello.connect, &hello.held, &outbound).await;
+        let opened = self.open(&facts, hello.connect, &hello.held, outbound).await;
         // What is open and not served would keep the runner from being given up.
-        let replaced = opened.inspect_err(|_| self.shared.sessions.close(&runner, &outbound))?;
+        let replaced = opened.inspect_err(|_| self.shared.sessions.close(&runner, outbound))?;
         info!(%runner, name = hello.name, slots = hello.slots, "runner connected");
-        let session = Session { dispatch: self.clone(), facts, outbound };
-        let result = session.serve(inbound, replaced, stop).await;
-        self.shared.sessions.close(&runner, &session.outbound);
+        let session = Session { dispatch: self.clone(), facts, outbound: outbound.clone() };
+        let result = tokio::select! {
+            // Nothing counts that is still said after one of these.
+            biased;
+            () = term.cancelled() => Err(no_leader()),
+            () = replaced.cancelled() => Err(places::replaced()),
+            () = stop.cancelled() => Err(stopping()),
+            result = session.serve(inbound) => result,
+        };
+        self.shared.sessions.close(&runner, outbound);
         info!(%runner, "runner disconnected");
         result
     }
@@ -236,6 +296,12 @@ impl Dispatch {
     }
 }
 
+/// Sends a runner on to the leader.
+fn redirect(leader: String, outbound: &Outbound) {
+    // It may have left.
+    let _ = outbound.send(Ok(messages::redirect(leader)));
+}
+
 /// What a runner holds against what it should hold.
 #[derive(Default)]
 struct Difference {
@@ -253,30 +319,14 @@ struct Session {
 }
 
 impl Session {
-    async fn serve<S, E>(
-        &self,
-        mut inbound: std::pin::Pin<&mut S>,
-        replaced: CancellationToken,
-        stop: CancellationToken,
-    ) -> Result<(), ApiError>
+    async fn serve<S, E>(&self, mut inbound: std::pin::Pin<&mut S>) -> Result<(), ApiError>
     where
         S: Stream<Item = Result<v1::SessionRequest, E>>,
     {
         let mut pending = Pending::new();
         loop {
             tokio::select! {
-                // Nothing that a replaced session still says counts.
                 biased;
-                () = replaced.cancelled() => {
-                    return Err(places::replaced());
-                }
-                () = stop.cancelled() => {
-                    return Err(ApiError::new(
-                        Reason::ShuttingDown,
-                        "the coordinator is stopping",
-                        "connect again",
-                    ));
-                }
                 Some(done) = pending.next(), if !pending.is_empty() => {
                     if let Some(message) = done? {
                         let _ = self.outbound.send(Ok(message));
@@ -328,8 +378,12 @@ impl Session {
 
     async fn heartbeat(&self, heartbeat: &v1::Heartbeat) -> Result<(), ApiError> {
         let (shared, runner) = (&self.dispatch.shared, &self.facts.id);
-        let at = shared.environment.clock.now();
         check_held(&heartbeat.held)?;
+        // A leader that was stopped or cut off for a while may have a successor, which
+        // has its own time for each lease: it must not renew any. Led it after the
+        // heartbeat was sent, every successor begins to count later than the runner.
+        self.dispatch.raft.read_barrier().await.map_err(from_propose)?;
+        let at = shared.environment.clock.now();
         let sequence = heartbeat.sequence;
         if !shared.sessions.heard(runner, &self.outbound, sequence, Instant::now()) {
             // Replaced: the newer session speaks for the runner.

@@ -25,7 +25,7 @@ pub(super) struct Sessions {
 struct Live {
     outbound: Outbound,
     replaced: CancellationToken,
-    /// The newest heartbeat, 0 for the hello.
+    /// The newest heartbeat that came while this node certainly led, 0 for the hello.
     sequence: u64,
     heard: Instant,
 }
@@ -61,8 +61,8 @@ impl Sessions {
         }
     }
 
-    /// A heartbeat arrived over this session; false when another one has taken
-    /// its place.
+    /// A heartbeat arrived over this session, and this node led after that; false
+    /// when another one has taken its place.
     pub(super) fn heard(
         &self,
         runner: &RunnerId,
@@ -111,13 +111,20 @@ impl Sessions {
 
     /// Tells a runner to run a job, unless the lease has run out. The runner dates
     /// it from its newest heartbeat here, so it has to count from no earlier in
-    /// `leases`, and no other heartbeat may come between.
+    /// `leases`, and no other heartbeat may come between. Nor may a heartbeat count
+    /// that came when another node led already, which counts the lease from its own
+    /// beginning.
     pub(super) fn assign(&self, runner: &RunnerId, job: &Job, lease: Lease, leases: &Leases) {
         if let Some(live) = self.lock().get(runner)
             && leases.renew(lease, live.heard)
         {
             let _ = live.outbound.send(Ok(messages::assign(job, lease, live.sequence)));
         }
+    }
+
+    /// None of them counts any more; they end by themselves.
+    pub(super) fn clear(&self) {
+        self.lock().clear();
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<RunnerId, Live>> {

@@ -1,6 +1,7 @@
 //! Sessions over a real Raft node: who speaks for a runner, and when.
 
 mod leases;
+mod terms;
 
 use std::{
     pin::pin,
@@ -28,7 +29,7 @@ use tokio::{
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use super::{dispatcher::Dispatcher, *};
-use crate::{convert, files::FilesOptions, raft};
+use crate::{convert, files::FilesOptions, leadership::Leader, raft};
 
 /// More than enough for anything here to happen.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -63,6 +64,7 @@ impl Observer for Gate {
 
 struct Node {
     dispatch: Dispatch,
+    leader: watch::Sender<Leader>,
     gate: Arc<Gate>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -71,12 +73,19 @@ struct Node {
 }
 
 impl Node {
-    /// A node whose dispatcher's loop does not run.
+    /// A node that leads and whose dispatcher's loop does not run.
     fn still() -> Self {
         Self::with(Timing::default())
     }
 
     fn with(timing: Timing) -> Self {
+        let node = Self::new(timing);
+        node.dispatch.shared.begin_term();
+        node
+    }
+
+    /// A node that believes what it is told about who leads.
+    fn new(timing: Timing) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let gate = Arc::new(Gate::default());
         let observer = DispatchObserver::new(timing, Environment::system());
@@ -85,16 +94,24 @@ impl Node {
             ..raft::testing::options(&folder.path().join("raft"), 1_000_000)
         });
         let files = Files::open(folder.path().join("files"), FilesOptions::default()).unwrap();
-        let dispatch = Dispatch { shared: observer.0, raft: raft.unwrap(), files };
+        let (leader, told) = watch::channel(Leader::Nobody);
+        let leadership = Leadership::told_by(told);
+        let dispatch = Dispatch { shared: observer.0, raft: raft.unwrap(), files, leadership };
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        Self { dispatch, gate, tasks, stop, connects: AtomicU64::new(1), _folder: folder }
+        Self { dispatch, leader, gate, tasks, stop, connects: AtomicU64::new(1), _folder: folder }
     }
 
     /// A node that also gives jobs to runners.
     fn running() -> Self {
-        let node = Self::still();
+        let node = Self::new(Timing::default());
+        node.lead(1);
         node.tasks.spawn(dispatcher::run(node.dispatch.clone(), node.stop.clone()));
         node
+    }
+
+    /// It leads from now on.
+    fn lead(&self, term: u64) {
+        self.leader.send_replace(Leader::Here { term });
     }
 
     /// Opens a stream and says hello.

@@ -2,6 +2,7 @@
 //! the work, and write the answer. No decision is made here.
 
 mod cluster;
+mod forward;
 mod jobs;
 mod logs;
 mod readers;
@@ -27,10 +28,18 @@ use tonic::{
     transport::{Server, server::TcpIncoming},
 };
 
+use self::forward::ForwardLayer;
 pub(crate) use self::readers::Readers;
 use crate::{
-    auth::Authenticator, convert, dispatch::Dispatch, jobs::Jobs, members::Members,
-    peers::PeerService, raft::RaftHandle,
+    auth::Authenticator,
+    convert,
+    dispatch::Dispatch,
+    errors::{no_leader, stopping},
+    jobs::Jobs,
+    leadership::Leadership,
+    members::Members,
+    peers::PeerService,
+    raft::RaftHandle,
 };
 
 /// What a stream of answers is.
@@ -39,6 +48,12 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 /// Messages that wait for a slow reader of a stream.
 const ANSWER_QUEUE: usize = 64;
 
+/// Bytes on their way to a reader of a stream who does not read.
+const STREAM_WINDOW: u32 = 1024 * 1024;
+/// Never the limit: a coordinator sends everybody's calls on over one connection, and
+/// those that do not read must not hold up the others.
+const CONNECTION_WINDOW: u32 = 1 << 30;
+
 /// What the services share.
 #[derive(Clone)]
 pub(crate) struct Services {
@@ -46,6 +61,7 @@ pub(crate) struct Services {
     pub(crate) dispatch: Dispatch,
     pub(crate) members: Members,
     pub(crate) peers: PeerService<RaftHandle>,
+    pub(crate) leadership: Leadership,
     pub(crate) archive_limit: u64,
     pub(crate) readers: Readers,
     pub(crate) tasks: TaskTracker,
@@ -53,8 +69,8 @@ pub(crate) struct Services {
 }
 
 impl Services {
-    /// Answers with what `work` sends, until it ends, the caller leaves or the
-    /// coordinator stops.
+    /// Answers with what `work` sends, until it ends, the caller leaves, or the
+    /// coordinator stops or leads no more: cut off, it would have nothing new to tell.
     fn stream<T, W, F>(&self, work: W) -> Answers<T>
     where
         T: Send + 'static,
@@ -74,12 +90,13 @@ impl Services {
         let (sender, receiver) = mpsc::channel(queue);
         let (last_word, end) = tokio::sync::oneshot::channel();
         let work = work(sender.clone());
-        let stop = self.stop.clone();
+        let (stop, mut leadership) = (self.stop.clone(), self.leadership.clone());
         self.tasks.spawn(async move {
             let result = tokio::select! {
                 result = work => result,
                 () = sender.closed() => Ok(()),
                 () = stop.cancelled() => Err(stopping()),
+                () = leadership.lost() => Err(no_leader()),
             };
             // The caller may have left.
             let _ = last_word.send(result);
@@ -90,14 +107,6 @@ impl Services {
         });
         ReceiverStream::new(receiver).map(Ok).chain(end).boxed()
     }
-}
-
-fn stopping() -> ApiError {
-    ApiError::new(
-        baton_proto::error::Reason::ShuttingDown,
-        "the coordinator is stopping",
-        "connect again",
-    )
 }
 
 /// The caller has left while something was sent to it: nobody to tell.
@@ -139,11 +148,19 @@ pub(crate) async fn serve(
         .build_v1alpha()
         .ok();
     let auth = authenticator;
+    let forward = ForwardLayer::new(
+        services.jobs.raft.status().borrow().node_id,
+        services.leadership.clone(),
+        auth.clone(),
+        services.tasks.clone(),
+        services.stop.clone(),
+    );
     Server::builder()
         .http2_keepalive_interval(Some(Duration::from_secs(10)))
         .http2_keepalive_timeout(Some(Duration::from_secs(20)))
-        .initial_stream_window_size(1024 * 1024)
-        .initial_connection_window_size(8 * 1024 * 1024)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .layer(forward)
         .add_service(health_service)
         .add_optional_service(reflection)
         .add_optional_service(reflection_alpha)

@@ -6,7 +6,7 @@ use super::*;
 
 impl Node {
     /// The leases that have run out at `now`.
-    fn expired(&self, now: Instant) -> Vec<(JobId, Lease)> {
+    pub(super) fn expired(&self, now: Instant) -> Vec<(JobId, Lease)> {
         let shared = &self.dispatch.shared;
         shared.leases.expired(&self.dispatch.raft.state(), shared.timing.lease_ttl, now)
     }
