@@ -288,6 +288,12 @@ impl Coordinator {
         self.peer_address
     }
 
+    /// Where this node stands among the others, as it changes.
+    #[must_use]
+    pub fn status(&self) -> watch::Receiver<raft::Status> {
+        self.raft.status()
+    }
+
     /// Returns when the coordinator cannot go on, with the reason.
     pub async fn failed(&mut self) -> Error {
         let mut status = self.raft.status();
@@ -317,6 +323,12 @@ impl Coordinator {
         self.raft.stop().await;
         self.history.stop().await;
         info!("coordinator stopped");
+    }
+
+    /// Ends the threads of a coordinator whose runtime was shut down, and with it all its
+    /// connections: nobody is told and nobody else is made leader, as if it had been killed.
+    pub async fn abort(self) {
+        self.raft.stop().await;
     }
 }
 

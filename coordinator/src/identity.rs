@@ -35,6 +35,15 @@ pub(crate) struct Membership {
     pub(crate) started: bool,
 }
 
+/// The member that a data folder is of its cluster; none while it belongs to no cluster.
+///
+/// # Errors
+/// When the folder has a `member.json` that cannot be read.
+pub fn member_of(data_dir: &Path) -> io::Result<Option<u64>> {
+    let identity = IdentityFile::new(data_dir).read()?;
+    Ok(identity.and_then(|identity| identity.membership).map(|member| member.node_id.0))
+}
+
 /// Reads and writes `member.json`.
 #[derive(Clone, Debug)]
 pub(crate) struct IdentityFile {
@@ -53,14 +62,19 @@ impl IdentityFile {
 
     /// The folder's identity; made when it has none.
     pub(crate) fn read_or_make(&self, environment: &Environment) -> io::Result<Identity> {
+        if let Some(identity) = self.read()? {
+            return Ok(identity);
+        }
+        let instance = format!("{:032x}", environment.random.bits());
+        let identity = Identity { instance, membership: None };
+        self.write(&identity)?;
+        Ok(identity)
+    }
+
+    fn read(&self) -> io::Result<Option<Identity>> {
         match fs::read(self.path()) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(io::Error::from),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let instance = format!("{:032x}", environment.random.bits());
-                let identity = Identity { instance, membership: None };
-                self.write(&identity)?;
-                Ok(identity)
-            }
+            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(io::Error::from),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -86,8 +100,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = IdentityFile::new(dir.path());
         let environment = Environment::system();
+        assert_eq!(member_of(dir.path()).unwrap(), None);
         let mut made = file.read_or_make(&environment).unwrap();
         assert_eq!(file.read_or_make(&environment).unwrap(), made);
+        assert_eq!(member_of(dir.path()).unwrap(), None, "nobody has admitted it");
         made.membership = Some(Membership {
             cluster_id: "c".to_owned(),
             node_id: NodeId(2),
@@ -96,6 +112,7 @@ mod tests {
         });
         file.write(&made).unwrap();
         assert_eq!(file.read_or_make(&environment).unwrap(), made);
+        assert_eq!(member_of(dir.path()).unwrap(), Some(2));
     }
 
     #[test]

@@ -28,6 +28,7 @@ pub use self::{
     convert::check_spec,
     coordinator::{Coordinator, Error},
     dispatch::Timing,
+    identity::member_of,
     join::JoinError,
     retention::Retention,
 };

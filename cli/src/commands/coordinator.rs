@@ -39,12 +39,16 @@ const EXAMPLE: &str = r#"Example:
 pub(crate) struct CoordinatorArgs {
     #[command(flatten)]
     serving: ServingArgs<CoordinatorSettings>,
+    /// A coordinator of the cluster to join, as long as the data folder belongs to none;
+    /// may be repeated. Without any, a new cluster begins
+    #[arg(long, value_name = "HOST:PORT")]
+    join: Vec<String>,
 }
 
 /// What can be set, on the command line or in the file.
 #[derive(Args, Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct CoordinatorSettings {
+pub(super) struct CoordinatorSettings {
     /// Where to serve, ADDRESS:PORT
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
@@ -65,9 +69,8 @@ struct CoordinatorSettings {
     /// Where other coordinators reach this one [default: --peer-listen]
     #[arg(long, value_name = "HOST:PORT")]
     peer_address: Option<String>,
-    /// A coordinator of the cluster to join, as long as the data folder belongs to none;
-    /// may be repeated. Without any, a new cluster begins
-    #[arg(long, value_name = "HOST:PORT")]
+    /// Who admits it.
+    #[arg(skip)]
     #[serde(default)]
     join: Vec<String>,
     /// Serve other hosts although the connection is not encrypted: whoever can read the
@@ -101,10 +104,35 @@ struct CoordinatorSettings {
 }
 
 pub(super) async fn run(args: CoordinatorArgs, context: &Context) -> anyhow::Result<u8> {
-    let (settings, token) = args.serving.read(&context.environment)?;
-    let config = settings.config(token)?;
-    let mut interrupts = Interrupts::catch()?;
-    let mut coordinator = Coordinator::start(config).await?;
+    let config = read(args.serving, args.join, context)?;
+    let interrupts = Interrupts::catch()?;
+    serve(Coordinator::start(config).await?, interrupts).await
+}
+
+/// How the coordinator is set up; who is asked to admit it has the last word over the file.
+///
+/// # Errors
+/// [`UsageError`](crate::exit::UsageError) when a setting is missing or malformed.
+pub(super) fn read(
+    serving: ServingArgs<CoordinatorSettings>,
+    join: Vec<String>,
+    context: &Context,
+) -> anyhow::Result<Config> {
+    let (mut settings, token) = serving.read(&context.environment)?;
+    if !join.is_empty() {
+        settings.join = join;
+    }
+    settings.config(token)
+}
+
+/// Serves until told to stop.
+///
+/// # Errors
+/// Why the coordinator cannot go on.
+pub(super) async fn serve(
+    mut coordinator: Coordinator,
+    mut interrupts: Interrupts,
+) -> anyhow::Result<u8> {
     let failure = tokio::select! {
         _ = interrupts.next() => None,
         failure = coordinator.failed() => Some(failure),
@@ -127,7 +155,7 @@ impl Settings for CoordinatorSettings {
             peer_listen: self.peer_listen.or(file.peer_listen),
             address: self.address.or(file.address),
             peer_address: self.peer_address.or(file.peer_address),
-            join: if self.join.is_empty() { file.join } else { self.join },
+            join: file.join,
             allow_insecure_listen: self.allow_insecure_listen.or(file.allow_insecure_listen),
             heartbeat_interval: self.heartbeat_interval.or(file.heartbeat_interval),
             lease_ttl: self.lease_ttl.or(file.lease_ttl),

@@ -12,6 +12,8 @@ use super::{
 
 const NAME_WIDTH: usize = 40;
 const STATE_COLUMN: usize = 1;
+const NO_LEADER: &str = "none: nothing can be changed until more than half of the voters run and reach \
+                         each other";
 
 /// How tables are drawn.
 #[derive(Clone, Copy, Debug, Default)]
@@ -126,26 +128,55 @@ pub(crate) fn runner(runner: &RunnerView, now: Timestamp) -> String {
     lines.0
 }
 
-/// The state of the coordinators.
-pub(crate) fn cluster(cluster: &ClusterView) -> String {
+/// The figures of the fleet, and a table of its coordinators.
+pub(crate) fn cluster(cluster: &ClusterView, style: Style) -> String {
     let mut lines = Lines::default();
-    lines.add("node", &format!("{} (Baton {})", cluster.node_id, cluster.version));
-    let leader = cluster.leader_id.map_or("none".to_owned(), |id| id.to_string());
-    lines.add("leader", &format!("{leader}, term {}", cluster.term));
-    let member = |member: &super::views::MemberView| {
-        if member.voter {
-            member.node_id.to_string()
-        } else {
-            format!("{} (learner)", member.node_id)
-        }
+    lines.add("cluster", &cluster.cluster_id);
+    lines.add("answered by", &format!("node {} (Baton {})", cluster.node_id, cluster.version));
+    let leader = match cluster.leader_id {
+        Some(id) => format!("node {id}, term {}", cluster.term),
+        None => NO_LEADER.to_owned(),
     };
-    lines.add("members", &cluster.members.iter().map(member).collect::<Vec<_>>().join(", "));
+    lines.add("leader", &leader);
     lines.add("raft log", &format!("{} committed, {} applied", cluster.committed, cluster.applied));
     lines.add("jobs", &format!("{} queued, {} running", cluster.jobs_queued, cluster.jobs_running));
     let runners = (cluster.runners_online, cluster.runners_unreachable);
     lines.add("runners", &format!("{} online, {} unreachable", runners.0, runners.1));
     lines.add("slots", &format!("{} of {} used", cluster.slots_used, cluster.slots));
-    lines.0
+    format!("{}\n{}", lines.0, members(cluster, style))
+}
+
+/// A table of coordinators.
+fn members(cluster: &ClusterView, style: Style) -> String {
+    let headings =
+        ["NODE", "STATE", "ROLE", "LAG", "DISK FREE", "ADDRESS", "PEERS AT", "VERSION", "PROBLEM"];
+    let mut table = Table::new(headings);
+    for member in &cluster.members {
+        let role = match member.voter {
+            _ if cluster.leader_id == Some(member.node_id) => "leader",
+            true => "voter",
+            false => "learner",
+        };
+        let free = member.disk_free.zip(member.disk_total);
+        table.row([
+            member.node_id.to_string(),
+            if member.reachable { "reachable" } else { "unreachable" }.to_owned(),
+            role.to_owned(),
+            member.lag.map(|lag| lag.to_string()).unwrap_or_default(),
+            free.map(|(free, total)| format!("{} of {}", bytes(free), bytes(total)))
+                .unwrap_or_default(),
+            member.address.clone(),
+            member.peer_address.clone(),
+            member.version.clone(),
+            member.problem.clone().unwrap_or_default(),
+        ]);
+    }
+    if let Some(columns) = style.columns {
+        table.fit(columns, &["PROBLEM"], &["VERSION", "PEERS AT", "DISK FREE", "ADDRESS"]);
+    }
+    table.render(|column, cell| {
+        (style.coloured && column == STATE_COLUMN).then(|| state_colour(cell)).flatten()
+    })
 }
 
 /// `bytes` in the unit that reads best.
@@ -258,7 +289,7 @@ fn span(from: Option<Timestamp>, to: Option<Timestamp>) -> String {
 
 fn state_colour(state: &str) -> Option<&'static str> {
     match state {
-        "succeeded" | "online" => Some("\x1b[32m"),
+        "succeeded" | "online" | "reachable" => Some("\x1b[32m"),
         "failed" | "timed_out" | "error" | "lost" | "unreachable" => Some("\x1b[31m"),
         "running" | "leased" => Some("\x1b[36m"),
         "cancelled" => Some("\x1b[33m"),
@@ -309,6 +340,52 @@ mod tests {
         }
         let anywhere = jobs(&[JobView::from(&job)], now, Style::default());
         assert!(anywhere.contains(&"p".repeat(20)) && anywhere.contains(&"r".repeat(30)));
+    }
+
+    #[test]
+    fn members_are_told_with_their_part_and_how_they_are() {
+        use baton_proto::v1;
+        let member = |node_id, voter, reachable| v1::MemberStatus {
+            member: Some(v1::ClusterMember {
+                node_id,
+                voter,
+                address: format!("host-{node_id}:7700"),
+                ..v1::ClusterMember::default()
+            }),
+            reachable,
+            lag: 5,
+            disk_free: 1 << 30,
+            disk_total: 2 << 30,
+            ..v1::MemberStatus::default()
+        };
+        let members = vec![member(1, true, true), member(2, true, false), member(3, false, true)];
+        let answer = |leader_id| v1::ListMembersResponse {
+            leader_id,
+            members: members.clone(),
+            ..v1::ListMembersResponse::default()
+        };
+        let text = |leader, columns| {
+            let view = ClusterView::new(v1::ClusterStatusResponse::default(), answer(leader));
+            cluster(&view, Style { coloured: false, columns })
+        };
+        let led = text(1, None);
+        let rows: Vec<Vec<&str>> =
+            led.lines().skip_while(|line| !line.starts_with("NODE")).map(cells).collect();
+        assert_eq!(
+            rows[1][..6],
+            ["1", "reachable", "leader", "5", "1.0 GiB of 2.0 GiB", "host-1:7700"]
+        );
+        assert_eq!(rows[2][..3], ["2", "unreachable", "voter"]);
+        assert_eq!(rows[3][..3], ["3", "reachable", "learner"]);
+        let leaderless = text(0, None);
+        assert!(leaderless.contains("none: nothing can be changed"), "{leaderless}");
+        for line in text(1, Some(60)).lines().skip_while(|line| !line.starts_with("NODE")) {
+            assert!(line.chars().count() <= 60, "{line}");
+        }
+    }
+
+    fn cells(line: &str) -> Vec<&str> {
+        line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect()
     }
 
     #[test]

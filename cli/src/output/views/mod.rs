@@ -11,7 +11,7 @@ mod runner;
 use jiff::Timestamp;
 
 pub(crate) use self::{
-    cluster::{ClusterView, MemberView},
+    cluster::{ClusterView, RemovedMemberView, TransferView},
     job::{
         AttemptView, CancellationView, JobView, JobsView, SourceView, SpecView, SubmittedView,
         WhyView, job_state,

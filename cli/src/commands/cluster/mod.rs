@@ -1,0 +1,55 @@
+//! `baton cluster`: the coordinators. One file per subcommand.
+
+mod join;
+mod remove;
+mod status;
+mod transfer;
+
+use baton_client::{ClientError, Patience};
+use clap::{Args, Subcommand};
+
+use super::Context;
+use crate::messages::Messages;
+
+/// The arguments of `cluster`.
+#[derive(Args, Debug)]
+pub(crate) struct ClusterArgs {
+    #[command(subcommand)]
+    command: ClusterCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum ClusterCommand {
+    /// Members, leader and the figures of the fleet
+    Status(status::StatusArgs),
+    /// Serve as a coordinator that becomes a member of a running cluster
+    Join(Box<join::JoinArgs>),
+    /// Remove a coordinator from the cluster, running or not
+    Remove(remove::RemoveArgs),
+    /// Make another coordinator the leader
+    Transfer(transfer::TransferArgs),
+}
+
+pub(super) async fn run(args: ClusterArgs, context: &Context) -> anyhow::Result<u8> {
+    match args.command {
+        ClusterCommand::Status(args) => status::run(args, context).await,
+        ClusterCommand::Join(args) => join::run(*args, context).await,
+        ClusterCommand::Remove(args) => remove::run(args, context).await,
+        ClusterCommand::Transfer(args) => transfer::run(args, context).await,
+    }
+}
+
+/// Repeats a change of the cluster while it cannot be made at the moment, and says so once.
+async fn change<T>(
+    patience: Patience,
+    messages: Messages,
+    call: impl AsyncFn() -> Result<T, ClientError>,
+) -> Result<T, ClientError> {
+    let mut told = false;
+    let waiting = |cause: &ClientError| {
+        if !std::mem::replace(&mut told, true) {
+            messages.note(&format!("not yet ({cause}); trying again"));
+        }
+    };
+    baton_client::retry(patience, waiting, || call()).await
+}
