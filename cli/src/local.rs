@@ -1,5 +1,5 @@
-//! A coordinator and a runner in this process, for `dev` and `demo`. Real ones:
-//! nothing is left out but the network between hosts.
+//! Coordinators and runners in this process, for `dev` and `demo`. Real ones: nothing is
+//! left out but the network between hosts.
 
 use std::{
     collections::BTreeMap,
@@ -16,34 +16,59 @@ use baton_client::{Connection, Endpoint, Patience, WatchEvent, watch};
 use baton_coordinator::Coordinator;
 use baton_proto::v1::{CancelJobRequest, JobState, ListJobsRequest};
 use baton_runner::Runner;
-use futures::StreamExt as _;
+use futures::{
+    StreamExt as _,
+    future::{join_all, select_all},
+};
+use tokio::{
+    runtime::Runtime,
+    time::{Instant, timeout},
+};
 
-use crate::{connect::Cluster, environment::Environment, messages::Messages, random};
+use crate::{
+    connect::Cluster, environment::Environment, fleet::env_file, messages::Messages, random,
+};
 
 /// How long jobs may take to end when their cluster goes away.
 const JOBS_END_WITHIN: Duration = Duration::from_secs(30);
+
+/// How long a cluster of several may take until all of them vote, or one leads again.
+const LEADS_WITHIN: Duration = Duration::from_secs(60);
 
 /// How to set it up.
 pub(crate) struct LocalOptions {
     /// Everything it keeps is in here.
     pub(crate) folder: PathBuf,
+    pub(crate) coordinators: usize,
+    pub(crate) runners: usize,
+    /// Where the first coordinator serves; the others take free ports.
     pub(crate) listen: SocketAddr,
     /// Also where other hosts can listen in.
     pub(crate) allow_insecure_listen: bool,
-    /// Jobs at once.
+    /// Jobs at once on each runner.
     pub(crate) slots: u32,
     pub(crate) labels: Vec<String>,
 }
 
-/// A cluster of one coordinator and one runner.
+/// A cluster in this process.
 pub(crate) struct Local {
-    coordinator: Coordinator,
-    runner: Runner,
+    coordinators: Vec<Node>,
+    runners: Vec<Runner>,
     cluster: Cluster,
 }
 
+/// What came of killing a leader.
+pub(crate) struct Killed {
+    /// Who led.
+    pub(crate) node: u64,
+    /// Who leads now.
+    pub(crate) leader: u64,
+    /// How long nobody did.
+    pub(crate) after: Duration,
+}
+
 impl Local {
-    /// Starts both; they serve when this returns.
+    /// Starts everybody; they serve when this returns.
     ///
     /// # Errors
     /// What keeps one of them from starting.
@@ -52,40 +77,26 @@ impl Local {
         environment: &Environment,
     ) -> anyhow::Result<Self> {
         let token = kept_token(&options.folder)?;
-        let config = baton_coordinator::Config {
-            allow_insecure_listen: options.allow_insecure_listen,
-            ..baton_coordinator::Config::new(
-                options.folder.join("coordinator"),
-                options.listen,
-                token.clone(),
-            )
-        };
-        let coordinator = Coordinator::start(config).await?;
-        let address = coordinator.address().to_string();
-        write_secret(
-            &options.folder.join("env"),
-            &format!("export BATON_ADDR={address}\nexport BATON_TOKEN={token}\n"),
-        )?;
-        let endpoint = Endpoint::new(&address, &token)?;
-        let config = baton_runner::Config {
-            labels: options.labels.into_iter().collect(),
-            slots: options.slots,
-            shim_command: shim_command()?,
-            base_env: base_env(environment),
-            ..baton_runner::Config::new(
-                options.folder.join("runner"),
-                endpoint.clone(),
-                host_name(),
-            )
-        };
-        let runner = match Runner::start(config).await {
-            Ok(runner) => runner,
+        let mut coordinators = Vec::new();
+        let started = start_coordinators(&options, &token, &mut coordinators).await;
+        let addresses: Vec<_> =
+            coordinators.iter().map(|node: &Node| node.coordinator.address().to_string()).collect();
+        let endpoint =
+            started.and_then(|()| write_env(&options.folder, &addresses.join(","), &token));
+        let endpoint = match endpoint {
+            Ok(endpoint) => endpoint,
             Err(error) => {
-                coordinator.stop().await;
-                return Err(error.into());
+                stop_all(coordinators, Vec::new()).await;
+                return Err(error);
             }
         };
-        Ok(Self { coordinator, runner, cluster: Cluster::own(endpoint) })
+        let mut runners = Vec::new();
+        let started = start_runners(&options, &endpoint, environment, &mut runners).await;
+        if let Err(error) = started {
+            stop_all(coordinators, runners).await;
+            return Err(error);
+        }
+        Ok(Self { coordinators, runners, cluster: Cluster::own(endpoint) })
     }
 
     /// How to reach it.
@@ -93,26 +104,177 @@ impl Local {
         &self.cluster
     }
 
-    /// Returns when the coordinator cannot go on.
+    /// Returns when a coordinator cannot go on.
     pub(crate) async fn failed(&mut self) -> anyhow::Error {
-        self.coordinator.failed().await.into()
+        let failures = self.coordinators.iter_mut().map(|node| Box::pin(node.coordinator.failed()));
+        select_all(failures).await.0.into()
     }
 
-    /// Stops both; jobs that run go on and are taken up by the next start.
-    pub(crate) async fn stop(self) {
-        self.runner.stop().await;
-        self.coordinator.stop().await;
-    }
-
-    /// Cancels whatever still runs, waits until it has ended, and stops both.
+    /// Ends the coordinator that leads as if it had been killed, and waits until another
+    /// one leads.
     ///
     /// # Errors
-    /// When jobs may be left; both are stopped all the same.
-    pub(crate) async fn stop_with_jobs(self, messages: Messages) -> anyhow::Result<()> {
-        let ended = tokio::time::timeout(JOBS_END_WITHIN, end_jobs(&self.cluster, messages)).await;
-        self.stop().await;
-        ended.context("some jobs did not end in time; their processes may be left")?
+    /// When none leads in time.
+    pub(crate) async fn kill_leader(&mut self) -> anyhow::Result<Killed> {
+        let leads = |node: &Node| node.coordinator.status().borrow().leading;
+        let index = self.coordinators.iter().position(leads).context("nobody leads")?;
+        let Node { coordinator, mut runtime } = self.coordinators.remove(index);
+        let node = coordinator.status().borrow().node_id;
+        let killed_at = Instant::now();
+        runtime.end();
+        coordinator.abort().await;
+        let statuses = self.coordinators.iter().map(|node| node.coordinator.status());
+        let leads = statuses.map(|mut status| {
+            Box::pin(async move { Some(status.wait_for(|s| s.leading).await.ok()?.node_id) })
+        });
+        let leader = timeout(LEADS_WITHIN, select_all(leads)).await;
+        let leader = leader.ok().and_then(|(leader, ..)| leader).context("nobody else leads")?;
+        Ok(Killed { node, leader, after: killed_at.elapsed() })
     }
+
+    /// Stops everybody; jobs that run go on and are taken up by the next start.
+    pub(crate) async fn stop(self) {
+        stop_all(self.coordinators, self.runners).await;
+    }
+
+    /// Cancels whatever still runs, waits until it has ended, and stops everybody.
+    ///
+    /// # Errors
+    /// When jobs may be left; everybody is stopped all the same.
+    pub(crate) async fn stop_with_jobs(self, messages: Messages) -> anyhow::Result<()> {
+        let ended = end_jobs_in_time(&self.cluster, messages).await;
+        self.stop().await;
+        ended
+    }
+}
+
+/// A coordinator with a runtime of its own, so that it can end like a process: at once
+/// and with everything that it was doing.
+struct Node {
+    coordinator: Coordinator,
+    runtime: OwnRuntime,
+}
+
+struct OwnRuntime(Option<Runtime>);
+
+impl OwnRuntime {
+    fn new() -> anyhow::Result<Self> {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let runtime = builder.worker_threads(2).enable_all().build();
+        runtime.map(Some).map(Self).context("cannot start the runtime")
+    }
+
+    /// Drops every task, and with it every connection.
+    fn end(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Drop for OwnRuntime {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Node {
+    async fn start(config: baton_coordinator::Config) -> anyhow::Result<Self> {
+        let runtime = OwnRuntime::new()?;
+        let started = runtime.0.as_ref().map(|own| own.spawn(Coordinator::start(config)));
+        let coordinator = started.context("the runtime has ended")?.await??;
+        Ok(Self { coordinator, runtime })
+    }
+}
+
+/// Starts the first coordinator, and has the others join it.
+async fn start_coordinators(
+    options: &LocalOptions,
+    token: &str,
+    nodes: &mut Vec<Node>,
+) -> anyhow::Result<()> {
+    let free = SocketAddr::new(options.listen.ip(), 0);
+    for number in 1..=options.coordinators {
+        let listen = if number == 1 { options.listen } else { free };
+        let folder = folder(options, "coordinator", number, options.coordinators);
+        let join = nodes.first().map(|first| first.coordinator.address().to_string());
+        nodes.push(
+            Node::start(baton_coordinator::Config {
+                allow_insecure_listen: options.allow_insecure_listen,
+                peer_listen: free,
+                join: join.into_iter().collect(),
+                ..baton_coordinator::Config::new(folder, listen, token.to_owned())
+            })
+            .await?,
+        );
+    }
+    for node in nodes {
+        let mut status = node.coordinator.status();
+        let votes = status.wait_for(|status| status.voters.len() == options.coordinators);
+        timeout(LEADS_WITHIN, votes).await.context("not all coordinators vote in time")??;
+    }
+    Ok(())
+}
+
+async fn start_runners(
+    options: &LocalOptions,
+    endpoint: &Endpoint,
+    environment: &Environment,
+    runners: &mut Vec<Runner>,
+) -> anyhow::Result<()> {
+    for number in 1..=options.runners {
+        let name = match options.runners {
+            1 => host_name(),
+            _ => format!("runner-{number}"),
+        };
+        let folder = folder(options, "runner", number, options.runners);
+        let config = baton_runner::Config {
+            labels: options.labels.iter().cloned().collect(),
+            slots: options.slots,
+            shim_command: shim_command()?,
+            base_env: base_env(environment),
+            ..baton_runner::Config::new(folder, endpoint.clone(), name)
+        };
+        runners.push(Runner::start(config).await?);
+    }
+    Ok(())
+}
+
+/// The data folder of one of them; one that is alone has no number.
+fn folder(options: &LocalOptions, role: &str, number: usize, of: usize) -> PathBuf {
+    match of {
+        1 => options.folder.join(role),
+        _ => options.folder.join(format!("{role}-{number}")),
+    }
+}
+
+async fn stop_all(coordinators: Vec<Node>, runners: Vec<Runner>) {
+    join_all(runners.into_iter().map(Runner::stop)).await;
+    // Together: one that is left alone finds nobody to lead in its place.
+    join_all(coordinators.into_iter().map(|node| async move {
+        node.coordinator.stop().await;
+        drop(node.runtime);
+    }))
+    .await;
+}
+
+/// Cancels whatever still runs in `cluster` and waits until it has ended.
+///
+/// # Errors
+/// When jobs may be left.
+pub(crate) async fn end_jobs_in_time(cluster: &Cluster, messages: Messages) -> anyhow::Result<()> {
+    let ended = timeout(JOBS_END_WITHIN, end_jobs(cluster, messages)).await;
+    ended.context("some jobs did not end in time; their processes may be left")?
+}
+
+/// Writes the file to source for reaching the cluster of `folder`; how to reach it.
+///
+/// # Errors
+/// When it cannot be written.
+pub(crate) fn write_env(folder: &Path, addresses: &str, token: &str) -> anyhow::Result<Endpoint> {
+    let text = format!("export BATON_ADDR={addresses}\nexport BATON_TOKEN={token}\n");
+    write_secret(&env_file(folder), &text)?;
+    Ok(Endpoint::new(addresses, token)?)
 }
 
 async fn end_jobs(cluster: &Cluster, messages: Messages) -> anyhow::Result<()> {
@@ -172,7 +334,10 @@ pub(crate) fn host_name() -> String {
 }
 
 /// The token of `folder`, made when there is none.
-fn kept_token(folder: &Path) -> anyhow::Result<String> {
+///
+/// # Errors
+/// When it cannot be read or written.
+pub(crate) fn kept_token(folder: &Path) -> anyhow::Result<String> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -191,7 +356,10 @@ fn kept_token(folder: &Path) -> anyhow::Result<String> {
 }
 
 /// Writes a file that nobody else can read, in place of an older one.
-fn write_secret(path: &Path, text: &str) -> anyhow::Result<()> {
+///
+/// # Errors
+/// When it cannot be written.
+pub(crate) fn write_secret(path: &Path, text: &str) -> anyhow::Result<()> {
     let write = || -> std::io::Result<()> {
         let new = path.with_extension("new");
         match std::fs::remove_file(&new) {

@@ -12,6 +12,7 @@ mod cursor;
 mod ending;
 mod environment;
 mod exit;
+mod fleet;
 mod follow;
 mod groups;
 mod interrupts;

@@ -14,10 +14,21 @@ pub(crate) fn token() -> anyhow::Result<String> {
     hexadecimal::<32>()
 }
 
+/// A number below `limit`, about as likely as any other.
+pub(crate) fn below(limit: u16) -> anyhow::Result<u16> {
+    let number = u32::from_le_bytes(bytes()?) % u32::from(limit);
+    Ok(u16::try_from(number)?)
+}
+
 #[expect(clippy::disallowed_methods, reason = "the one place that asks for randomness")]
-fn hexadecimal<const BYTES: usize>() -> anyhow::Result<String> {
+fn bytes<const BYTES: usize>() -> anyhow::Result<[u8; BYTES]> {
     let mut bytes = [0; BYTES];
     getrandom::fill(&mut bytes).context("cannot get random bytes from the system")?;
+    Ok(bytes)
+}
+
+fn hexadecimal<const BYTES: usize>() -> anyhow::Result<String> {
+    let bytes = bytes::<BYTES>()?;
     let mut text = String::with_capacity(2 * BYTES);
     for byte in bytes {
         write!(text, "{byte:02x}")?;

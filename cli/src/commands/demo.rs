@@ -3,21 +3,28 @@
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::Path,
+    time::Duration,
 };
 
 use anyhow::Context as _;
-use baton_proto::v1::JobSpec;
+use baton_client::{
+    ClientError, Connection, LogEvent, LogOptions, LogUntil, Patience, read_log, retry,
+};
+use baton_proto::v1::{JobSpec, ListRunnersRequest, LogStream};
 use clap::Args;
+use futures::StreamExt as _;
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     Context,
     dev::temporary_folder,
-    run::{WaitOptions, submit_and_follow},
+    run::{WaitOptions, submit_and_follow_telling},
 };
 use crate::{
     ending::Conclusion,
     exit::UsageError,
-    local::{Local, LocalOptions},
+    local::{Killed, Local, LocalOptions},
+    messages::Messages,
     server_log::LogArgs,
     submission::Submission,
 };
@@ -26,8 +33,8 @@ const EXAMPLE: &str = "\
 Example:
   baton demo
 
-It needs `cargo` in PATH, no network and no configuration, and leaves nothing
-behind. It exits with 0 when the sample's tests passed, else with the job's code.";
+While the tests run, the coordinator that leads is killed, and the job goes on. It needs
+`cargo` in PATH, no network and no configuration, and leaves nothing behind. It exits with 0 when the sample's tests passed, else with the job's code.";
 
 /// The sample project, file by file.
 const SAMPLE: [(&str, &str); 7] = [
@@ -64,17 +71,19 @@ pub(super) async fn run(args: DemoArgs, context: &Context) -> anyhow::Result<u8>
     }
     let folder = temporary_folder("baton-demo-")?;
     let say = |text: &str| context.messages.note(text);
-    say("1. starting a coordinator and a runner in this process");
+    say("1. starting three coordinators and two runners in this process");
     let options = LocalOptions {
         folder: folder.path().join("cluster"),
+        coordinators: 3,
+        runners: 2,
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         allow_insecure_listen: false,
         slots: 1,
         labels: vec!["demo".to_owned()],
     };
-    let local = Local::start(options, &context.environment).await?;
+    let mut local = Local::start(options, &context.environment).await?;
     say(&format!("   serving at {}", local.cluster().address()));
-    let end = show(&local, folder.path(), context).await;
+    let end = show(&mut local, folder.path(), context).await;
     let stopped = local.stop_with_jobs(context.messages).await;
     let end = end?;
     say("4. the result");
@@ -85,14 +94,16 @@ pub(super) async fn run(args: DemoArgs, context: &Context) -> anyhow::Result<u8>
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     let program = program.display();
     say(&format!("   {program} dev"));
-    say("       a cluster to work against; in another terminal, as it says:");
+    say("       a cluster to work against, or one to kill coordinators of:");
+    say(&format!("   {program} dev --coordinators 3 --runners 2 --data DIR"));
+    say("       in another terminal, as it says:");
     say("   . DIR/env");
     say(&format!("   {program} run --source . -- cargo test"));
     say("       your own project's tests");
     Ok(code)
 }
 
-async fn show(local: &Local, folder: &Path, context: &Context) -> anyhow::Result<Conclusion> {
+async fn show(local: &mut Local, folder: &Path, context: &Context) -> anyhow::Result<Conclusion> {
     let project = folder.join("wordcount");
     write_sample(&project)?;
     context.messages.note(&format!("2. the sample project is in {}", project.display()));
@@ -114,7 +125,73 @@ async fn show(local: &Local, folder: &Path, context: &Context) -> anyhow::Result
         patience: local.cluster().patience(),
         messages: context.messages,
     };
-    submit_and_follow(submission, &WaitOptions::default(), local.cluster(), context).await
+    let cluster = local.cluster().clone();
+    let (submitted, job) = oneshot::channel();
+    let wait = WaitOptions::default();
+    let followed = submit_and_follow_telling(submission, &wait, &cluster, context, |job| {
+        // Nobody listens when the cluster could not be reached for it.
+        let _ = submitted.send(job.to_owned());
+    });
+    let (end, killed) = tokio::join!(followed, kill_the_leader(local, job, context.messages));
+    let end = end?;
+    killed?;
+    Ok(end)
+}
+
+/// Kills the leader once the job has written something, and tells how it goes on.
+async fn kill_the_leader(
+    local: &mut Local,
+    job: oneshot::Receiver<String>,
+    messages: Messages,
+) -> anyhow::Result<()> {
+    // Why there is no job is told by whoever submits it.
+    let Ok(job) = job.await else { return Ok(()) };
+    let connection = local.cluster().connect(messages).await?;
+    let patience = local.cluster().patience();
+    has_written(connection.clone(), job, patience).await?;
+    let killed_at = Instant::now();
+    let Killed { node, leader, after } = local.kill_leader().await?;
+    messages.note(&format!(
+        "   the leader, coordinator {node}, is killed; coordinator {leader} leads after {}",
+        tenths(after)
+    ));
+    let heard = || are_heard(&connection);
+    retry(patience, |_| (), heard).await.context("the runners have no new session")?;
+    messages.note(&format!(
+        "   both runners have a session with coordinator {leader} after {}",
+        tenths(killed_at.elapsed())
+    ));
+    Ok(())
+}
+
+/// Waits until a job has written something, or has ended.
+async fn has_written(
+    connection: Connection,
+    job_id: String,
+    patience: Patience,
+) -> anyhow::Result<()> {
+    let stream = LogStream::Unspecified;
+    let options = LogOptions { job_id, attempt: 0, stream, offset: 0, until: LogUntil::JobEnd };
+    let mut output = read_log(connection, options, patience);
+    while let Some(event) = output.next().await {
+        if let LogEvent::Piece(_) = event? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The leader has a session with every runner: only it knows of heartbeats.
+async fn are_heard(connection: &Connection) -> Result<(), ClientError> {
+    let runners = connection.runners().list(ListRunnersRequest {}).await?.into_inner().runners;
+    match runners.iter().all(|runner| runner.last_heartbeat.is_some()) {
+        true => Ok(()),
+        false => Err(ClientError::Unreachable("a runner has no session".to_owned())),
+    }
+}
+
+fn tenths(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
 }
 
 fn write_sample(project: &Path) -> anyhow::Result<()> {

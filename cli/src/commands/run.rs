@@ -185,10 +185,25 @@ pub(crate) async fn submit_and_follow(
     cluster: &Cluster,
     context: &Context,
 ) -> anyhow::Result<Conclusion> {
+    submit_and_follow_telling(submission, wait, cluster, context, |_| ()).await
+}
+
+/// The same; `told` hears the job's id as soon as there is one.
+///
+/// # Errors
+/// Why there is no job.
+pub(crate) async fn submit_and_follow_telling(
+    submission: Submission,
+    wait: &WaitOptions,
+    cluster: &Cluster,
+    context: &Context,
+    told: impl FnOnce(&str),
+) -> anyhow::Result<Conclusion> {
     let connection = cluster.connect(context.messages).await?;
     let mut interrupts = Interrupts::catch()?;
     let submitted = submission.submit(&connection, &mut interrupts).await?;
     let job_id = submitted.job.id;
+    told(&job_id);
     if cluster.is_own() {
         context.messages.note(&format!("job {job_id}"));
     } else {
