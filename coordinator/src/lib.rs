@@ -13,6 +13,7 @@ pub mod history;
 mod jobs;
 mod peers;
 pub mod raft;
+mod replication;
 mod retention;
 mod runners;
 mod uploads;
