@@ -32,10 +32,7 @@ mod wanted;
 mod watch;
 mod wire;
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use baton_proto::error::{ApiError, Reason};
 use baton_state::NodeId;
