@@ -34,6 +34,7 @@ use crate::{
     members::Members,
     peers::{self, Calls, Directory, Network, PeerService, This},
     raft::{self, Beginning, HistoryStore, Observer, RaftError, RaftHandle},
+    replication::{Records, Replication},
     retention,
     uploads::Uploads,
     watchers::Watchers,
@@ -211,10 +212,19 @@ impl Coordinator {
             config.token.clone(),
             stop.clone(),
         ));
+        let replication = Replication::start(
+            files.clone(),
+            Arc::clone(&directory),
+            &raft,
+            Records { raft: raft.clone(), history: history.clone() },
+            &tasks,
+            &stop,
+        );
         let jobs = Jobs {
             raft: raft.clone(),
             history: history.clone(),
             files: files.clone(),
+            replication: replication.clone(),
             uploads: Uploads::default(),
             disk: DiskGuard::new(config.data_dir.clone(), config.min_free_bytes),
             watchers,
@@ -226,6 +236,7 @@ impl Coordinator {
             directory: Arc::clone(&directory),
             node: raft.clone(),
             history: history.clone(),
+            files: files.clone(),
             disk: jobs.disk.clone(),
             tasks: tasks.clone(),
             stop: stop.clone(),
@@ -234,7 +245,14 @@ impl Coordinator {
         let leadership = Leadership::follow(raft.clone(), &tasks, stop.clone());
         let follow = leadership.clone();
         let services = Services {
-            dispatch: Dispatch::start(&observer, raft.clone(), files, follow, &tasks, stop.clone()),
+            dispatch: Dispatch::start(
+                &observer,
+                raft.clone(),
+                replication,
+                follow,
+                &tasks,
+                stop.clone(),
+            ),
             leadership,
             jobs,
             members: members.clone(),

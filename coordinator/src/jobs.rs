@@ -15,9 +15,10 @@ use crate::{
     disk::DiskGuard,
     environment::Environment,
     errors::{from_propose, internal, job_not_found},
-    files::{Digest, FileName, Files},
+    files::{Digest, Files},
     history::{History, JobFilter},
     raft::{ProposeError, RaftHandle},
+    replication::{Records, Replication},
     uploads::Uploads,
     watchers::Watchers,
 };
@@ -34,6 +35,7 @@ pub(crate) struct Jobs {
     pub(crate) raft: RaftHandle,
     pub(crate) history: History,
     pub(crate) files: Files,
+    pub(crate) replication: Replication,
     pub(crate) uploads: Uploads,
     pub(crate) disk: DiskGuard,
     pub(crate) watchers: Arc<Watchers>,
@@ -139,8 +141,7 @@ impl Jobs {
         };
         let digest: Digest = archive.digest.parse().map_err(internal)?;
         self.uploads.keep(digest).await;
-        let stat = self.files.stat(FileName::Upload { digest }).await?;
-        if stat.is_some_and(|stat| stat.sealed && stat.length == archive.size) {
+        if self.replication.keep_source(digest, archive.size).await? {
             return Ok(());
         }
         Err(ApiError::new(
@@ -233,6 +234,11 @@ impl Jobs {
                 Err(error) => return Err(from_propose(error)),
             }
         }
+    }
+
+    /// What is known of jobs on this node.
+    pub(crate) fn records(&self) -> Records {
+        Records { raft: self.raft.clone(), history: self.history.clone() }
     }
 
     async fn in_history(&self, id: JobId) -> Result<bool, ApiError> {
