@@ -141,7 +141,7 @@ pub struct Dispatch {
 impl Dispatch {
     /// Starts the dispatcher's loop on `tasks`; it ends when `stop` is cancelled.
     #[must_use]
-    pub fn start(
+    pub(crate) fn start(
         observer: &DispatchObserver,
         raft: RaftHandle,
         files: Files,
