@@ -1,6 +1,6 @@
 //! Which coordinator a runner keeps its session with, as leaders come and go.
 
-#![expect(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "what goes wrong fails the test")]
 
 use std::{
     net::TcpListener,
