@@ -58,7 +58,7 @@ impl Leadership {
     /// when nobody follows any more.
     pub(crate) async fn changed(&mut self) {
         if self.0.changed().await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 
