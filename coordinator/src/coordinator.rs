@@ -12,7 +12,7 @@ use std::{
 };
 
 use baton_proto::error::ApiError;
-use baton_state::{Command, Event, Index, Member, State, command::FoundCluster};
+use baton_state::{Command, Event, Index, Level, Member, State, command::FoundCluster};
 use nix::fcntl::{Flock, FlockArg};
 use tokio::{net::TcpListener, runtime::Handle, sync::watch, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -165,6 +165,7 @@ impl Coordinator {
             address: advertised(config.address.as_ref(), address),
             peer_address: advertised(config.peer_address.as_ref(), peer_address),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            level: Level::NEWEST,
         };
         let membership = match known.membership.take() {
             Some(membership) => membership,
