@@ -8,7 +8,7 @@ use std::{
 };
 
 use baton_state::{
-    Command, Member, NodeId, State, Timestamp,
+    Command, Level, Member, NodeId, State, Timestamp,
     command::{FoundCluster, PutMember, RemoveMember},
 };
 use raft::eraftpb::Message;
@@ -300,5 +300,6 @@ fn member(node: NodeId, address: SocketAddr) -> Member {
         address: String::new(),
         peer_address: address.to_string(),
         version: String::new(),
+        level: Level::NEWEST,
     }
 }
