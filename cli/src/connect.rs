@@ -18,8 +18,9 @@ const DEFAULT_ADDRESS: &str = "127.0.0.1:7700";
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Connection")]
 pub(crate) struct ClientArgs {
-    /// Address of a coordinator, host:port [default: 127.0.0.1:7700]
-    #[arg(long, env = "BATON_ADDR", value_name = "HOST:PORT")]
+    /// Addresses of coordinators, host:port with commas between them; any of them
+    /// will do, and one that is gone is passed over [default: 127.0.0.1:7700]
+    #[arg(long, env = "BATON_ADDR", value_name = "HOST:PORT[,HOST:PORT...]")]
     addr: Option<String>,
     #[command(flatten)]
     token: TokenArgs,
@@ -100,7 +101,7 @@ impl Cluster {
         self.reconnect
     }
 
-    /// `host:port`.
+    /// Each `host:port`, with commas between them.
     pub(crate) fn address(&self) -> &str {
         self.endpoint.address()
     }
@@ -108,7 +109,7 @@ impl Cluster {
     /// Connects, trying again until the connect timeout is over.
     ///
     /// # Errors
-    /// [`ClientError::Unreachable`], with the address in its context.
+    /// [`ClientError::Unreachable`], with the addresses in its context.
     pub(crate) async fn connect(&self, messages: Messages) -> anyhow::Result<Connection> {
         let end = Instant::now() + self.connect_timeout;
         let mut told = false;
@@ -161,6 +162,19 @@ mod tests {
         assert_eq!(of(None).address(), "a:1");
         assert_eq!(of(Some("b:2")).address(), "b:2");
         assert_eq!(of(Some("")).address(), "a:1");
+    }
+
+    #[test]
+    fn a_list_of_addresses_may_be_given_wherever_one_may() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("c.toml");
+        std::fs::write(&file, "addr = \"a:1, b:2,a:1\"\ntoken = \"t\"\n").unwrap();
+        let of =
+            |addr| args(addr, None, Some(file.clone())).resolve(&Environment::default()).unwrap();
+        assert_eq!(of(None).address(), "a:1,b:2");
+        assert_eq!(of(Some("c:3,d:4")).address(), "c:3,d:4");
+        let error = args(Some("c:3,d"), None, Some(file)).resolve(&Environment::default());
+        assert_eq!(exit::of_error(&error.unwrap_err()), exit::USAGE);
     }
 
     #[test]

@@ -130,6 +130,13 @@ impl Connection {
         &self.endpoint
     }
 
+    /// `host:port` of the coordinator that the next call goes to.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        let address = self.endpoint.addresses().get(self.service.current());
+        address.map_or_else(|| self.endpoint.address(), |address| &address.name)
+    }
+
     /// The jobs service.
     #[must_use]
     pub fn jobs(&self) -> JobsClient {

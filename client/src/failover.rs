@@ -42,6 +42,11 @@ impl Failover {
         &self.0.channels
     }
 
+    /// Which one is called next.
+    pub(crate) fn current(&self) -> usize {
+        self.0.current.load(Ordering::Relaxed)
+    }
+
     /// Calls this one until it fails.
     pub(crate) fn prefer(&self, index: usize) {
         self.0.current.store(index, Ordering::Relaxed);

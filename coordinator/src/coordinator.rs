@@ -12,7 +12,7 @@ use std::{
 };
 
 use baton_proto::error::ApiError;
-use baton_state::{Command, Event, Index, Member, State, command::FoundCluster};
+use baton_state::{Command, Event, Index, Level, Member, State, command::FoundCluster};
 use nix::fcntl::{Flock, FlockArg};
 use tokio::{net::TcpListener, runtime::Handle, sync::watch, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -34,6 +34,7 @@ use crate::{
     members::Members,
     peers::{self, Calls, Directory, Network, PeerService, This},
     raft::{self, Beginning, HistoryStore, Observer, RaftError, RaftHandle},
+    replication::{Records, Replication},
     retention,
     uploads::Uploads,
     watchers::Watchers,
@@ -164,6 +165,7 @@ impl Coordinator {
             address: advertised(config.address.as_ref(), address),
             peer_address: advertised(config.peer_address.as_ref(), peer_address),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            level: Level::NEWEST,
         };
         let membership = match known.membership.take() {
             Some(membership) => membership,
@@ -211,10 +213,19 @@ impl Coordinator {
             config.token.clone(),
             stop.clone(),
         ));
+        let replication = Replication::start(
+            files.clone(),
+            Arc::clone(&directory),
+            &raft,
+            Records { raft: raft.clone(), history: history.clone() },
+            &tasks,
+            &stop,
+        );
         let jobs = Jobs {
             raft: raft.clone(),
             history: history.clone(),
             files: files.clone(),
+            replication: replication.clone(),
             uploads: Uploads::default(),
             disk: DiskGuard::new(config.data_dir.clone(), config.min_free_bytes),
             watchers,
@@ -226,6 +237,7 @@ impl Coordinator {
             directory: Arc::clone(&directory),
             node: raft.clone(),
             history: history.clone(),
+            files: files.clone(),
             disk: jobs.disk.clone(),
             tasks: tasks.clone(),
             stop: stop.clone(),
@@ -234,7 +246,14 @@ impl Coordinator {
         let leadership = Leadership::follow(raft.clone(), &tasks, stop.clone());
         let follow = leadership.clone();
         let services = Services {
-            dispatch: Dispatch::start(&observer, raft.clone(), files, follow, &tasks, stop.clone()),
+            dispatch: Dispatch::start(
+                &observer,
+                raft.clone(),
+                replication,
+                follow,
+                &tasks,
+                stop.clone(),
+            ),
             leadership,
             jobs,
             members: members.clone(),

@@ -67,7 +67,13 @@ fn from_refusal(refusal: &Refusal) -> ApiError {
             message,
             "let another coordinator join first; to give the cluster up, stop it",
         ),
+        Refusal::TooOld { .. } => ApiError::new(
+            Reason::VersionTooOld,
+            message,
+            "install the version of Baton that the other coordinators have",
+        ),
         Refusal::ClusterFounded
+        | Refusal::TooNew(_)
         | Refusal::NodeIdTaken(_)
         | Refusal::AlreadyMember
         | Refusal::JobIdTaken(_)

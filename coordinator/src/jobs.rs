@@ -1,7 +1,7 @@
 //! What can be done with jobs, live ones and finished ones alike: the state and
 //! the history as one.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use baton_proto::error::{ApiError, Reason};
 use baton_state::{
@@ -9,21 +9,25 @@ use baton_state::{
     command::{Cancel, Submit},
     explain::{self, Waiting},
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
 
 use crate::{
     disk::DiskGuard,
     environment::Environment,
     errors::{from_propose, internal, job_not_found},
-    files::{Digest, FileName, Files},
+    files::{Digest, Files},
     history::{History, JobFilter},
     raft::{ProposeError, RaftHandle},
+    replication::{Records, Replication},
     uploads::Uploads,
     watchers::Watchers,
 };
 
 /// Entries of the log whose events may wait in memory for the history.
 const HISTORY_BEHIND: u64 = 50_000;
+
+/// How long a caller waits for the history to catch up.
+const HISTORY_WITHIN: Duration = Duration::from_secs(5);
 
 /// Live jobs looked at under one lock.
 const LOOKED_AT: usize = 1_000;
@@ -34,6 +38,7 @@ pub(crate) struct Jobs {
     pub(crate) raft: RaftHandle,
     pub(crate) history: History,
     pub(crate) files: Files,
+    pub(crate) replication: Replication,
     pub(crate) uploads: Uploads,
     pub(crate) disk: DiskGuard,
     pub(crate) watchers: Arc<Watchers>,
@@ -103,7 +108,7 @@ impl Jobs {
         let live = self.raft.state().request(&request.key);
         let taken = match live {
             Some(taken) => Some(taken),
-            None => self.history.request(&request.key).await.map_err(internal)?,
+            None => self.finished().await?.request(&request.key).await.map_err(internal)?,
         };
         match taken {
             Some((digest, job)) if digest == request.digest => Ok(Some(job)),
@@ -139,8 +144,7 @@ impl Jobs {
         };
         let digest: Digest = archive.digest.parse().map_err(internal)?;
         self.uploads.keep(digest).await;
-        let stat = self.files.stat(FileName::Upload { digest }).await?;
-        if stat.is_some_and(|stat| stat.sealed && stat.length == archive.size) {
+        if self.replication.keep_source(digest, archive.size).await? {
             return Ok(());
         }
         Err(ApiError::new(
@@ -158,7 +162,7 @@ impl Jobs {
             Some(job) => Ok(job),
             // What is evicted is in the history before.
             None => {
-                let finished = self.history.job(id).await.map_err(internal)?;
+                let finished = self.finished().await?.job(id).await.map_err(internal)?;
                 finished.ok_or_else(|| job_not_found(id))
             }
         }
@@ -174,7 +178,8 @@ impl Jobs {
         self.raft.read_barrier().await.map_err(from_propose)?;
         let mut jobs = self.live(filter, before, limit);
         let page = u32::try_from(limit).unwrap_or(u32::MAX);
-        let finished = self.history.list(filter, before, page).await.map_err(internal)?;
+        let finished = self.finished().await?;
+        let finished = finished.list(filter, before, page).await.map_err(internal)?;
         // A stable sort, so that of two copies the live one comes first and stays.
         jobs.extend(finished);
         jobs.sort_by_key(|job| std::cmp::Reverse(job.id));
@@ -235,8 +240,29 @@ impl Jobs {
         }
     }
 
+    /// The history, once it has everything that has left the state: an eviction is
+    /// one node's decision, and the history of another may be behind.
+    pub(crate) async fn finished(&self) -> Result<&History, ApiError> {
+        let through = self.raft.state().evicted_through();
+        let mut position = self.history.position();
+        let reached = position.wait_for(|position| *position >= through);
+        match timeout(HISTORY_WITHIN, reached).await {
+            Ok(reached) => reached.map(|_| &self.history).map_err(internal),
+            Err(_) => Err(ApiError::new(
+                Reason::HistoryBehind,
+                "the coordinator's history lacks jobs that have just ended",
+                "send the request again a little later; if it stays so, look at the data disk",
+            )),
+        }
+    }
+
+    /// What is known of jobs on this node.
+    pub(crate) fn records(&self) -> Records {
+        Records { raft: self.raft.clone(), history: self.history.clone() }
+    }
+
     async fn in_history(&self, id: JobId) -> Result<bool, ApiError> {
-        Ok(self.history.job(id).await.map_err(internal)?.is_some())
+        Ok(self.finished().await?.job(id).await.map_err(internal)?.is_some())
     }
 
     /// Submits a finished job again.

@@ -58,7 +58,7 @@ impl Leadership {
     /// when nobody follows any more.
     pub(crate) async fn changed(&mut self) {
         if self.0.changed().await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 
@@ -124,7 +124,7 @@ fn leader(status: &Status, state: &State) -> Leader {
 
 #[cfg(test)]
 mod tests {
-    use baton_state::{Command, Member, Timestamp, command::FoundCluster};
+    use baton_state::{Command, Level, Member, Timestamp, command::FoundCluster};
 
     use super::*;
 
@@ -134,6 +134,7 @@ mod tests {
             address: "h:1".to_owned(),
             peer_address: "h:2".to_owned(),
             version: "1".to_owned(),
+            level: Level::NEWEST,
         };
         let cluster_id = "c".to_owned();
         let found = FoundCluster { cluster_id, node: NodeId(1), member, at: Timestamp(1) };

@@ -18,6 +18,7 @@ mod leadership;
 mod members;
 mod peers;
 pub mod raft;
+mod replication;
 mod retention;
 mod runners;
 mod uploads;

@@ -222,6 +222,7 @@ pub(crate) async fn ask_to_join(
         address: member.address.clone(),
         peer_address: member.peer_address.clone(),
         version: member.version.clone(),
+        level: member.level.0,
     });
     request.set_timeout(CALL_WITHIN);
     request.metadata_mut().insert("authorization", auth::bearer(token)?);

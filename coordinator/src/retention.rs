@@ -15,7 +15,7 @@ use crate::{
     files::{FileName, FilesError},
     history::{self, PrunedJob},
     jobs::Jobs,
-    uploads::KEEP,
+    replication::is_young,
 };
 
 /// What is kept, and for how long.
@@ -170,7 +170,7 @@ async fn usage(jobs: &Jobs, limit: u64) -> Result<u64, RetentionError> {
                 used = used.saturating_add(file.length);
                 *logs.entry(job).or_default() += file.length;
             }
-            FileName::Upload { .. } if is_new(file.modified) => {}
+            FileName::Upload { .. } if is_young(file.modified) => {}
             FileName::Upload { .. } => {
                 if !remove_unused(jobs, file.name, file.modified).await? {
                     used = used.saturating_add(file.length);
@@ -180,7 +180,7 @@ async fn usage(jobs: &Jobs, limit: u64) -> Result<u64, RetentionError> {
     }
     if used > limit {
         for (job, length) in logs {
-            if !is_known(jobs, job).await? {
+            if !jobs.records().has_job(job).await? {
                 used = used.saturating_sub(length);
             }
         }
@@ -240,12 +240,12 @@ async fn remove_unused(
     name: FileName,
     modified: SystemTime,
 ) -> Result<bool, RetentionError> {
-    if is_new(modified) {
+    if is_young(modified) {
         return Ok(false);
     }
     match name {
         FileName::Log { job, .. } => {
-            if is_known(jobs, job).await? {
+            if jobs.records().has_job(job).await? {
                 return Ok(false);
             }
             jobs.files.remove(name).await?;
@@ -253,7 +253,7 @@ async fn remove_unused(
         }
         FileName::Upload { digest } => {
             let removal = async {
-                if source_in_use(jobs, &digest.to_string()).await? {
+                if jobs.records().uses_source(&digest.to_string()).await? {
                     return Ok(false);
                 }
                 jobs.files.remove(name).await?;
@@ -262,32 +262,6 @@ async fn remove_unused(
             jobs.uploads.unless_kept(&digest, removal).await.unwrap_or(Ok(false))
         }
     }
-}
-
-/// Whether there is such a job, live or finished.
-async fn is_known(jobs: &Jobs, job: JobId) -> Result<bool, history::Error> {
-    let live = jobs.raft.state().job(job).is_some();
-    // In this order, as with archives.
-    Ok(live || jobs.history.contains(job).await?)
-}
-
-/// Whether somebody may have brought a file for a job that is about to come.
-fn is_new(modified: SystemTime) -> bool {
-    // By the clock of the file system, which also stamped the file.
-    #[expect(clippy::disallowed_methods, reason = "compared with a file's time only")]
-    let age = SystemTime::now().duration_since(modified).unwrap_or_default();
-    age < KEEP
-}
-
-async fn source_in_use(jobs: &Jobs, digest: &str) -> Result<bool, history::Error> {
-    let live = {
-        let state = jobs.raft.state();
-        let sources = state.jobs().values().filter_map(|job| job.spec.source.as_ref());
-        sources.into_iter().any(|archive| archive.digest == digest)
-    };
-    // A job leaves the state only when the history has it: looked at in this
-    // order it is seen in one of them.
-    Ok(live || jobs.history.source_in_use(digest).await?)
 }
 
 #[cfg(test)]

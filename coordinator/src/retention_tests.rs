@@ -22,7 +22,8 @@ use crate::{
     history::{Batch, History, Sender},
     jobs::Caller,
     raft::{self, Observer},
-    uploads::Uploads,
+    replication::Replication,
+    uploads::{KEEP, Uploads},
 };
 
 const AT: Timestamp = Timestamp(1);
@@ -43,10 +44,12 @@ async fn coordinator(folder: &std::path::Path) -> Jobs {
         ..raft::testing::options(&folder.join("raft"), 1_000_000)
     };
     let raft = tokio::task::spawn_blocking(move || raft::start(options)).await.unwrap();
+    let files = Files::open(folder.join("files"), FilesOptions::default()).unwrap();
     let jobs = Jobs {
         raft: raft.unwrap(),
         history,
-        files: Files::open(folder.join("files"), FilesOptions::default()).unwrap(),
+        replication: Replication::alone(files.clone()),
+        files,
         uploads: Uploads::default(),
         disk: DiskGuard::new(folder.to_owned(), 0),
         watchers: Arc::default(),

@@ -48,7 +48,7 @@ impl Jobs {
             let history_seen = self.raft.state().evicted_at();
             let request = caller.request();
             if let Some(request) = &request
-                && self.history.request(&request.key).await.map_err(internal)?.is_some()
+                && self.finished().await?.request(&request.key).await.map_err(internal)?.is_some()
             {
                 return Err(key_reused());
             }

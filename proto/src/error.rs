@@ -116,6 +116,8 @@ reasons! {
     MajorityNeeded = "MAJORITY_NEEDED", FailedPrecondition;
     /// Another change of the members is under way; try again.
     MembersChanging = "MEMBERS_CHANGING", Unavailable;
+    /// The coordinator's version of Baton is older than what the cluster uses.
+    VersionTooOld = "VERSION_TOO_OLD", FailedPrecondition;
     /// The caller belongs to another cluster.
     WrongCluster = "WRONG_CLUSTER", FailedPrecondition;
     /// The call was meant for another member: an address leads to the wrong one.

@@ -14,7 +14,7 @@ use baton_client::Endpoint;
 pub struct Config {
     /// Everything it keeps is in here: its identity and the attempts it holds.
     pub data_dir: PathBuf,
-    /// A coordinator, and the token for it.
+    /// The coordinators, and the token for them.
     pub endpoint: Endpoint,
     /// A name for people; best the host's.
     pub name: String,

@@ -22,7 +22,7 @@ const EXAMPLE: &str = r#"Example:
   baton runner --config /etc/baton/runner.toml
 
   # runner.toml; each key is also an option, which has the last word
-  addr = "127.0.0.1:7700"
+  addr = "coordinator-1:7700,coordinator-2:7700,coordinator-3:7700"
   data = "/var/lib/baton/runner"
   token_file = "/etc/baton/token"
   name = "build-1"
@@ -52,8 +52,9 @@ pub(crate) struct RunnerArgs {
 #[derive(Args, Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct RunnerSettings {
-    /// Address of a coordinator, host:port
-    #[arg(long, env = "BATON_ADDR", value_name = "HOST:PORT")]
+    /// Addresses of coordinators, host:port with commas between them; it finds the
+    /// leader by way of any
+    #[arg(long, env = "BATON_ADDR", value_name = "HOST:PORT[,HOST:PORT...]")]
     addr: Option<String>,
     /// What it shows.
     #[arg(skip)]

@@ -1,13 +1,13 @@
 //! A coordinator that wants to join.
 
 use baton_proto::{error::ApiError, v1};
-use baton_state::Member;
+use baton_state::{Level, Member};
 
 use super::{check_text, invalid};
 
 /// Checks what a coordinator says about itself.
 pub(crate) fn member_from_proto(request: v1::JoinRequest) -> Result<Member, ApiError> {
-    let v1::JoinRequest { instance, address, peer_address, version } = request;
+    let v1::JoinRequest { instance, address, peer_address, version, level } = request;
     let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
     if instance.len() != 32 || !instance.bytes().all(is_hex) {
         return Err(invalid("instance", "must be 32 hexadecimal digits"));
@@ -15,7 +15,7 @@ pub(crate) fn member_from_proto(request: v1::JoinRequest) -> Result<Member, ApiE
     check_address("address", &address)?;
     check_address("peer_address", &peer_address)?;
     check_text("version", &version, 64)?;
-    Ok(Member { instance, address, peer_address, version })
+    Ok(Member { instance, address, peer_address, version, level: Level(level) })
 }
 
 /// `host:port`, where others can connect to.
@@ -42,6 +42,7 @@ mod tests {
             address: address.to_owned(),
             peer_address: "h:2".to_owned(),
             version: "1".to_owned(),
+            level: 1,
         }
     }
 

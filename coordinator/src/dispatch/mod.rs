@@ -31,9 +31,9 @@ pub use self::timing::{Timing, TimingError};
 use self::{leases::Leases, places::Places, sessions::Sessions};
 use crate::{
     environment::Environment,
-    files::Files,
     leadership::Leadership,
     raft::{Observer, RaftHandle},
+    replication::Replication,
 };
 
 /// What the parts of the dispatcher share.
@@ -134,7 +134,7 @@ impl Observer for DispatchObserver {
 pub struct Dispatch {
     shared: Arc<Shared>,
     raft: RaftHandle,
-    files: Files,
+    replication: Replication,
     leadership: Leadership,
 }
 
@@ -144,12 +144,12 @@ impl Dispatch {
     pub(crate) fn start(
         observer: &DispatchObserver,
         raft: RaftHandle,
-        files: Files,
+        replication: Replication,
         leadership: Leadership,
         tasks: &TaskTracker,
         stop: CancellationToken,
     ) -> Self {
-        let dispatch = Self { shared: Arc::clone(&observer.0), raft, files, leadership };
+        let dispatch = Self { shared: Arc::clone(&observer.0), raft, replication, leadership };
         tasks.spawn(dispatcher::run(dispatch.clone(), stop));
         dispatch
     }

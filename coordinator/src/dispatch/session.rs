@@ -465,11 +465,12 @@ impl Session {
 impl Dispatch {
     /// The output that a runner says is whole, if it is.
     async fn whole_log(&self, job: JobId, lease: Lease, log: v1::LogEnd) -> Option<LogEnd> {
-        let stored = self.files.stat(FileName::Log { job, lease }).await.unwrap_or_else(|error| {
+        let name = FileName::Log { job, lease };
+        let looked_at = self.replication.has_whole(name, log.file_length).await;
+        let whole = looked_at.unwrap_or_else(|error| {
             warn!(%job, %lease, %error, "cannot look at the output");
-            None
+            false
         });
-        let whole = stored.is_some_and(|stat| stat.sealed && stat.length == log.file_length);
         if !whole {
             warn!(%job, %lease, "the output is reported whole and is not");
         }

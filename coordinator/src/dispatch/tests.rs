@@ -29,7 +29,13 @@ use tokio::{
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use super::{dispatcher::Dispatcher, *};
-use crate::{convert, files::FilesOptions, leadership::Leader, raft};
+use crate::{
+    convert,
+    files::{Files, FilesOptions},
+    leadership::Leader,
+    raft,
+    replication::Replication,
+};
 
 /// More than enough for anything here to happen.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -96,7 +102,9 @@ impl Node {
         let files = Files::open(folder.path().join("files"), FilesOptions::default()).unwrap();
         let (leader, told) = watch::channel(Leader::Nobody);
         let leadership = Leadership::told_by(told);
-        let dispatch = Dispatch { shared: observer.0, raft: raft.unwrap(), files, leadership };
+        let replication = Replication::alone(files);
+        let dispatch =
+            Dispatch { shared: observer.0, raft: raft.unwrap(), replication, leadership };
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         Self { dispatch, leader, gate, tasks, stop, connects: AtomicU64::new(1), _folder: folder }
     }

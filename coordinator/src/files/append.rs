@@ -8,6 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::SystemTime,
 };
 
 use bytes::Bytes;
@@ -36,11 +37,50 @@ impl Files {
         let entry = self.inner.entry(name);
         let files = self.clone();
         blocking(move || {
-            let epoch = open(&files.inner, &entry)?;
+            let epoch = open(&files.inner, &entry, Open::TakeOver)?;
             let writer = Arc::new(Writer { epoch, maximum, written: AtomicU64::new(0) });
             Ok(Appender { files, entry, writer })
         })
         .await
+    }
+}
+
+/// How a file is opened for writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Open {
+    /// By the only one who writes a log from now on.
+    TakeOver,
+    /// Beside the appender it has.
+    Share,
+}
+
+impl Files {
+    /// As [`Files::append`] for bytes that come from another node: a log keeps the
+    /// appender it has, since both write the same bytes at an offset. Who takes the
+    /// log over ends this one too; open it again then.
+    ///
+    /// # Errors
+    /// As [`Files::append`].
+    pub(crate) async fn copy(&self, name: FileName) -> Result<Appender> {
+        let (files, entry) = (self.clone(), self.inner.entry(name));
+        blocking(move || {
+            let epoch = open(&files.inner, &entry, Open::Share)?;
+            let writer = Writer { epoch, maximum: u64::MAX, written: AtomicU64::new(0) };
+            Ok(Appender { files, entry, writer: Arc::new(writer) })
+        })
+        .await
+    }
+}
+
+impl Inner {
+    /// Opens what is there of a file, and says whether there is something.
+    pub(super) fn reopen(&self, entry: &Arc<Entry>) -> Result<bool> {
+        let known = matches!(lock(&entry.slot).content, Content::Open(_) | Content::Sealed { .. });
+        let (sealed, part) = (entry.name.sealed_path(&self.root), entry.name.part_path(&self.root));
+        if !known && disk::metadata(&part)?.is_none() && disk::metadata(&sealed)?.is_none() {
+            return Ok(false);
+        }
+        open(self, entry, Open::Share).map(|_| true)
     }
 }
 
@@ -105,9 +145,23 @@ impl Appender {
     /// not from this appender, the error is [`FilesError::Restarted`] instead.
     /// [`FilesError::MalformedLog`] when a log has no end. Otherwise as [`Self::write`].
     pub async fn seal(&mut self, length: u64, digest: Digest) -> Result<()> {
+        self.seal_as(length, digest, None).await
+    }
+
+    /// As [`Self::seal`], where a copy gets the time of what it was copied from.
+    ///
+    /// # Errors
+    /// As [`Self::seal`].
+    pub(crate) async fn seal_as(
+        &mut self,
+        length: u64,
+        digest: Digest,
+        modified: Option<SystemTime>,
+    ) -> Result<()> {
         let (files, entry) = (self.files.clone(), Arc::clone(&self.entry));
         let writer = Arc::clone(&self.writer);
-        blocking(move || seal(&files.inner, &entry, &writer, length, digest)).await
+        blocking(move || seal(&files.inner, &entry, &writer, Promise { length, digest, modified }))
+            .await
     }
 }
 
@@ -161,11 +215,11 @@ const fn replaced(name: FileName) -> FilesError {
     }
 }
 
-fn open(inner: &Inner, entry: &Arc<Entry>) -> Result<u64> {
+fn open(inner: &Inner, entry: &Arc<Entry>, how: Open) -> Result<u64> {
     let mut slot = lock(&entry.slot);
     if !matches!(slot.content, Content::Open(_) | Content::Sealed { .. }) {
         slot.content = load(inner, entry)?;
-    } else if matches!(entry.name, FileName::Upload { .. }) {
+    } else if how == Open::Share || matches!(entry.name, FileName::Upload { .. }) {
         return Ok(slot.epoch);
     }
     slot.epoch += 1;
@@ -181,6 +235,9 @@ fn open(inner: &Inner, entry: &Arc<Entry>) -> Result<u64> {
     entry.durability.send_modify(|state| {
         *state = Durability { epoch, length: state.length, lost: None };
     });
+    drop(slot);
+    // How much of it is on disk may only be known now.
+    entry.changed();
     Ok(epoch)
 }
 
@@ -249,17 +306,22 @@ fn write(
     writer.written.fetch_add(new.len() as u64, Ordering::Relaxed);
     entry.progress.send_modify(|progress| progress.length = Some(length));
     drop(slot);
+    entry.changed();
     inner.queue.push(entry);
     Ok(length)
 }
 
-fn seal(
-    inner: &Inner,
-    entry: &Arc<Entry>,
-    writer: &Writer,
+/// What a file is sealed as.
+#[derive(Clone, Copy)]
+struct Promise {
     length: u64,
-    promised: Digest,
-) -> Result<()> {
+    digest: Digest,
+    /// When it was written, where that is not now.
+    modified: Option<SystemTime>,
+}
+
+fn seal(inner: &Inner, entry: &Arc<Entry>, writer: &Writer, promise: Promise) -> Result<()> {
+    let Promise { length, digest: promised, modified } = promise;
     let name = entry.name;
     let mut slot = lock(&entry.slot);
     slot.check(writer.epoch, name)?;
@@ -292,6 +354,11 @@ fn seal(
         return Err(FilesError::MalformedLog { position, fault: LogFault::Unfinished });
     }
     let file = inner.handles.file(entry, part)?;
+    if let Some(modified) = modified
+        && let Err(error) = file.set_modified(modified)
+    {
+        tracing::debug!(file = %name, %error, "cannot set the time of a copy");
+    }
     finish(inner, entry, &mut slot, &file, length, found)
 }
 
@@ -348,5 +415,7 @@ fn finish(
     slot.content = Content::Sealed { length, digest: Some(digest) };
     entry.durability.send_modify(|durability| durability.length = length);
     entry.progress.send_replace(Progress { length: Some(length), end: Some(Ended::Sealed) });
+    entry.part_is_gone();
+    entry.changed();
     Ok(())
 }

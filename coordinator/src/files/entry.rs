@@ -4,12 +4,13 @@
 use std::{
     collections::{HashMap, VecDeque},
     fs::File,
-    sync::{Arc, Mutex, Weak},
+    sync::{Arc, Mutex, PoisonError, Weak},
 };
 
 use tokio::sync::watch;
 
 use super::{
+    changes::Changes,
     disk::lock,
     error::Result,
     name::{Digest, FileName},
@@ -19,14 +20,24 @@ use super::{
 
 /// The entries in use, by name.
 #[derive(Debug, Default)]
-pub(super) struct Registry(Mutex<HashMap<FileName, Weak<Entry>>>);
+pub(super) struct Registry {
+    entries: Mutex<Entries>,
+    pub(super) changes: Changes,
+}
+
+#[derive(Debug, Default)]
+struct Entries {
+    in_use: HashMap<FileName, Weak<Entry>>,
+    /// Bytes on disk of the parts that were in use and are not any more.
+    flushed: HashMap<FileName, u64>,
+}
 
 impl Registry {
     /// The entry of a name.
     pub(super) fn entry(this: &Arc<Self>, name: FileName) -> Arc<Entry> {
         // An entry must not be dropped under this lock: its drop takes it too.
-        let mut entries = lock(&this.0);
-        if let Some(entry) = entries.get(&name).and_then(Weak::upgrade) {
+        let mut entries = lock(&this.entries);
+        if let Some(entry) = entries.in_use.get(&name).and_then(Weak::upgrade) {
             return entry;
         }
         let entry = Arc::new(Entry {
@@ -37,18 +48,23 @@ impl Registry {
             progress: watch::Sender::new(Progress::default()),
             durability: watch::Sender::new(Durability::default()),
         });
-        entries.insert(name, Arc::downgrade(&entry));
+        entries.in_use.insert(name, Arc::downgrade(&entry));
         entry
     }
 
     /// The entry of a name if it is in use.
     pub(super) fn in_use(&self, name: FileName) -> Option<Arc<Entry>> {
-        lock(&self.0).get(&name).and_then(Weak::upgrade)
+        lock(&self.entries).in_use.get(&name).and_then(Weak::upgrade)
+    }
+
+    /// Bytes on disk of a part that was in use and is not any more.
+    pub(super) fn flushed(&self, name: FileName) -> Option<u64> {
+        lock(&self.entries).flushed.get(&name).copied()
     }
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        lock(&self.0).len()
+        lock(&self.entries).in_use.len()
     }
 }
 
@@ -68,15 +84,30 @@ pub(super) struct Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        let mut entries = lock(&self.registry.0);
+        let mut entries = lock(&self.registry.entries);
         // Another entry may have taken the name since the last use of this one.
-        if entries.get(&self.name).is_some_and(|entry| entry.strong_count() == 0) {
-            entries.remove(&self.name);
+        if entries.in_use.get(&self.name).is_some_and(|entry| entry.strong_count() == 0) {
+            entries.in_use.remove(&self.name);
+            let slot = self.slot.get_mut().unwrap_or_else(PoisonError::into_inner);
+            if matches!(slot.content, Content::Open(_)) {
+                let durable = self.durability.borrow().length;
+                entries.flushed.insert(self.name, durable);
+            }
         }
     }
 }
 
 impl Entry {
+    /// Tells who watches the store that something about the file is new.
+    pub(super) fn changed(&self) {
+        self.registry.changes.tell(self.name);
+    }
+
+    /// There is no part any more, or what is known of it no longer holds.
+    pub(super) fn part_is_gone(&self) {
+        lock(&self.registry.entries).flushed.remove(&self.name);
+    }
+
     /// Gives the part up: what was not flushed may be lost and is cut off, so
     /// that nobody takes bytes for kept that only the page cache has.
     pub(super) fn fail(&self, slot: &mut Slot) {
@@ -89,6 +120,7 @@ impl Entry {
         slot.content = Content::Failed;
         self.durability.send_modify(|durability| durability.lost = Some(Lost::SyncFailed));
         self.progress.send_modify(|progress| progress.length = Some(kept));
+        self.changed();
     }
 
     /// Tells readers and writers that there is no such file any more.
@@ -96,6 +128,8 @@ impl Entry {
         slot.content = Content::Removed;
         self.durability.send_modify(|durability| durability.lost = Some(Lost::Removed));
         self.progress.send_replace(Progress { length: None, end: Some(Ended::Removed) });
+        self.part_is_gone();
+        self.changed();
     }
 }
 

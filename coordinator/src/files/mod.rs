@@ -12,12 +12,15 @@
 
 mod append;
 mod catalog;
+mod changes;
 mod content;
 mod disk;
 mod entry;
 mod error;
 mod fill;
+mod follow;
 mod frames;
+mod held;
 mod index;
 mod log;
 mod name;
@@ -35,8 +38,11 @@ use std::{
 
 pub use append::{Appender, Durable};
 pub use catalog::{Listed, Listing, Stat};
+pub(crate) use changes::Names;
 pub use content::ContentReader;
 pub use error::{FilesError, LogFault, Result};
+pub(crate) use follow::{Follower, Grown};
+pub(crate) use held::Held;
 pub use log::{Follow, LogItem, LogReader, Start, Stream, StreamFilter};
 pub use name::{Digest, FileName, InvalidDigest};
 

@@ -161,6 +161,8 @@ impl SyncQueue {
             Ok(()) => {
                 part.entry_synced = true;
                 entry.durability.send_modify(|durability| durability.length = length);
+                drop(slot);
+                entry.changed();
             }
             Err(error) => {
                 tracing::error!(file = %entry.name, error, "cannot flush; giving the file up");

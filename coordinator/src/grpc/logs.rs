@@ -87,6 +87,9 @@ pub(super) async fn logs(
     let live = attempt.outcome.is_none();
     let follow = if query.follow && live { Follow::Until(over.clone()) } else { Follow::No };
     let name = FileName::Log { job: query.job, lease: attempt.lease };
+    if !live || !query.follow {
+        jobs.replication.ensure(name).await?;
+    }
     let reader = match jobs.files.read_log(name, query.start, query.filter, follow).await {
         // An attempt that never wrote anything has no file.
         Err(FilesError::NotFound(_)) if attempt.log.is_none() => return Ok(()),

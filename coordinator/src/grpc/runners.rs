@@ -64,6 +64,7 @@ impl runners_server::Runners for Services {
         })?;
         let digest = archive.digest.parse().map_err(internal)?;
         let name = FileName::Upload { digest };
+        self.jobs.replication.ensure(name).await.map_err(ApiError::from)?;
         let mut reader =
             self.jobs.files.read(name, request.offset).await.map_err(ApiError::from)?;
         Ok(Response::new(self.stream(|answers| async move {

@@ -13,8 +13,10 @@ use tonic::Streaming;
 use super::{gone, job_id};
 use crate::{
     convert::invalid,
+    errors::from_propose,
     files::{Digest, FileName},
     jobs::Jobs,
+    raft::ProposeError,
 };
 
 /// Bytes of a log for each byte of output, at most: a frame's header and one byte.
@@ -34,11 +36,14 @@ pub(super) async fn send_log(
     let (job, lease) = (job_id(&open.job_id)?, Lease(open.lease));
     let output_limit = check_lease(&jobs, job, lease)?;
     let limit = output_limit.saturating_mul(OVERHEAD).saturating_add(NOTES);
-    let mut appender = jobs.files.append(FileName::Log { job, lease }, limit).await?;
-    let mut durable = appender.durable();
-    answers.send(response(durable.length()?, false)).await.map_err(gone)?;
+    let name = FileName::Log { job, lease };
+    let mut appender = jobs.files.append(name, limit).await?;
+    let mut kept = jobs.replication.kept(name, &appender);
+    answers.send(response(kept.length()?, false)).await.map_err(gone)?;
     loop {
         tokio::select! {
+            // The next leader takes the output.
+            () = jobs.replication.deposed() => return Err(from_propose(ProposeError::NotLeader)),
             request = inbound.next() => {
                 let item = match request {
                     Some(Ok(v1::SendLogRequest { item: Some(item) })) => item,
@@ -56,11 +61,17 @@ pub(super) async fn send_log(
                         let digest: Digest =
                             seal.blake3.parse().map_err(|error| invalid("blake3", error))?;
                         appender.seal(seal.length, digest).await?;
+                        tokio::select! {
+                            () = jobs.replication.sealed(name, digest) => {}
+                            () = jobs.replication.deposed() => {
+                                return Err(from_propose(ProposeError::NotLeader));
+                            }
+                        }
                         return answers.send(response(seal.length, true)).await.map_err(gone);
                     }
                 }
             }
-            length = durable.changed() => {
+            length = kept.grown() => {
                 answers.send(response(length?, false)).await.map_err(gone)?;
             }
         }

@@ -1,5 +1,7 @@
 //! Jobs.Upload: an archive comes in, from where an earlier try stopped. Several
-//! clients may bring the same one at once; it is over for all when it is whole.
+//! clients may bring the same one at once; it is over for all when it is whole, and on
+//! a majority of the coordinators. Until then it is on this one alone: an upload that
+//! breaks off goes on here or begins again elsewhere.
 
 use baton_proto::{
     error::{ApiError, Reason},
@@ -36,6 +38,7 @@ pub(super) async fn upload(
     }
     jobs.uploads.keep(digest).await;
     let name = FileName::Upload { digest };
+    jobs.replication.ensure(name).await?;
     let stored = jobs.files.stat(name).await?;
     if !stored.is_some_and(|stat| stat.sealed) {
         jobs.disk.check()?;
@@ -46,6 +49,8 @@ pub(super) async fn upload(
     }
     appender.seal(open.size, digest).await?;
     jobs.uploads.keep(digest).await;
+    jobs.replication.renew_source(digest).await?;
+    jobs.replication.sealed(name, digest).await;
     answers.send(response(open.size, true)).await.map_err(gone)
 }
 

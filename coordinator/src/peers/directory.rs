@@ -114,11 +114,6 @@ impl Directory {
         })
     }
 
-    /// This node.
-    pub(crate) fn this(&self) -> &This {
-        &self.this
-    }
-
     /// The other members, as they change.
     pub(crate) fn peers(&self) -> watch::Receiver<BTreeMap<NodeId, Peer>> {
         self.peers.subscribe()

@@ -18,7 +18,7 @@ use tonic::{
 };
 
 use super::{Directory, calls::Calls, directory::MAX_MESSAGE, node::Node};
-use crate::{auth::Authenticator, disk::DiskGuard, history::History};
+use crate::{auth::Authenticator, disk::DiskGuard, files::Files, history::History, replication};
 
 /// What a stream of answers is.
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -29,6 +29,7 @@ pub(crate) struct PeerService<N> {
     pub(crate) directory: Arc<Directory>,
     pub(crate) node: N,
     pub(crate) history: History,
+    pub(crate) files: Files,
     pub(crate) disk: DiskGuard,
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
@@ -75,16 +76,22 @@ impl<N: Node> Peer for PeerService<N> {
 
     async fn watch_files(
         &self,
-        _request: Request<WatchFilesRequest>,
+        request: Request<WatchFilesRequest>,
     ) -> Result<Response<Self::WatchFilesStream>, Status> {
-        Err(Status::unimplemented("files are not replicated"))
+        self.directory.check(request.get_ref().hello.as_ref())?;
+        let files = replication::serve::watch_files(&self.files, self.stop.clone());
+        Ok(Response::new(files.map(|told| told.map_err(Status::from)).boxed()))
     }
 
     async fn read_file(
         &self,
-        _request: Request<ReadFileRequest>,
+        request: Request<ReadFileRequest>,
     ) -> Result<Response<Self::ReadFileStream>, Status> {
-        Err(Status::unimplemented("files are not replicated"))
+        let request = request.into_inner();
+        self.directory.check(request.hello.as_ref())?;
+        let (name, stop) = (request.name.as_ref(), self.stop.clone());
+        let file = replication::serve::read_file(&self.files, name, request.offset, stop).await?;
+        Ok(Response::new(file.map(|read| read.map_err(Status::from)).boxed()))
     }
 
     async fn status(

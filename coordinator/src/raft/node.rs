@@ -3,11 +3,11 @@
 //! drives it says when a tick has passed.
 
 use std::{
-    sync::{Arc, RwLock, mpsc},
+    sync::{Arc, PoisonError, RwLock, mpsc},
     thread::JoinHandle,
 };
 
-use baton_state::{Command, Index, NodeId, State};
+use baton_state::{Command, Index, NodeId, Refusal, State};
 use protobuf::Message as _;
 use raft::{
     Config, LightReady, ProgressState, RawNode, SnapshotStatus, StateRole,
@@ -191,6 +191,12 @@ impl Node {
     }
 
     fn propose(&mut self, command: &Command, waiting: Waiting) {
+        let level = self.state.read().unwrap_or_else(PoisonError::into_inner).level();
+        if command.level() > level {
+            // A member that does not know it would have to stop.
+            waiting.answer(Err(ProposeError::Refused(Refusal::TooNew(command.level()))));
+            return;
+        }
         let (id, context) = self.callers.new_id();
         if self.leading() && self.raw.propose(context, command.encode()).is_ok() {
             self.callers.proposed(id, waiting);

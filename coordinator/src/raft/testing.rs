@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use baton_state::{Command, Member, NodeId, Timestamp, command::FoundCluster};
+use baton_state::{Command, Level, Member, NodeId, Timestamp, command::FoundCluster};
 use raft::eraftpb::Message;
 
 use super::{Beginning, Fetch, Options, Transport};
@@ -27,6 +27,7 @@ pub(crate) fn member(node: u64) -> Member {
         address: format!("host{node}:7700"),
         peer_address: format!("host{node}:7701"),
         version: "1".to_owned(),
+        level: Level::NEWEST,
     }
 }
 

@@ -98,6 +98,9 @@ fn check_members(state: &State) -> Result<(), String> {
     if let Some(node) = state.members.keys().find(|node| **node > state.newest_node) {
         return Err(format!("member {node} has a number that was not given yet"));
     }
+    if let Some((node, _)) = state.members.iter().find(|(_, member)| member.level < state.level) {
+        return Err(format!("member {node} does not know commands that are in use"));
+    }
     let instances: BTreeSet<_> = state.members.values().map(|member| &member.instance).collect();
     if instances.len() != state.members.len() {
         return Err("two members are the same coordinator".to_owned());

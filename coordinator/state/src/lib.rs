@@ -25,7 +25,7 @@ pub use command::{Command, Refusal, Reply};
 pub use event::{Event, EventKind};
 pub use ids::{Index, JobId, Lease, NodeId, RunnerId, Timestamp};
 pub use job::{Attempt, Cancellation, Final, Job, LogEnd, Outcome, Phase};
-pub use member::Member;
+pub use member::{Level, Member};
 pub use runner::{Connection, Runner, RunnerFacts};
 pub use spec::{Archive, JobSpec, OnLost, Requirements};
 pub use state::{Removal, Request, State};

@@ -15,4 +15,20 @@ pub struct Member {
     pub peer_address: String,
     /// Baton's version on it.
     pub version: String,
+    /// The newest commands that it can carry out.
+    pub level: Level,
+}
+
+/// Which commands a version of Baton knows. A command is proposed only when every
+/// member knows it, so that two adjacent versions can be in one cluster.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Level(pub u32);
+
+impl Level {
+    /// Of this version of Baton. Grows by one with each version that has new commands,
+    /// or new fields in old ones.
+    pub const NEWEST: Self = Self(1);
 }

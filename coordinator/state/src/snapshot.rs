@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     ids::{Index, JobId, NodeId, Timestamp},
     job::Job,
-    member::Member,
+    member::{Level, Member},
     queue::Queues,
     runner::{Connection, Runner, RunnerFacts},
     state::{Removal, State},
@@ -41,6 +41,7 @@ struct Written<'a> {
     cluster_id: &'a str,
     members: &'a BTreeMap<NodeId, Member>,
     newest_node: NodeId,
+    level: Level,
     jobs: Vec<&'a Job>,
     runners: Vec<StoredRunner>,
     requests: Vec<(&'a str, &'a [u8; 32], JobId)>,
@@ -56,6 +57,7 @@ struct Read {
     cluster_id: String,
     members: BTreeMap<NodeId, Member>,
     newest_node: NodeId,
+    level: Level,
     jobs: Vec<Job>,
     runners: Vec<StoredRunner>,
     requests: Vec<(String, [u8; 32], JobId)>,
@@ -81,6 +83,7 @@ pub fn encode(state: &State) -> Vec<u8> {
         cluster_id: &state.cluster_id,
         members: &state.members,
         newest_node: state.newest_node,
+        level: state.level,
         jobs: state.jobs.values().map(|job| &**job).collect(),
         runners: state.runners.values().map(StoredRunner::from).collect(),
         requests: state
@@ -118,6 +121,7 @@ pub fn decode(bytes: &[u8]) -> Result<State, SnapshotError> {
         cluster_id: read.cluster_id,
         members: read.members,
         newest_node: read.newest_node,
+        level: read.level,
         jobs: read.jobs.into_iter().map(|job| (job.id, job.into())).collect(),
         runners: read
             .runners

@@ -13,7 +13,7 @@ use crate::{
     event::{Event, EventKind},
     ids::{Index, JobId, NodeId, RunnerId, Timestamp},
     job::{Job, Phase},
-    member::Member,
+    member::{Level, Member},
     queue::Queues,
     runner::Runner,
 };
@@ -32,6 +32,8 @@ pub struct State {
     pub(crate) members: BTreeMap<NodeId, Member>,
     /// The last number that was given to a member.
     pub(crate) newest_node: NodeId,
+    /// What every member knew at some time; never falls.
+    pub(crate) level: Level,
     /// Shared with the events about their ends and with copies of the state.
     pub(crate) jobs: BTreeMap<JobId, Arc<Job>>,
     pub(crate) runners: BTreeMap<RunnerId, Runner>,
@@ -141,6 +143,18 @@ impl State {
     #[must_use]
     pub fn members(&self) -> &BTreeMap<NodeId, Member> {
         &self.members
+    }
+
+    /// The newest commands that may be proposed: every member knows them.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        self.level
+    }
+
+    /// The members are others: perhaps all of them know more.
+    pub(crate) fn raise_level(&mut self) {
+        let known_to_all = self.members.values().map(|member| member.level).min();
+        self.level = self.level.max(known_to_all.unwrap_or_default());
     }
 
     /// The number that the next coordinator gets.

@@ -1,11 +1,11 @@
 //! The stream to the leader: hello, heartbeats, what to run and what to stop.
 //! When it breaks it is opened again, and the jobs do not notice.
 
+mod delays;
 mod heartbeats;
 
 use std::time::Duration;
 
-use backon::{BackoffBuilder as _, ExponentialBuilder};
 use baton_client::{ClientError, Connection, Endpoint};
 use baton_proto::{
     error::{ApiError, Reason},
@@ -20,7 +20,7 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::Streaming;
 use tracing::{error, info, warn};
 
-use self::heartbeats::Heartbeats;
+use self::{delays::Delays, heartbeats::Heartbeats};
 use crate::{Config, clock, identity::Identity, job::Attempts};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -40,7 +40,7 @@ pub(crate) struct Session {
 /// How a session ended.
 enum Ended {
     /// Open it there.
-    Redirected(Endpoint),
+    Redirected(String),
     /// Try again soon.
     Broken(ClientError),
     /// This runner must not run.
@@ -53,21 +53,29 @@ impl Session {
     /// Returns when the coordinator says that this runner is the copy of another.
     pub(crate) async fn keep(mut self) -> ApiError {
         let mut endpoint = self.config.endpoint.clone();
-        let mut delays = delays();
+        let mut delays = Delays::new();
         loop {
-            let opened = Instant::now();
+            let begun = Instant::now();
             let ended = match self.open(&endpoint).await {
                 Ok(stream) => self.serve(stream).await,
                 Err(ended) => ended,
             };
             self.link.send_replace(None);
-            if opened.elapsed() > Duration::from_secs(10) {
-                delays = self::delays();
+            if begun.elapsed() > Duration::from_secs(10) {
+                delays = Delays::new();
             }
+            let delay = delays.after(&ended);
             match ended {
                 Ended::Redirected(leader) => {
-                    info!(leader = leader.address(), "sent on to the leader");
-                    endpoint = leader;
+                    info!(leader, "sent on to the leader");
+                    // The others stay at hand, should it be gone already.
+                    endpoint = match self.config.endpoint.with_address(&leader) {
+                        Ok(endpoint) => endpoint,
+                        Err(error) => {
+                            warn!(leader, %error, "the leader's address cannot be used");
+                            endpoint.rotated()
+                        }
+                    };
                 }
                 Ended::Refused(error) => {
                     error!(%error, action = error.action, "this runner stops");
@@ -84,10 +92,11 @@ impl Session {
                         action,
                         "no session; trying again, running jobs go on"
                     );
+                    self.config.endpoint = self.config.endpoint.rotated();
                     endpoint = self.config.endpoint.clone();
                 }
             }
-            tokio::time::sleep(delays.next().unwrap_or(Duration::from_secs(5))).await;
+            tokio::time::sleep(delay).await;
         }
     }
 
@@ -117,13 +126,12 @@ impl Session {
         let welcome = match first.map_err(ClientError::from)?.and_then(|answer| answer.item) {
             Some(Item::Welcome(welcome)) => welcome,
             Some(Item::Redirect(redirect)) if !redirect.leader.is_empty() => {
-                let leader = endpoint.with_address(&redirect.leader).map_err(ClientError::from)?;
-                return Err(Ended::Redirected(leader));
+                return Err(Ended::Redirected(redirect.leader));
             }
-            _ => return Err(ClientError::Unreachable("there is no leader".to_owned()).into()),
+            _ => return Err(broken("there is no leader")),
         };
         let ttl = duration(welcome.lease_ttl.as_ref());
-        info!(coordinator = endpoint.address(), "session open");
+        info!(coordinator = connection.address(), "session open");
         self.link.send_replace(Some(connection));
         Ok(Open {
             sender,
@@ -151,8 +159,13 @@ impl Session {
                 answer = open.answers.message() => match answer {
                     Ok(Some(answer)) => {
                         heard = Instant::now();
-                        if let Some(item) = answer.item {
-                            self.take(item, &mut open);
+                        match answer.item {
+                            // It was the leader.
+                            Some(Item::Redirect(redirect)) if !redirect.leader.is_empty() => {
+                                return Ended::Redirected(redirect.leader);
+                            }
+                            Some(item) => self.take(item, &mut open),
+                            None => {}
                         }
                     }
                     Ok(None) => return broken("the coordinator ended the session"),
@@ -187,7 +200,7 @@ impl Session {
             }
             Item::Stop(stop) => self.attempts.stop(&stop),
             Item::Settled(settled) => self.attempts.settled(settled.lease),
-            // Only as a first message.
+            // The first message, and the last one.
             Item::Welcome(_) | Item::Redirect(_) => {}
         }
     }
@@ -225,13 +238,4 @@ fn send(sender: &mpsc::UnboundedSender<v1::SessionRequest>, item: session_reques
 /// A duration of the welcome; never zero, whatever a coordinator says.
 fn duration(given: Option<&prost_types::Duration>) -> Duration {
     given.and_then(duration_from_proto).unwrap_or_default().max(Duration::from_millis(100))
-}
-
-fn delays() -> impl Iterator<Item = Duration> {
-    ExponentialBuilder::new()
-        .with_min_delay(Duration::from_millis(50))
-        .with_max_delay(Duration::from_secs(5))
-        .without_max_times()
-        .with_jitter()
-        .build()
 }

@@ -2,6 +2,7 @@
 //! broken device under a file to see a fault that no real disk gives on demand.
 
 mod append;
+mod copies;
 mod faults;
 mod log;
 mod place;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use baton_state::{
-    Command, Member, NodeId, State, Timestamp,
+    Command, Level, Member, NodeId, State, Timestamp,
     command::{FoundCluster, PutMember, RemoveMember},
 };
 use raft::eraftpb::Message;
@@ -19,6 +19,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     auth::Authenticator,
     disk::DiskGuard,
+    files::{Files, FilesOptions},
     history::History,
     peers::{Directory, Network, PeerService, This, node::Node, serve},
     raft::{Observer as _, ProposeError, Status, Transport as _},
@@ -163,6 +164,7 @@ impl TestMember {
             directory: Arc::clone(&self.directory),
             node: self.node.clone(),
             history: self.history.clone(),
+            files: Files::open(self.folder().join("files"), FilesOptions::default()).unwrap(),
             disk: DiskGuard::new(self.folder().to_owned(), 0),
             tasks: tasks.clone(),
             stop: stop.clone(),
@@ -298,5 +300,6 @@ fn member(node: NodeId, address: SocketAddr) -> Member {
         address: String::new(),
         peer_address: address.to_string(),
         version: String::new(),
+        level: Level::NEWEST,
     }
 }

@@ -31,6 +31,7 @@ pub(super) fn apply(ctx: &mut Applying<'_>, command: FoundCluster) -> Result<Rep
     ctx.state.cluster_id = command.cluster_id;
     ctx.state.newest_node = command.node;
     ctx.state.members.insert(command.node, command.member);
+    ctx.state.raise_level();
     ctx.emit(EventKind::MemberJoined { node: command.node });
     Ok(Reply::Done)
 }

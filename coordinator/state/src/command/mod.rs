@@ -42,6 +42,7 @@ use crate::{
     event::EventKind,
     ids::{Index, JobId, Lease, NodeId, Timestamp},
     job::Job,
+    member::Level,
     state::{Applying, Request},
 };
 
@@ -140,6 +141,17 @@ pub enum Refusal {
     /// The same data folder is a member under another number.
     #[error("this coordinator is a member under another number")]
     AlreadyMember,
+    /// It does not know commands that are in use.
+    #[error("it knows commands up to level {}, and those of level {} are in use", known.0, needed.0)]
+    TooOld {
+        /// Up to where it knows them.
+        known: Level,
+        /// Those in use.
+        needed: Level,
+    },
+    /// Not every member knows the command yet.
+    #[error("not every member knows commands of level {}", .0.0)]
+    TooNew(Level),
     /// There is no such member.
     #[error("the cluster has no member {0}")]
     UnknownMember(NodeId),
@@ -167,6 +179,27 @@ impl Command {
             Self::FoundCluster(command) => command.at,
             Self::PutMember(command) => command.at,
             Self::RemoveMember(command) => command.at,
+        }
+    }
+
+    /// The first level that knows it. All are as old as levels are.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        match self {
+            Self::Submit(_)
+            | Self::Grant(_)
+            | Self::Start(_)
+            | Self::Finish(_)
+            | Self::Cancel(_)
+            | Self::LoseLease(_)
+            | Self::RegisterRunner(_)
+            | Self::MarkUnreachable(_)
+            | Self::RemoveRunner(_)
+            | Self::Tick(_)
+            | Self::Evict(_)
+            | Self::FoundCluster(_)
+            | Self::PutMember(_)
+            | Self::RemoveMember(_) => Level(1),
         }
     }
 

@@ -32,22 +32,28 @@ pub(super) fn apply(ctx: &mut Applying<'_>, command: PutMember) -> Result<Reply,
     if others().any(|(_, other)| other.instance == member.instance) {
         return Err(Refusal::AlreadyMember);
     }
-    match ctx.state.members.entry(node) {
+    if member.level < ctx.state.level {
+        return Err(Refusal::TooOld { known: member.level, needed: ctx.state.level });
+    }
+    let event = match ctx.state.members.entry(node) {
         Entry::Occupied(known) if known.get().instance != member.instance => {
-            Err(Refusal::NodeIdTaken(node))
+            return Err(Refusal::NodeIdTaken(node));
         }
-        Entry::Occupied(known) if *known.get() == member => Ok(Reply::Done),
+        Entry::Occupied(known) if *known.get() == member => return Ok(Reply::Done),
         Entry::Occupied(mut known) => {
             known.insert(member);
-            ctx.emit(EventKind::MemberChanged { node });
-            Ok(Reply::Done)
+            EventKind::MemberChanged { node }
         }
-        Entry::Vacant(_) if node <= ctx.state.newest_node => Err(Refusal::NodeIdTaken(node)),
+        Entry::Vacant(_) if node <= ctx.state.newest_node => {
+            return Err(Refusal::NodeIdTaken(node));
+        }
         Entry::Vacant(free) => {
             free.insert(member);
             ctx.state.newest_node = node;
-            ctx.emit(EventKind::MemberJoined { node });
-            Ok(Reply::Done)
+            EventKind::MemberJoined { node }
         }
-    }
+    };
+    ctx.state.raise_level();
+    ctx.emit(event);
+    Ok(Reply::Done)
 }

@@ -27,6 +27,7 @@ pub(super) fn apply(ctx: &mut Applying<'_>, command: &RemoveMember) -> Result<Re
         return Err(Refusal::LastMember);
     }
     ctx.state.members.remove(&command.node);
+    ctx.state.raise_level();
     ctx.emit(EventKind::MemberRemoved { node: command.node });
     Ok(Reply::Done)
 }

@@ -1,7 +1,7 @@
 //! Coordinators come and go; a number stands for one of them for ever.
 
 use baton_state::{
-    Command, EventKind, Member, NodeId, Refusal,
+    Command, EventKind, Level, Member, NodeId, Refusal,
     command::{FoundCluster, PutMember, RemoveMember},
 };
 
@@ -13,6 +13,7 @@ fn member(instance: &str) -> Member {
         address: format!("{instance}:7700"),
         peer_address: format!("{instance}:7701"),
         version: "1".to_owned(),
+        level: Level(1),
     }
 }
 
@@ -83,4 +84,25 @@ fn somebody_stays() {
     assert_eq!(fixture.refused(remove(&fixture, 9)), Refusal::UnknownMember(NodeId(9)));
     fixture.accepted(remove(&fixture, 1));
     assert_eq!(fixture.refused(remove(&fixture, 2)), Refusal::LastMember);
+}
+
+#[test]
+fn a_level_is_in_use_when_all_know_it_and_then_for_good() {
+    let mut fixture = of_two();
+    let newer = |name| Member { level: Level(2), ..member(name) };
+    fixture.accepted(put(&fixture, 1, newer("a")));
+    assert_eq!(fixture.state.level(), Level(1), "the other does not know it");
+    fixture.accepted(put(&fixture, 2, newer("b")));
+    assert_eq!(fixture.state.level(), Level(2));
+    let too_old = Refusal::TooOld { known: Level(1), needed: Level(2) };
+    assert_eq!(fixture.refused(put(&fixture, 2, member("b"))), too_old);
+    assert_eq!(fixture.refused(put(&fixture, 3, member("c"))), too_old);
+}
+
+#[test]
+fn a_level_is_in_use_when_the_last_that_did_not_know_it_is_gone() {
+    let mut fixture = of_two();
+    fixture.accepted(put(&fixture, 1, Member { level: Level(2), ..member("a") }));
+    fixture.accepted(remove(&fixture, 2));
+    assert_eq!(fixture.state.level(), Level(2));
 }

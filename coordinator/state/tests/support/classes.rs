@@ -6,7 +6,7 @@ use super::world::{Entry, finished};
 
 /// What the actions must lead to, as [`classes`] names it. Ticks, evictions and
 /// registrations are never refused; they have or have no effect.
-pub(crate) const EXPECTED: [&str; 72] = [
+pub(crate) const EXPECTED: [&str; 73] = [
     "submit: effect",
     "submit: no effect",
     "submit: JobIdTaken",
@@ -55,6 +55,7 @@ pub(crate) const EXPECTED: [&str; 72] = [
     "put member: no effect",
     "put member: NodeIdTaken",
     "put member: AlreadyMember",
+    "put member: TooOld",
     "remove member: effect",
     "remove member: UnknownMember",
     "remove member: LastMember",

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use baton_state::{
-    Command, Connection, Event, EventKind, Index, Job, JobId, Lease, Member, NodeId, Phase,
+    Command, Connection, Event, EventKind, Index, Job, JobId, Lease, Level, Member, NodeId, Phase,
     Refusal, Reply, Request, RunnerFacts, RunnerId, State, Timestamp,
     command::{
         Cancel, Evict, Finish, FoundCluster, Grant, LoseLease, MarkUnreachable, PutMember,
@@ -315,5 +315,6 @@ fn member(instance: u8, version: u8) -> Member {
         address: format!("host{instance}:7700"),
         peer_address: format!("host{instance}:7701"),
         version: version.to_string(),
+        level: Level(version.into()),
     }
 }

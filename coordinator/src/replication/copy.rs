@@ -1,0 +1,151 @@
+//! Copies one file from one other member, through the store, so that a copy is
+//! checked and flushed as what a runner sends is.
+
+use std::{future::Future, time::Duration};
+
+use baton_proto::peer::{self, read_file_response::Item};
+use baton_state::NodeId;
+use tokio::time::timeout;
+
+use super::{
+    Shared,
+    quorum::Has,
+    wanted::from_millis,
+    wire::{digest_from_proto, name_to_proto, reason},
+};
+use crate::{
+    files::{Appender, FileName, FilesError},
+    peers::Directory,
+};
+
+/// How long a growing file is listened to without a change. After that it is asked
+/// for again when the other tells that it has grown.
+const LINGER: Duration = Duration::from_secs(2);
+/// How long a member may take for bytes that it has.
+const STALL: Duration = Duration::from_secs(10);
+/// Bytes after which a growing file makes room for others that wait.
+const SHARE: u64 = 4 * 1024 * 1024;
+
+/// Why a copy was not made.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CopyError {
+    /// The store here refused it.
+    #[error(transparent)]
+    Here(#[from] FilesError),
+    /// The other member did not give it.
+    #[error("{0}")]
+    There(String),
+}
+
+/// Fetches what `node` has more of a file than this one. Ends when that is here, and
+/// of a file that grows also when `is_crowded`.
+pub(super) async fn copy(
+    shared: &Shared,
+    directory: &Directory,
+    name: FileName,
+    (node, has): (NodeId, Has),
+    is_crowded: impl Fn() -> bool,
+) -> Result<(), CopyError> {
+    let mut appender = shared.files.copy(name).await?;
+    let offset = appender.length();
+    if has.sealed.is_some() && offset > has.length {
+        // Whoever sealed it has compared it with what its writer promised.
+        shared.files.remove(name).await?;
+        return Err(there("what was here is longer than what is sealed there"));
+    }
+    if has.sealed.is_none() && offset >= has.length {
+        // To open it was all that it took.
+        return Ok(());
+    }
+    let peer = directory.peer(node).ok_or_else(|| there("it is no member any more"))?;
+    let request = peer::ReadFileRequest {
+        hello: Some(directory.hello(node)),
+        name: Some(name_to_proto(name)),
+        offset,
+    };
+    let mut client = peer.bulk();
+    let answer = in_time(client.read_file(request)).await?;
+    let mut incoming = answer.into_inner();
+    let mut at = offset;
+    loop {
+        let caught_up = has.sealed.is_none() && at >= has.length;
+        if caught_up && is_crowded() || has.sealed.is_none() && at - offset >= SHARE && is_crowded()
+        {
+            return Ok(());
+        }
+        let message = if caught_up {
+            match timeout(LINGER, incoming.message()).await {
+                Ok(message) => message.map_err(failed)?,
+                Err(_) => return Ok(()),
+            }
+        } else {
+            in_time(incoming.message()).await?
+        };
+        match message.and_then(|message| message.item) {
+            Some(Item::Data(data)) => {
+                let length = data.len() as u64;
+                let written = appender.write(at, data).await;
+                repaired(shared, name, has, written).await?;
+                at += length;
+            }
+            Some(Item::End(end)) => return seal(shared, &mut appender, name, has, &end).await,
+            None => return Err(there("it ended before the file did")),
+        }
+    }
+}
+
+async fn seal(
+    shared: &Shared,
+    appender: &mut Appender,
+    name: FileName,
+    has: Has,
+    end: &peer::FileEnd,
+) -> Result<(), CopyError> {
+    let digest = digest_from_proto(&end.blake3).ok_or_else(|| there("it gave no digest"))?;
+    // One that was sealed meanwhile was changed now.
+    let modified = has.sealed.map(|_| from_millis(has.modified));
+    let sealed = appender.seal_as(end.length, digest, modified).await;
+    repaired(shared, name, has, sealed).await
+}
+
+/// Removes what is here of a file when it is not what another member has sealed: that
+/// was compared with what its writer promised. It is fetched anew then.
+async fn repaired<T>(
+    shared: &Shared,
+    name: FileName,
+    has: Has,
+    result: Result<T, FilesError>,
+) -> Result<T, CopyError> {
+    let is_wrong = matches!(
+        result,
+        Err(FilesError::ChecksumMismatch { .. }
+            | FilesError::LengthMismatch { .. }
+            | FilesError::MalformedLog { .. })
+    );
+    if is_wrong && has.sealed.is_some() && is_part(shared, name).await? {
+        tracing::warn!(file = %name, "what was here is not what was sealed; fetching it anew");
+        shared.files.remove(name).await?;
+    }
+    Ok(result?)
+}
+
+async fn is_part(shared: &Shared, name: FileName) -> Result<bool, FilesError> {
+    Ok(shared.files.holds(name).await?.is_some_and(|held| held.sealed.is_none()))
+}
+
+async fn in_time<T>(
+    answer: impl Future<Output = Result<T, tonic::Status>>,
+) -> Result<T, CopyError> {
+    match timeout(STALL, answer).await {
+        Ok(answer) => answer.map_err(failed),
+        Err(_) => Err(there("it gives nothing")),
+    }
+}
+
+fn failed(status: tonic::Status) -> CopyError {
+    CopyError::There(reason(&status))
+}
+
+fn there(what: &str) -> CopyError {
+    CopyError::There(what.to_owned())
+}

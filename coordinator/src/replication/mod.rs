@@ -1,0 +1,281 @@
+//! Stored files on every coordinator, so that output and archives outlive one.
+//!
+//! ```text
+//! Files ── changes ─► serve (WatchFiles) ──► watch of each other member ─► View
+//!   ▲                                                                       │ │
+//!   └── fetch ◄── ReadFile ── whoever has more ◄────────────────────────────┘ │
+//! SendLog, Upload ◄── kept: on disk at a majority of the voters ◄─────────────┘
+//! ```
+//!
+//! Every node tells every other what it has of each file, and each fetches what it
+//! lacks from somebody who has more. The same goes for a leader, so what it needs
+//! after a change of leaders comes by the same way. Nothing of it goes through the
+//! Raft log, and nothing in here decides about a job.
+//!
+//! Two may write one file at the same time: the runner by `SendLog`, and a fetch
+//! that brings what other nodes have of it. That is harmless for a log: one attempt
+//! writes it, from one spool, so the bytes at an offset never differ, and a write of
+//! what is there already does nothing. The bytes of an upload are only known to be
+//! right once it is sealed; so an upload is fetched when somebody has it sealed, and
+//! what a broken upload left on one node stays there.
+
+mod choose;
+mod copy;
+mod fetch;
+mod kept;
+mod quorum;
+pub(crate) mod serve;
+#[cfg(test)]
+mod tests;
+mod view;
+mod wanted;
+mod watch;
+mod wire;
+
+use std::{sync::Arc, time::Duration};
+
+use baton_proto::error::{ApiError, Reason};
+use baton_state::NodeId;
+use tokio::{sync, time::timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use self::{fetch::Fetcher, view::View, wanted::Wanted};
+pub(crate) use self::{
+    kept::Kept,
+    quorum::Standing,
+    wanted::{Records, is_young},
+};
+use crate::{
+    files::{Appender, Digest, FileName, Files, FilesError, Names},
+    peers::Directory,
+    raft::RaftHandle,
+};
+
+/// How long a caller waits for a file of which nothing more comes.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The replication of one node's files. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Replication {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    files: Files,
+    standing: sync::watch::Receiver<Standing>,
+    /// Keeps `standing` as it is where nothing changes it.
+    _alone: Option<sync::watch::Sender<Standing>>,
+    view: View,
+    /// Files that this node may lack something of.
+    told: Names,
+    /// Files that somebody waits for.
+    urgent: Names,
+}
+
+impl Replication {
+    /// Starts to tell, to listen and to fetch.
+    pub(crate) fn start(
+        files: Files,
+        directory: Arc<Directory>,
+        raft: &RaftHandle,
+        records: Records,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> Self {
+        let standing = follow_standing(raft, tasks, stop);
+        Self::start_with(files, directory, standing, Arc::new(records), tasks, stop)
+    }
+
+    fn start_with(
+        files: Files,
+        directory: Arc<Directory>,
+        standing: sync::watch::Receiver<Standing>,
+        wanted: Arc<dyn Wanted>,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> Self {
+        let replication = Self::new(files, standing, None);
+        let fetcher = Fetcher::new(&replication.shared, Arc::clone(&directory), wanted);
+        let until = stop.clone();
+        tasks.spawn(async move { until.run_until_cancelled(fetcher.run()).await });
+        let (shared, until) = (Arc::clone(&replication.shared), stop.clone());
+        tasks.spawn(async move {
+            until.run_until_cancelled(watch::run(shared, directory)).await;
+        });
+        replication
+    }
+
+    /// The replication of a node that is a cluster of its own: to nobody.
+    #[cfg(test)]
+    pub(crate) fn alone(files: Files) -> Self {
+        let this = NodeId(1);
+        let standing = Standing { this, leader: this, leading: true, voters: vec![this] };
+        let (sender, standing) = sync::watch::channel(standing);
+        Self::new(files, standing, Some(sender))
+    }
+
+    fn new(
+        files: Files,
+        standing: sync::watch::Receiver<Standing>,
+        alone: Option<sync::watch::Sender<Standing>>,
+    ) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                files,
+                standing,
+                _alone: alone,
+                view: View::default(),
+                told: Names::default(),
+                urgent: Names::default(),
+            }),
+        }
+    }
+
+    /// What a majority of the voters has on disk of the file of an appender.
+    pub(crate) fn kept(&self, name: FileName, appender: &Appender) -> Kept {
+        Kept::new(Arc::clone(&self.shared), name, appender.durable())
+    }
+
+    /// Returns once a majority of the voters has the file sealed with this digest.
+    /// This node must have.
+    pub(crate) async fn sealed(&self, name: FileName, digest: Digest) {
+        self.agreed(name, |standing| self.shared.view.is_sealed(standing, name, digest)).await;
+    }
+
+    /// Returns when this node leads no more.
+    pub(crate) async fn deposed(&self) {
+        let mut standing = self.shared.standing.clone();
+        if standing.wait_for(|standing| !standing.leading).await.is_err() {
+            // It is as it is for good.
+            std::future::pending().await
+        }
+    }
+
+    /// Waits until something is true of what the members have of a file.
+    async fn agreed(&self, name: FileName, agreed: impl Fn(&Standing) -> bool) {
+        let mut standing = self.shared.standing.clone();
+        let mut told = self.shared.view.subscribe(name);
+        loop {
+            // In this order, so that nothing told meanwhile is missed.
+            told.mark_unchanged();
+            if agreed(&standing.borrow_and_update().clone()) {
+                return;
+            }
+            tokio::select! {
+                // The view keeps the sender.
+                _ = told.changed() => {}
+                changed = standing.changed() => if changed.is_err() {
+                    let _ = told.changed().await;
+                }
+            }
+        }
+    }
+
+    /// Has this node fetch what others have of a file, and returns when it has it
+    /// or it is known that there is no more to be had. Whoever it is for finds in
+    /// the store what there is.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) async fn ensure(&self, name: FileName) -> Result<(), FilesError> {
+        let (shared, mut told) = (&self.shared, self.shared.view.subscribe(name));
+        let mut lists = shared.view.lists();
+        let (mut goal, mut before) = (None, 0);
+        loop {
+            told.mark_unchanged();
+            lists.mark_unchanged();
+            let held = shared.files.holds(name).await?;
+            let length = held.map_or(0, |held| held.length);
+            if held.is_some_and(|held| held.sealed.is_some()) {
+                return Ok(());
+            }
+            if goal.is_none() && shared.view.is_settled() {
+                goal = Some(shared.view.most(name));
+            }
+            // What is not sealed grows on: as much as there was is enough.
+            if goal.is_some_and(|(most, sealed)| !sealed && length >= most) {
+                return Ok(());
+            }
+            shared.urgent.put([name]);
+            let waited = timeout(PATIENCE, async {
+                tokio::select! {
+                    _ = told.changed() => {}
+                    _ = lists.changed() => {}
+                }
+            });
+            if waited.await.is_err() {
+                let now = shared.files.holds(name).await?.map_or(0, |held| held.length);
+                if now <= before.max(length) {
+                    return Ok(());
+                }
+                before = now;
+            }
+        }
+    }
+
+    /// Whether this node has the output sealed with this length, after it was
+    /// fetched if need be.
+    pub(crate) async fn has_whole(&self, name: FileName, length: u64) -> Result<bool, FilesError> {
+        self.ensure(name).await?;
+        let stat = self.shared.files.stat(name).await?;
+        Ok(stat.is_some_and(|stat| stat.sealed && stat.length == length))
+    }
+
+    /// Keeps an archive of so many bytes on a majority of the voters for a job that
+    /// is about to come; false when there is none to be had.
+    ///
+    /// # Errors
+    /// Those of the store, and when the others do not answer in time.
+    pub(crate) async fn keep_source(&self, digest: Digest, size: u64) -> Result<bool, ApiError> {
+        let name = FileName::Upload { digest };
+        if !self.has_whole(name, size).await? {
+            return Ok(false);
+        }
+        self.renew_source(digest).await?;
+        let kept = self.agreed(name, |standing| self.shared.view.is_kept(standing, name, digest));
+        timeout(PATIENCE, kept).await.map_err(|_| {
+            ApiError::new(
+                Reason::NoLeader,
+                format!("archive {digest} is not on a majority of the coordinators yet"),
+                "send the request again, with the same idempotency key",
+            )
+        })?;
+        Ok(true)
+    }
+
+    /// Notes that an archive is wanted now, for every node to see, unless it was
+    /// noted lately.
+    pub(crate) async fn renew_source(&self, digest: Digest) -> Result<(), FilesError> {
+        let name = FileName::Upload { digest };
+        let held = self.shared.files.holds(name).await?;
+        match held {
+            Some(held) if held.sealed.is_some() && !wanted::is_fresh(held.modified) => {
+                self.shared.files.renew(name, wanted::now()).await
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What replication needs to know of the node's place in the cluster, told only
+/// when it changes.
+fn follow_standing(
+    raft: &RaftHandle,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> sync::watch::Receiver<Standing> {
+    let mut status = raft.status();
+    let (sender, standing) = sync::watch::channel(Standing::of(&status.borrow_and_update()));
+    let stop = stop.clone();
+    tasks.spawn(stop.run_until_cancelled_owned(async move {
+        while status.changed().await.is_ok() {
+            let now = Standing::of(&status.borrow_and_update());
+            sender.send_if_modified(|standing| {
+                let changed = *standing != now;
+                *standing = now;
+                changed
+            });
+        }
+    }));
+    standing
+}

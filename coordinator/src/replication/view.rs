@@ -1,0 +1,230 @@
+//! What the other members have, as they have told, and who waits for it.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use baton_state::NodeId;
+use tokio::sync::watch;
+
+use super::{
+    quorum::{Has, Standing},
+    wanted,
+};
+use crate::files::{Digest, FileName};
+
+/// What the others have. What a node told counts only while it is connected: when it
+/// comes back it tells everything again, and may have lost some of it.
+#[derive(Default)]
+pub(super) struct View {
+    known: Mutex<Known>,
+    /// Changes when a node has told all, or is gone.
+    lists: watch::Sender<()>,
+}
+
+#[derive(Default)]
+struct Known {
+    nodes: BTreeMap<NodeId, Node>,
+    waiting: HashMap<FileName, watch::Sender<()>>,
+}
+
+#[derive(Default)]
+struct Node {
+    files: HashMap<FileName, Has>,
+    listing: Listing,
+}
+
+#[derive(Default, PartialEq, Eq)]
+enum Listing {
+    /// It was not reached yet, or has not told all.
+    #[default]
+    Awaited,
+    Told,
+    /// It cannot be reached.
+    Gone,
+}
+
+impl View {
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A node begins to tell.
+    pub(super) fn begin(&self, node: NodeId) {
+        self.lock().nodes.insert(node, Node::default());
+    }
+
+    /// A node has told of some files; `None` is one that it has nothing of.
+    pub(super) fn tell(&self, node: NodeId, told: Vec<(FileName, Option<Has>)>) {
+        let mut known = self.lock();
+        let Known { nodes, waiting } = &mut *known;
+        let files = &mut nodes.entry(node).or_default().files;
+        for (name, has) in told {
+            match has {
+                Some(has) => files.insert(name, has),
+                None => files.remove(&name),
+            };
+            wake(waiting, name);
+        }
+    }
+
+    /// A node has told everything.
+    pub(super) fn listed(&self, node: NodeId) {
+        self.lock().nodes.entry(node).or_default().listing = Listing::Told;
+        self.lists.send_replace(());
+    }
+
+    /// A node cannot be reached.
+    pub(super) fn gone(&self, node: NodeId) {
+        let listing = Listing::Gone;
+        self.lock().nodes.insert(node, Node { listing, ..Node::default() });
+        self.lists.send_replace(());
+    }
+
+    /// A node is a member no more.
+    pub(super) fn forget(&self, node: NodeId) {
+        self.lock().nodes.remove(&node);
+        self.lists.send_replace(());
+    }
+
+    /// Changes when somebody tells of the file, or [`View::wake`] is called.
+    pub(super) fn subscribe(&self, name: FileName) -> watch::Receiver<()> {
+        let waiting = &mut self.lock().waiting;
+        // Those whose last watcher has left go when somebody comes.
+        if waiting.len() >= 1024 && waiting.len().is_power_of_two() {
+            waiting.retain(|_, sender| sender.receiver_count() > 0);
+        }
+        waiting.entry(name).or_default().subscribe()
+    }
+
+    /// Something is new about a file here.
+    pub(super) fn wake(&self, name: FileName) {
+        wake(&mut self.lock().waiting, name);
+    }
+
+    /// Changes when a node has told all, or is gone.
+    pub(super) fn lists(&self) -> watch::Receiver<()> {
+        self.lists.subscribe()
+    }
+
+    /// Whether all have told all, except those that cannot be reached.
+    pub(super) fn is_settled(&self) -> bool {
+        self.lock().nodes.values().all(|node| node.listing != Listing::Awaited)
+    }
+
+    /// The most that anybody has of a file, and whether somebody has it sealed.
+    pub(super) fn most(&self, name: FileName) -> (u64, bool) {
+        let having = self.having(name);
+        let most = having.iter().map(|(_, has)| has.length).max();
+        (most.unwrap_or(0), having.iter().any(|(_, has)| has.sealed.is_some()))
+    }
+
+    /// Who has something of a file.
+    pub(super) fn having(&self, name: FileName) -> Vec<(NodeId, Has)> {
+        let known = self.lock();
+        let having = |(id, node): (&NodeId, &Node)| node.files.get(&name).map(|has| (*id, *has));
+        known.nodes.iter().filter_map(having).collect()
+    }
+
+    /// All files that somebody has.
+    pub(super) fn names(&self) -> Vec<FileName> {
+        let known = self.lock();
+        known.nodes.values().flat_map(|node| node.files.keys().copied()).collect()
+    }
+
+    /// Bytes of a file on disk at a majority, of `local` that are here.
+    pub(super) fn durable(&self, standing: &Standing, name: FileName, local: u64) -> u64 {
+        let known = self.lock();
+        standing.durable(local, |node| known.has(node, name).map_or(0, |has| has.durable))
+    }
+
+    /// Whether a majority has the file sealed with this digest.
+    pub(super) fn is_sealed(&self, standing: &Standing, name: FileName, digest: Digest) -> bool {
+        let known = self.lock();
+        standing.agrees(|node| known.has(node, name).is_some_and(|has| has.sealed == Some(digest)))
+    }
+
+    /// Whether a majority has the archive, and will not take it for unwanted soon.
+    pub(super) fn is_kept(&self, standing: &Standing, name: FileName, digest: Digest) -> bool {
+        let known = self.lock();
+        standing.agrees(|node| {
+            known.has(node, name).is_some_and(|has| {
+                has.sealed == Some(digest) && wanted::is_fresh(wanted::from_millis(has.modified))
+            })
+        })
+    }
+}
+
+impl Known {
+    fn has(&self, node: NodeId, name: FileName) -> Option<&Has> {
+        self.nodes.get(&node)?.files.get(&name)
+    }
+}
+
+fn wake(waiting: &mut HashMap<FileName, watch::Sender<()>>, name: FileName) {
+    if let Some(sender) = waiting.get(&name) {
+        if sender.receiver_count() == 0 {
+            waiting.remove(&name);
+        } else {
+            sender.send_replace(());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name() -> FileName {
+        FileName::Upload { digest: blake3::hash(b"x").into() }
+    }
+
+    fn has(length: u64) -> Option<Has> {
+        Some(Has { length, durable: length, ..Has::default() })
+    }
+
+    fn standing() -> Standing {
+        let voters = vec![NodeId(1), NodeId(2), NodeId(3)];
+        Standing { this: NodeId(1), leader: NodeId(1), leading: true, voters }
+    }
+
+    #[test]
+    fn what_a_node_told_counts_until_it_is_gone_and_then_what_it_tells_anew() {
+        let view = View::default();
+        view.begin(NodeId(2));
+        view.tell(NodeId(2), vec![(name(), has(10))]);
+        assert_eq!(view.durable(&standing(), name(), 20), 10);
+        view.gone(NodeId(2));
+        assert_eq!(view.durable(&standing(), name(), 20), 0);
+        view.begin(NodeId(2));
+        view.tell(NodeId(2), vec![(name(), has(4))]);
+        assert_eq!(view.durable(&standing(), name(), 20), 4, "its disk was lost");
+        view.tell(NodeId(2), vec![(name(), None)]);
+        assert_eq!(view.most(name()), (0, false));
+    }
+
+    #[test]
+    fn nobody_is_waited_for_who_cannot_be_reached() {
+        let view = View::default();
+        assert!(view.is_settled());
+        view.begin(NodeId(2));
+        view.begin(NodeId(3));
+        view.listed(NodeId(2));
+        assert!(!view.is_settled());
+        view.gone(NodeId(3));
+        assert!(view.is_settled());
+    }
+
+    #[test]
+    fn who_waits_for_a_file_is_woken_for_that_one() {
+        let view = View::default();
+        let other = FileName::Upload { digest: blake3::hash(b"y").into() };
+        let (mut waiting, mut others) = (view.subscribe(name()), view.subscribe(other));
+        waiting.mark_unchanged();
+        others.mark_unchanged();
+        view.tell(NodeId(2), vec![(name(), has(1))]);
+        assert!(waiting.has_changed().unwrap());
+        assert!(!others.has_changed().unwrap());
+    }
+}
