@@ -255,12 +255,12 @@ pub fn code(output: &Output) -> Option<i32> {
     output.status.code()
 }
 
-fn spawn(mut command: Command, log: &Path) -> Child {
+pub(crate) fn spawn(mut command: Command, log: &Path) -> Child {
     let log = File::options().create(true).append(true).open(log).unwrap();
     command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
 }
 
-fn kill(process: Option<Child>) {
+pub(crate) fn kill(process: Option<Child>) {
     if let Some(mut process) = process {
         // It may have ended by itself.
         let _ = process.kill();
@@ -284,7 +284,7 @@ fn copy_folder(from: &Path, to: &Path) {
 
 /// Kills what a runner's jobs left: processes with this fleet's own temporary
 /// folder in their environment or command line, so certainly its own.
-fn end_jobs_in(folder: &Path) {
+pub(crate) fn end_jobs_in(folder: &Path) {
     let folder = folder.to_str().unwrap().as_bytes();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {

@@ -6,6 +6,7 @@
 // Tests start processes, read the clock to give up, and pass the environment on.
 #![allow(clippy::disallowed_methods, clippy::print_stderr)]
 
+pub mod cluster;
 pub mod fleet;
 pub mod wait;
 

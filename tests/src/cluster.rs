@@ -1,0 +1,295 @@
+//! Several coordinators and runners as processes of their own, in a temporary folder.
+
+use std::{
+    fs::File,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Output, Stdio},
+    sync::atomic::{AtomicU16, Ordering},
+    time::Duration,
+};
+
+use baton_client::{Connection, Endpoint};
+use baton_proto::v1;
+use tempfile::TempDir;
+use tokio::sync::{Mutex, MutexGuard};
+
+use crate::{
+    baton,
+    fleet::{TOKEN, end_jobs_in, kill, spawn},
+    wait,
+};
+
+/// Ports that the system gives to nobody by itself: one of a process that is down stays free.
+static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
+const FIRST_PORT: u16 = 12_000;
+const PORTS: u16 = 8_000;
+
+/// Several clusters at once would take each other's processors away, and with them their
+/// leaders.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+
+/// Coordinators and runners. All end with it.
+pub struct Cluster {
+    folder: TempDir,
+    /// In the order of their numbers; also those that were removed.
+    nodes: Vec<Node>,
+    runners: Vec<(String, Option<Child>)>,
+    _alone: MutexGuard<'static, ()>,
+}
+
+struct Node {
+    port: u16,
+    peer_port: u16,
+    process: Option<Child>,
+}
+
+impl Cluster {
+    /// As many coordinators, and runners `runner-1` and on with 8 slots each.
+    pub async fn start(coordinators: usize, runners: usize) -> Self {
+        let alone = ONE_AT_A_TIME.lock().await;
+        let folder = tempfile::Builder::new().prefix("baton-test-").tempdir().unwrap();
+        let mut cluster = Self { folder, nodes: Vec::new(), runners: Vec::new(), _alone: alone };
+        for _ in 0..coordinators {
+            let node = cluster.add_node();
+            cluster.start_node(node);
+            cluster.all_vote(node).await;
+        }
+        for number in 1..=runners {
+            cluster.runners.push((format!("runner-{number}"), None));
+            cluster.start_runner(number);
+        }
+        cluster.runners_online().await;
+        cluster
+    }
+
+    /// Takes addresses for one more coordinator; its number.
+    pub fn add_node(&mut self) -> u64 {
+        let (port, peer_port) = (free_port(), free_port());
+        self.nodes.push(Node { port, peer_port, process: None });
+        self.nodes.len() as u64
+    }
+
+    fn node(&mut self, node: u64) -> &mut Node {
+        &mut self.nodes[usize::try_from(node).unwrap() - 1]
+    }
+
+    fn address_of(&self, node: u64) -> String {
+        format!("127.0.0.1:{}", self.nodes[usize::try_from(node).unwrap() - 1].port)
+    }
+
+    /// Starts a coordinator (again). A new one joins those that there are.
+    pub fn start_node(&mut self, node: u64) {
+        let (data, address) = (self.node_folder(node), self.address_of(node));
+        let peer_address = format!("127.0.0.1:{}", self.node(node).peer_port);
+        let others = (1..=self.nodes.len() as u64).filter(|other| *other != node);
+        let others: Vec<_> = others.map(|other| self.address_of(other)).collect();
+        let mut command = Command::new(baton());
+        if data.exists() || others.is_empty() {
+            command.arg("coordinator");
+        } else {
+            command.args(["cluster", "join"]).args(others);
+        }
+        command
+            .args(["--listen", &address, "--peer-listen", &peer_address, "--data"])
+            .arg(data)
+            .args(["--snapshot-every", "300"])
+            .env("BATON_TOKEN", TOKEN);
+        let log = self.folder.path().join(format!("coordinator-{node}.log"));
+        self.node(node).process = Some(spawn(command, &log));
+    }
+
+    /// Starts a runner (again), which knows all coordinators there were until now.
+    pub fn start_runner(&mut self, number: usize) {
+        let (addresses, folder) = (self.addresses(), self.folder.path().to_owned());
+        let (name, process) = &mut self.runners[number - 1];
+        let mut command = Command::new(baton());
+        command
+            .args(["runner", "--addr", &addresses, "--name", name, "--slots", "8", "--data"])
+            .arg(folder.join(&*name))
+            .env("BATON_TOKEN", TOKEN);
+        *process = Some(spawn(command, &folder.join(format!("{name}.log"))));
+    }
+
+    /// SIGKILL to a coordinator.
+    pub fn kill_node(&mut self, node: u64) {
+        kill(self.node(node).process.take());
+    }
+
+    /// SIGTERM to a coordinator; gives how it ended.
+    pub async fn stop_node(&mut self, node: u64) -> ExitStatus {
+        let mut process = self.node(node).process.take().unwrap();
+        let pid = nix::unistd::Pid::from_raw(process.id().cast_signed());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+        wait::until("a coordinator to stop", async || process.try_wait().unwrap()).await
+    }
+
+    /// The data folder of a coordinator.
+    #[must_use]
+    pub fn node_folder(&self, node: u64) -> PathBuf {
+        self.folder.path().join(format!("coordinator-{node}"))
+    }
+
+    /// The folder of everything.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// All coordinators, as `BATON_ADDR` takes them.
+    #[must_use]
+    pub fn addresses(&self) -> String {
+        let all: Vec<_> = (1..=self.nodes.len() as u64).map(|node| self.address_of(node)).collect();
+        all.join(",")
+    }
+
+    /// All coordinators, with the token.
+    #[must_use]
+    pub fn endpoint(&self) -> Endpoint {
+        Endpoint::new(&self.addresses(), TOKEN).unwrap()
+    }
+
+    /// A connection to whichever coordinator answers.
+    pub async fn connect(&self) -> Connection {
+        connect(self.endpoint()).await
+    }
+
+    /// A connection to one coordinator.
+    pub async fn connect_to(&self, node: u64) -> Connection {
+        connect(Endpoint::new(&self.address_of(node), TOKEN).unwrap()).await
+    }
+
+    /// How the members are, as one of them tells.
+    pub async fn members(&self) -> v1::ListMembersResponse {
+        let connection = self.connect().await;
+        wait::until("the members to be told", async || {
+            let answer = connection.cluster().members(v1::ListMembersRequest {}).await;
+            Some(answer.ok()?.into_inner())
+        })
+        .await
+    }
+
+    /// Who leads, once somebody does that runs.
+    pub async fn leader(&self) -> u64 {
+        wait::until("a leader", async || {
+            let answer = self.members().await;
+            let leads = |member: &v1::MemberStatus| {
+                member.reachable
+                    && member.member.as_ref().is_some_and(|m| m.node_id == answer.leader_id)
+            };
+            answer.members.iter().any(leads).then_some(answer.leader_id)
+        })
+        .await
+    }
+
+    /// Waits until so many coordinators vote, answer and lack nothing, with a leader.
+    pub async fn all_vote(&self, count: u64) {
+        wait::until("all coordinators to vote", async || {
+            let answer = self.members().await;
+            let well = |member: &&v1::MemberStatus| {
+                member.reachable
+                    && member.lag == 0
+                    && member.problem.is_empty()
+                    && member.member.as_ref().is_some_and(|member| member.voter)
+            };
+            let all = answer.members.iter().filter(well).count() as u64 == count
+                && answer.members.len() as u64 == count
+                && answer.leader_id != 0;
+            all.then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until the leader has a session with every runner.
+    pub async fn runners_online(&self) {
+        let connection = self.connect().await;
+        wait::until("all runners to be online", async || {
+            let answer = connection.runners().list(v1::ListRunnersRequest {}).await.ok()?;
+            let runners = answer.into_inner().runners;
+            let online = |runner: &&v1::Runner| {
+                runner.state() == v1::RunnerState::Online && runner.last_heartbeat.is_some()
+            };
+            (runners.iter().filter(online).count() == self.runners.len()).then_some(())
+        })
+        .await;
+    }
+
+    /// `baton ARGS` against this cluster.
+    #[must_use]
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(baton());
+        command
+            .args(args)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.folder.path())
+            .env("BATON_ADDR", self.addresses())
+            .env("BATON_TOKEN", TOKEN)
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Starts `baton ARGS`, whose standard output goes to `file` in the folder.
+    #[must_use]
+    pub fn spawn(&self, args: &[&str], file: &str) -> Child {
+        let output = File::create(self.folder.path().join(file)).unwrap();
+        let errors = File::create(self.folder.path().join(format!("{file}.err"))).unwrap();
+        self.command(args).stdout(output).stderr(errors).spawn().unwrap()
+    }
+
+    /// What is in `file` of the folder.
+    #[must_use]
+    pub fn read(&self, file: &str) -> String {
+        std::fs::read_to_string(self.folder.path().join(file)).unwrap_or_default()
+    }
+
+    /// Runs `baton ARGS` to its end.
+    pub async fn baton(&self, args: &[&str]) -> Output {
+        let mut command = self.command(args);
+        let run = tokio::task::spawn_blocking(move || command.output());
+        wait::within("a command to end", run).await.unwrap().unwrap()
+    }
+
+    fn logs(&self) -> String {
+        let nodes = (1..=self.nodes.len()).map(|number| format!("coordinator-{number}.log"));
+        let runners = self.runners.iter().map(|(name, _)| format!("{name}.log"));
+        nodes.chain(runners).map(|name| format!("==> {name}\n{}", self.read(&name))).collect()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.logs());
+        }
+        let folders: Vec<_> =
+            self.runners.iter().map(|(name, _)| self.folder.path().join(name)).collect();
+        // Jobs first: they outlive their runner.
+        folders.iter().for_each(|folder| end_jobs_in(folder));
+        for (_, process) in &mut self.runners {
+            kill(process.take());
+        }
+        for node in &mut self.nodes {
+            kill(node.process.take());
+        }
+        folders.iter().for_each(|folder| end_jobs_in(folder));
+    }
+}
+
+async fn connect(endpoint: Endpoint) -> Connection {
+    wait::until("a coordinator to answer", async || {
+        Connection::connect(endpoint.clone(), Duration::from_secs(5)).await.ok()
+    })
+    .await
+}
+
+/// A port that nobody listens at and that this program has not given out before.
+fn free_port() -> u16 {
+    let start = u16::try_from(std::process::id() % u32::from(PORTS)).unwrap();
+    loop {
+        let port = FIRST_PORT + (start + NEXT_PORT.fetch_add(1, Ordering::Relaxed)) % PORTS;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}

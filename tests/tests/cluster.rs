@@ -1,0 +1,413 @@
+//! Three coordinators, of which one or two fail: jobs, their output and whoever waits for
+//! them go on.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::disallowed_methods, reason = "tests start tasks and processes")]
+
+use std::{
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use baton_client::{ClientError, Connection, Patience, retry};
+use baton_proto::{
+    error::{ApiError, Reason},
+    v1,
+};
+use baton_tests::{baton, cluster::Cluster, fleet::text, wait};
+use futures::{StreamExt as _, stream};
+use tonic::Request;
+
+/// A job that shows a gap and a repeat in its output.
+const SHORT: &str =
+    "i=0; while [ $i -lt 20 ]; do echo \"line $i of $BATON_JOB_ID\"; i=$((i+1)); done";
+
+/// One that writes for about ten seconds.
+const LONG: &str = "i=0; while [ $i -lt 200 ]; do echo \"line $i\"; i=$((i+1)); sleep 0.05; done";
+
+fn long_output() -> String {
+    (0..200).map(|i| format!("line {i}\n")).collect()
+}
+
+fn job(script: &str) -> v1::JobSpec {
+    let command = ["sh", "-c", script].map(str::to_owned).into();
+    v1::JobSpec { command, ..v1::JobSpec::default() }
+}
+
+/// Submissions, one after the other on each of several sides, until told to stop.
+struct Load {
+    stop: Arc<AtomicBool>,
+    accepted: Arc<AtomicUsize>,
+    sides: Vec<tokio::task::JoinHandle<Vec<String>>>,
+}
+
+impl Load {
+    async fn start(cluster: &Cluster) -> Self {
+        let (stop, accepted) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let connection = cluster.connect().await;
+        let sides = (0..4).map(|side| {
+            let (stop, accepted) = (Arc::clone(&stop), Arc::clone(&accepted));
+            let connection = connection.clone();
+            tokio::spawn(async move {
+                let mut jobs = Vec::new();
+                while !stop.load(Ordering::Relaxed) {
+                    let key = format!("load-{side}-{}", jobs.len());
+                    jobs.push(submit(&connection, &key, SHORT).await);
+                    accepted.fetch_add(1, Ordering::Relaxed);
+                }
+                jobs
+            })
+        });
+        Self { sides: sides.collect(), stop, accepted }
+    }
+
+    /// Waits until `more` jobs than now were accepted.
+    async fn goes_on(&self, more: usize) {
+        let wanted = self.accepted.load(Ordering::Relaxed) + more;
+        wait::until("submissions to go on", async || {
+            (self.accepted.load(Ordering::Relaxed) >= wanted).then_some(())
+        })
+        .await;
+    }
+
+    async fn stop(self) -> Vec<String> {
+        self.stop.store(true, Ordering::Relaxed);
+        let sides = futures::future::join_all(self.sides);
+        let sides = wait::within("all submissions", sides).await;
+        sides.into_iter().flat_map(Result::unwrap).collect()
+    }
+}
+
+/// Submits with one key until some coordinator has it.
+async fn submit(connection: &Connection, key: &str, script: &str) -> String {
+    let request = v1::SubmitRequest { idempotency_key: key.to_owned(), spec: Some(job(script)) };
+    let call = || async {
+        let answer = connection.jobs().submit(request.clone()).await.map_err(ClientError::from)?;
+        Ok(answer.into_inner().job.unwrap().id)
+    };
+    retry(Patience(wait::LIMIT), |_| {}, call).await.unwrap()
+}
+
+/// Every accepted job ended once, at the first attempt, and its output is what it wrote.
+async fn check(cluster: &Cluster, accepted: Vec<String>) {
+    assert!(!accepted.is_empty());
+    let connection = cluster.connect().await;
+    let checked = stream::iter(&accepted).map(|id| check_job(&connection, id));
+    assert_eq!(checked.buffer_unordered(8).count().await, accepted.len());
+    let mut distinct = accepted.clone();
+    distinct.sort_unstable();
+    distinct.dedup();
+    assert_eq!(distinct.len(), accepted.len(), "one job for each key");
+}
+
+async fn check_job(connection: &Connection, id: &str) {
+    let job = wait::until("a job to end", async || {
+        let request = v1::GetJobRequest { job_id: id.to_owned() };
+        let job = connection.jobs().get(request).await.ok()?.into_inner().job.unwrap();
+        job.outcome.is_some().then_some(job)
+    })
+    .await;
+    assert_eq!(job.state(), v1::JobState::Succeeded, "{job:?}");
+    assert_eq!(job.attempts.len(), 1, "{job:?}");
+    let wanted: String = (0..20).map(|i| format!("line {i} of {id}\n")).collect();
+    assert_eq!(output(connection, id).await, wanted);
+}
+
+async fn output(connection: &Connection, id: &str) -> String {
+    wait::until("an output to be read", async || {
+        let request = v1::LogsRequest { job_id: id.to_owned(), ..v1::LogsRequest::default() };
+        let mut pieces = connection.jobs().logs(request).await.ok()?.into_inner();
+        let (mut output, mut end) = (Vec::new(), None);
+        while let Some(response) = pieces.message().await.ok()? {
+            match response.item.unwrap() {
+                v1::logs_response::Item::Piece(piece) => output.extend_from_slice(&piece.data),
+                v1::logs_response::Item::End(log) => end = Some(log),
+                v1::logs_response::Item::Start(_) => {}
+            }
+        }
+        let end = end.expect("the output is complete");
+        assert_eq!(end.stdout_blake3, blake3::hash(&output).to_hex().as_str());
+        Some(String::from_utf8(output).unwrap())
+    })
+    .await
+}
+
+async fn ended(process: &mut Child) -> ExitStatus {
+    wait::until("a command to end", async || process.try_wait().unwrap()).await
+}
+
+async fn has_lines(cluster: &Cluster, file: &str, lines: usize) {
+    wait::until("output to arrive", async || {
+        (cluster.read(file).lines().count() >= lines).then_some(())
+    })
+    .await;
+}
+
+/// The id of the job that a `run` whose standard error is in `file` has submitted.
+async fn job_of(cluster: &Cluster, file: &str) -> String {
+    wait::until("a job's id", async || {
+        let told = cluster.read(file);
+        let (_, rest) = told.split_once("baton: job ")?;
+        Some(rest.split_once(';')?.0.to_owned())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_loses_or_repeats_anything_when_the_leader_is_killed() {
+    let mut cluster = Cluster::start(3, 2).await;
+    let mut run = cluster.spawn(&["run", "--", "sh", "-c", LONG], "run");
+    has_lines(&cluster, "run", 5).await;
+    let id = job_of(&cluster, "run.err").await;
+    let mut logs = cluster.spawn(&["logs", "-f", &id], "logs");
+    let load = Load::start(&cluster).await;
+    load.goes_on(40).await;
+
+    let leader = cluster.leader().await;
+    cluster.kill_node(leader);
+    load.goes_on(40).await;
+    cluster.start_node(leader);
+    cluster.all_vote(3).await;
+    let next = cluster.leader().await;
+    cluster.kill_node(next);
+    load.goes_on(40).await;
+
+    for (process, file) in [(&mut run, "run"), (&mut logs, "logs")] {
+        let status = ended(process).await;
+        assert!(status.success(), "{file}: {status} {}", cluster.read(&format!("{file}.err")));
+        assert_eq!(cluster.read(file), long_output(), "{file}");
+    }
+    let accepted = load.stop().await;
+    check(&cluster, accepted).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_of_three_may_be_away_and_with_two_away_nothing_is_lost() {
+    let mut cluster = Cluster::start(3, 2).await;
+    let leader = cluster.leader().await;
+    let followers: Vec<u64> = (1..=3).filter(|node| *node != leader).collect();
+    cluster.kill_node(followers[0]);
+    let one_away = cluster.baton(&["run", "--", "echo", "still there"]).await;
+    assert_eq!(text(&one_away.stdout), "still there\n", "{}", text(&one_away.stderr));
+
+    let mut run = cluster.spawn(&["run", "--", "sh", "-c", LONG], "run");
+    has_lines(&cluster, "run", 5).await;
+    cluster.kill_node(followers[1]);
+    let left = cluster.connect_to(leader).await;
+    wait::until("the one that is left to lead no more", async || {
+        let status = left.cluster().status(v1::ClusterStatusRequest {}).await.ok()?.into_inner();
+        (status.leader_id == 0).then_some(())
+    })
+    .await;
+    let asked = Instant::now();
+    let mut request = Request::new(v1::SubmitRequest {
+        idempotency_key: "no-majority".to_owned(),
+        spec: Some(job(SHORT)),
+    });
+    request.set_timeout(Duration::from_secs(3));
+    let refused = left.jobs().submit(request).await.unwrap_err();
+    let reason = ApiError::from_status(&refused).map(|error| error.reason);
+    assert_eq!(reason, Some(Reason::NoLeader), "{refused:?}");
+    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+    let status = cluster.baton(&["cluster", "status"]).await;
+    assert_eq!(status.status.code(), Some(0), "{}", text(&status.stderr));
+    assert!(text(&status.stdout).contains("none: nothing can be changed"), "{status:?}");
+
+    cluster.start_node(followers[1]);
+    let status = ended(&mut run).await;
+    assert!(status.success(), "{status} {}", cluster.read("run.err"));
+    assert_eq!(cluster.read("run"), long_output());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_whose_disk_is_lost_is_replaced_while_all_goes_on() {
+    let mut cluster = Cluster::start(3, 2).await;
+    let load = Load::start(&cluster).await;
+    load.goes_on(40).await;
+    let leader = cluster.leader().await;
+    let lost = (1..=3).find(|node| *node != leader).unwrap();
+    cluster.kill_node(lost);
+    std::fs::remove_dir_all(cluster.node_folder(lost)).unwrap();
+    let removed = cluster.baton(&["cluster", "remove", &lost.to_string()]).await;
+    assert!(removed.status.success(), "{}", text(&removed.stderr));
+    assert_eq!(text(&removed.stdout), format!("node {lost} is removed\n"));
+
+    let new = cluster.add_node();
+    cluster.start_node(new);
+    load.goes_on(40).await;
+    cluster.all_vote(3).await;
+    let log = cluster.read(&format!("coordinator-{new}.log"));
+    for told in ["baton: admitted as node 4; catching up", "baton: node 4 has caught up and votes"]
+    {
+        assert!(log.contains(told), "{told}: {log}");
+    }
+    let members = cluster.members().await.members;
+    let numbers: Vec<_> = members.iter().map(|m| m.member.as_ref().unwrap().node_id).collect();
+    assert!(numbers.contains(&4) && !numbers.contains(&lost), "{numbers:?}");
+
+    // It has what it needs to do without the one that led until now.
+    let transferred = cluster.baton(&["cluster", "transfer", "4"]).await;
+    assert_eq!(text(&transferred.stdout), "node 4 leads\n", "{}", text(&transferred.stderr));
+    cluster.kill_node(leader);
+    load.goes_on(40).await;
+    let accepted = load.stop().await;
+    check(&cluster, accepted).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_belongs_to_a_cluster_joins_no_other() {
+    let mut cluster = Cluster::start(1, 0).await;
+    let data = cluster.node_folder(1);
+    let data = data.to_str().unwrap();
+    let status = cluster.stop_node(1).await;
+    assert_eq!(status.code(), Some(0));
+    let arguments = ["cluster", "join", "127.0.0.1:1", "--data", data, "--listen", "127.0.0.1:0"];
+    let refused = cluster.baton(&arguments).await;
+    assert_eq!(refused.status.code(), Some(2));
+    let told = text(&refused.stderr);
+    assert!(told.contains("is node 1 of a cluster already; start it again with"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn coordinators_restarted_one_after_the_other_lose_nothing() {
+    let mut cluster = Cluster::start(3, 2).await;
+    let mut run = cluster.spawn(&["run", "--", "sh", "-c", LONG], "run");
+    has_lines(&cluster, "run", 1).await;
+    let load = Load::start(&cluster).await;
+    for node in 1..=3 {
+        load.goes_on(20).await;
+        let status = cluster.stop_node(node).await;
+        assert_eq!(status.code(), Some(0), "node {node}");
+        load.goes_on(20).await;
+        cluster.start_node(node);
+        cluster.all_vote(3).await;
+    }
+    let status = ended(&mut run).await;
+    assert!(status.success(), "{status} {}", cluster.read("run.err"));
+    assert_eq!(cluster.read("run"), long_output());
+    let accepted = load.stop().await;
+    check(&cluster, accepted).await;
+}
+
+/// `baton dev` as a process, stopped at the end.
+struct Dev(Child);
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        let pid = nix::unistd::Pid::from_raw(self.0.id().cast_signed());
+        // It may have ended by itself.
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+        self.0.wait().unwrap();
+    }
+}
+
+impl Dev {
+    async fn start(folder: &Path, data: &Path) -> Self {
+        let (out, err) = (folder.join("dev.out"), folder.join("dev.err"));
+        let mut command = Command::new(baton());
+        command
+            .args(["dev", "--coordinators", "3", "--runners", "2", "--data"])
+            .arg(data)
+            .stdin(Stdio::null())
+            .stdout(std::fs::File::create(&out).unwrap())
+            .stderr(std::fs::File::create(err).unwrap());
+        let mut dev = Self(command.spawn().unwrap());
+        wait::until("dev to serve", async || {
+            assert_eq!(dev.0.try_wait().unwrap(), None, "dev ended");
+            std::fs::read_to_string(&out).unwrap().contains("baton run").then_some(())
+        })
+        .await;
+        dev
+    }
+}
+
+fn members_of(data: &Path) -> Vec<serde_json::Value> {
+    serde_json::from_slice(&std::fs::read(data.join("members.json")).unwrap()).unwrap()
+}
+
+fn pid_of(data: &Path, name: &str) -> Option<i32> {
+    let members = members_of(data);
+    let member = members.iter().find(|member| member["name"] == name).unwrap();
+    member["pid"].as_i64().map(|pid| i32::try_from(pid).unwrap())
+}
+
+fn is_alive(pid: i32) -> bool {
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None).is_ok()
+}
+
+async fn with_env(data: &Path, script: &str) -> std::process::Output {
+    let script = format!(". {}/env && {script}", data.display());
+    let mut command = Command::new("sh");
+    command.args(["-c", &script]).stdin(Stdio::null());
+    command.env("BATON", baton()).env("DATA", data);
+    let run = tokio::task::spawn_blocking(move || command.output());
+    wait::within("a command to end", run).await.unwrap().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dev_keeps_a_cluster_of_processes_whose_members_can_be_killed_and_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("fleet");
+    let dev = Dev::start(folder.path(), &data).await;
+    let members = members_of(&data);
+    let names: Vec<_> = members.iter().map(|member| member["name"].as_str().unwrap()).collect();
+    let wanted = ["coordinator-1", "coordinator-2", "coordinator-3", "runner-1", "runner-2"];
+    assert_eq!(names, wanted);
+    for member in &members {
+        let pid = member["pid"].as_i64().unwrap();
+        let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap();
+        let name = member["name"].as_str().unwrap();
+        assert!(text(&arguments).contains(&format!("{name}.toml")), "{name} is process {pid}");
+        assert_eq!(member["addresses"].is_object(), member["role"] == "coordinator");
+        assert!(Path::new(member["log"].as_str().unwrap()).is_file());
+        assert!(Path::new(member["data"].as_str().unwrap()).is_dir());
+    }
+
+    for name in ["coordinator-1", "runner-2"] {
+        let killed = pid_of(&data, name).unwrap();
+        let refused =
+            with_env(&data, &format!("\"$BATON\" dev --start {name} --data \"$DATA\"")).await;
+        let told = text(&refused.stderr);
+        assert!(told.contains(&format!("{name} runs already (pid {killed})")), "{told}");
+        nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(killed),
+            nix::sys::signal::Signal::SIGKILL,
+        )
+        .unwrap();
+        wait::until("members.json to be true", async || {
+            pid_of(&data, name).is_none().then_some(())
+        })
+        .await;
+        let told = std::fs::read_to_string(folder.path().join("dev.err")).unwrap();
+        let line = format!("{name} (pid {killed}) was killed by signal 9; bring it back with");
+        assert!(told.contains(&line), "{told}");
+        let run = with_env(&data, "\"$BATON\" run -- echo without it").await;
+        assert_eq!(text(&run.stdout), "without it\n", "{}", text(&run.stderr));
+
+        let back =
+            with_env(&data, &format!("\"$BATON\" dev --start {name} --data \"$DATA\"")).await;
+        let pid = pid_of(&data, name).expect("it runs again");
+        assert_eq!(
+            text(&back.stdout),
+            format!("{name} serves, pid {pid}\n"),
+            "{}",
+            text(&back.stderr)
+        );
+        assert!(is_alive(pid));
+    }
+
+    let pids: Vec<_> = wanted.iter().map(|name| pid_of(&data, name).unwrap()).collect();
+    drop(dev);
+    assert!(!pids.into_iter().any(is_alive), "dev stops all, also those that came back");
+    assert!(wanted.iter().all(|name| pid_of(&data, name).is_none()));
+    let addresses: Vec<_> = members.iter().map(|member| member["addresses"].clone()).collect();
+    let again = Dev::start(folder.path(), &data).await;
+    let kept: Vec<_> = members_of(&data).iter().map(|member| member["addresses"].clone()).collect();
+    assert_eq!(kept, addresses);
+    drop(again);
+}
