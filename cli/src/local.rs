@@ -35,6 +35,9 @@ const JOBS_END_WITHIN: Duration = Duration::from_secs(30);
 /// How long a cluster of several may take until all of them vote, or one leads again.
 const LEADS_WITHIN: Duration = Duration::from_secs(60);
 
+/// How long a killed coordinator's threads that read or write files are waited for.
+const KILLED_WITHIN: Duration = Duration::from_secs(1);
+
 /// How to set it up.
 pub(crate) struct LocalOptions {
     /// Everything it keeps is in here.
@@ -118,10 +121,10 @@ impl Local {
     pub(crate) async fn kill_leader(&mut self) -> anyhow::Result<Killed> {
         let leads = |node: &Node| node.coordinator.status().borrow().leading;
         let index = self.coordinators.iter().position(leads).context("nobody leads")?;
-        let Node { coordinator, mut runtime } = self.coordinators.remove(index);
+        let Node { coordinator, runtime } = self.coordinators.remove(index);
         let node = coordinator.status().borrow().node_id;
         let killed_at = Instant::now();
-        runtime.end();
+        runtime.kill().await?;
         coordinator.abort().await;
         let statuses = self.coordinators.iter().map(|node| node.coordinator.status());
         let leads = statuses.map(|mut status| {
@@ -164,17 +167,19 @@ impl OwnRuntime {
         runtime.map(Some).map(Self).context("cannot start the runtime")
     }
 
-    /// Drops every task, and with it every connection.
-    fn end(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
+    /// Drops every task, and with it every connection; all are gone when this returns.
+    async fn kill(mut self) -> anyhow::Result<()> {
+        let Some(runtime) = self.0.take() else { return Ok(()) };
+        let end = move || runtime.shutdown_timeout(KILLED_WITHIN);
+        tokio::task::spawn_blocking(end).await.context("cannot end a runtime")
     }
 }
 
 impl Drop for OwnRuntime {
     fn drop(&mut self) {
-        self.end();
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 

@@ -60,7 +60,8 @@ pub(crate) struct DemoArgs {
 }
 
 pub(super) async fn run(args: DemoArgs, context: &Context) -> anyhow::Result<u8> {
-    args.log.start("warn", &context.environment)?;
+    // That a coordinator is gone is told in better words.
+    args.log.start("error", &context.environment)?;
     if !context.environment.has_program("cargo") {
         return Err(UsageError(
             "the demo runs a sample project's tests with `cargo`, which is not in PATH; \
