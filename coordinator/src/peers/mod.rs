@@ -12,7 +12,9 @@ mod calls;
 mod directory;
 mod link;
 mod node;
+mod retry;
 mod serve;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod transport;
@@ -21,5 +23,6 @@ pub(crate) use self::{
     calls::Calls,
     directory::{Directory, This},
     serve::{PeerService, serve},
+    snapshot::Outgoing,
     transport::Network,
 };

@@ -1,6 +1,7 @@
 //! Members for the tests. Asserts nothing about them.
 
 use std::{
+    io,
     net::SocketAddr,
     path::Path,
     sync::{Arc, Mutex},
@@ -13,14 +14,19 @@ use baton_state::{
 };
 use raft::eraftpb::Message;
 use tempfile::TempDir;
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{
+    io::AsyncReadExt as _,
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinSet,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     auth::Authenticator,
     disk::DiskGuard,
     history::History,
-    peers::{Directory, Network, PeerService, This, node::Node, serve},
+    peers::{Directory, Network, Outgoing, PeerService, This, node::Node, serve},
     raft::{Observer as _, ProposeError, Status, Transport as _},
 };
 
@@ -159,6 +165,7 @@ impl TestMember {
 
     fn serve_on(&mut self, listener: TcpListener) {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let outgoing = Outgoing::start(self.folder(), self.history.clone(), &tasks, &stop);
         let service = PeerService {
             directory: Arc::clone(&self.directory),
             node: self.node.clone(),
@@ -166,6 +173,7 @@ impl TestMember {
             disk: DiskGuard::new(self.folder().to_owned(), 0),
             tasks: tasks.clone(),
             stop: stop.clone(),
+            snapshots: outgoing.unwrap(),
             calls: Arc::default(),
         };
         let served = serve(service, Authenticator::new(TOKEN), listener);
@@ -252,6 +260,60 @@ impl Drop for TestMember {
 
 async fn listen(port: u16) -> TcpListener {
     TcpListener::bind(("127.0.0.1", port)).await.unwrap()
+}
+
+/// Two members that know each other.
+pub(super) async fn two() -> (TestMember, TestMember) {
+    let one = TestMember::start(1, CLUSTER).await;
+    let two = TestMember::start(2, CLUSTER).await;
+    let members = Members::of(&[&one, &two]);
+    one.learns(&members);
+    two.learns(&members);
+    (one, two)
+}
+
+/// A way to a member that cuts each connection after so many bytes of answers.
+pub(super) struct Proxy {
+    pub(super) address: SocketAddr,
+    passed: Arc<Mutex<Vec<u64>>>,
+    _tasks: JoinSet<()>,
+}
+
+impl Proxy {
+    pub(super) async fn start(to: SocketAddr, limit: u64) -> Self {
+        let listener = listen(0).await;
+        let address = listener.local_addr().unwrap();
+        let passed = Arc::<Mutex<Vec<u64>>>::default();
+        let counts = Arc::clone(&passed);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((caller, _)) = listener.accept().await {
+                let counts = Arc::clone(&counts);
+                connections.spawn(async move {
+                    let bytes = pass(caller, to, limit).await.unwrap_or(0);
+                    counts.lock().unwrap().push(bytes);
+                });
+            }
+        });
+        Self { address, passed, _tasks: tasks }
+    }
+
+    /// How many bytes of answers each connection that was cut has passed.
+    pub(super) fn passed(&self) -> Vec<u64> {
+        self.passed.lock().unwrap().clone()
+    }
+}
+
+async fn pass(caller: TcpStream, to: SocketAddr, limit: u64) -> io::Result<u64> {
+    let callee = TcpStream::connect(to).await?;
+    let (mut asked, mut answered) = caller.into_split();
+    let (answers, mut asks) = callee.into_split();
+    let mut answers = answers.take(limit);
+    tokio::select! {
+        passed = tokio::io::copy(&mut answers, &mut answered) => passed,
+        asked = tokio::io::copy(&mut asked, &mut asks) => asked.map(|_| 0),
+    }
 }
 
 /// A cluster's members, as its log has them.

@@ -1,16 +1,7 @@
 //! What Raft sends, as it comes out at the other members.
 
-use super::fixtures::{CLUSTER, Members, TestMember, soon};
+use super::fixtures::{CLUSTER, Members, TestMember, soon, two};
 use crate::peers::link::QUEUE;
-
-async fn two() -> (TestMember, TestMember) {
-    let one = TestMember::start(1, CLUSTER).await;
-    let two = TestMember::start(2, CLUSTER).await;
-    let members = Members::of(&[&one, &two]);
-    one.learns(&members);
-    two.learns(&members);
-    (one, two)
-}
 
 /// Waits until `from` has a link to `to`.
 async fn linked(from: &TestMember, to: &TestMember) {
