@@ -276,6 +276,7 @@ pub(super) async fn two() -> (TestMember, TestMember) {
 pub(super) struct Proxy {
     pub(super) address: SocketAddr,
     passed: Arc<Mutex<Vec<u64>>>,
+    frozen: watch::Sender<bool>,
     _tasks: JoinSet<()>,
 }
 
@@ -284,36 +285,63 @@ impl Proxy {
         let listener = listen(0).await;
         let address = listener.local_addr().unwrap();
         let passed = Arc::<Mutex<Vec<u64>>>::default();
-        let counts = Arc::clone(&passed);
+        let frozen = watch::Sender::new(false);
+        let (counts, freezes) = (Arc::clone(&passed), frozen.subscribe());
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
-            while let Ok((caller, _)) = listener.accept().await {
-                let counts = Arc::clone(&counts);
+            while let Ok((mut caller, _)) = listener.accept().await {
+                let (counts, mut freezes) = (Arc::clone(&counts), freezes.clone());
                 connections.spawn(async move {
-                    let bytes = pass(caller, to, limit).await.unwrap_or(0);
-                    counts.lock().unwrap().push(bytes);
+                    let freezes = tokio::select! {
+                        bytes = pass(&mut caller, to, limit) => {
+                            counts.lock().unwrap().push(bytes.unwrap_or(0));
+                            false
+                        }
+                        frozen = freezes.wait_for(|frozen| *frozen) => frozen.is_ok(),
+                    };
+                    if freezes {
+                        // The connection stays open, and nothing passes any more.
+                        std::future::pending::<()>().await;
+                    }
                 });
             }
         });
-        Self { address, passed, _tasks: tasks }
+        Self { address, passed, frozen, _tasks: tasks }
     }
 
     /// How many bytes of answers each connection that was cut has passed.
     pub(super) fn passed(&self) -> Vec<u64> {
         self.passed.lock().unwrap().clone()
     }
+
+    /// Passes nothing more, and says so to nobody; or passes what new connections say.
+    pub(super) fn freeze(&self, frozen: bool) {
+        self.frozen.send_replace(frozen);
+    }
 }
 
-async fn pass(caller: TcpStream, to: SocketAddr, limit: u64) -> io::Result<u64> {
-    let callee = TcpStream::connect(to).await?;
-    let (mut asked, mut answered) = caller.into_split();
-    let (answers, mut asks) = callee.into_split();
+async fn pass(caller: &mut TcpStream, to: SocketAddr, limit: u64) -> io::Result<u64> {
+    let mut callee = TcpStream::connect(to).await?;
+    let (mut asked, mut answered) = caller.split();
+    let (answers, mut asks) = callee.split();
     let mut answers = answers.take(limit);
     tokio::select! {
         passed = tokio::io::copy(&mut answers, &mut answered) => passed,
         asked = tokio::io::copy(&mut asked, &mut asks) => asked.map(|_| 0),
     }
+}
+
+/// A member, and another one behind a proxy.
+pub(super) async fn through_proxy(limit: u64) -> (TestMember, TestMember, Proxy) {
+    let one = TestMember::start(1, CLUSTER).await;
+    let mut two = TestMember::start(2, CLUSTER).await;
+    let proxy = Proxy::start(two.address, limit).await;
+    two.address = proxy.address;
+    let members = Members::of(&[&one, &two]);
+    one.learns(&members);
+    two.learns(&members);
+    (one, two, proxy)
 }
 
 /// A cluster's members, as its log has them.

@@ -16,7 +16,7 @@ use baton_state::{Event, EventKind, RunnerId, Timestamp};
 use tokio::{io::AsyncReadExt as _, sync::oneshot, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::fixtures::{CLUSTER, Members, Proxy, TestMember, soon, two};
+use super::fixtures::{Members, TestMember, soon, through_proxy, two};
 use crate::{
     history::{Batch, History},
     peers::{
@@ -131,18 +131,6 @@ async fn a_fetch_ends_when_the_coordinator_stops() {
     });
     drop(one);
     soon("the end of the fetch", end).await.unwrap().unwrap_err();
-}
-
-/// A member, and another one behind a proxy.
-async fn through_proxy(limit: u64) -> (TestMember, TestMember, Proxy) {
-    let one = TestMember::start(1, CLUSTER).await;
-    let mut two = TestMember::start(2, CLUSTER).await;
-    let proxy = Proxy::start(two.address, limit).await;
-    two.address = proxy.address;
-    let members = Members::of(&[&one, &two]);
-    one.learns(&members);
-    two.learns(&members);
-    (one, two, proxy)
 }
 
 #[tokio::test(flavor = "multi_thread")]
