@@ -2,7 +2,7 @@
 //! lasts. What cannot be sent is dropped: Raft repeats it once it knows. Nobody who
 //! sends ever waits.
 
-use std::{sync::Arc, time::Duration};
+use std::{error::Error, sync::Arc, time::Duration};
 
 use baton_proto::{
     error::{ApiError, Reason},
@@ -166,7 +166,9 @@ impl<N: Node> Caller<N> {
             Some(error) => {
                 warn!(%member, address, %error, action = error.action, "a member refuses this node");
             }
-            None => warn!(%member, address, error = ended.message(), "a member cannot be reached"),
+            None => {
+                warn!(%member, address, error = root_cause(ended), "a member cannot be reached");
+            }
         }
     }
 
@@ -222,4 +224,13 @@ fn batch(messages: &mut mpsc::Receiver<Message>, first: &Message) -> RaftMessage
         more = put(&message);
     }
     batch
+}
+
+/// The innermost error, such as "Connection refused (os error 111)".
+fn root_cause(status: &Status) -> String {
+    let mut cause = status.source();
+    while let Some(inner) = cause.and_then(Error::source) {
+        cause = Some(inner);
+    }
+    cause.map_or_else(|| status.message().to_owned(), ToString::to_string)
 }
