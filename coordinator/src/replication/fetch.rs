@@ -150,7 +150,10 @@ impl Fetcher {
             tokio::select! {
                 names = shared.urgent.take() => self.consider(names, true).await,
                 names = shared.told.take() => self.consider(names, false).await,
-                _ = compare.tick() => self.consider(shared.view.names(), false).await,
+                _ = compare.tick() => {
+                    shared.open.close_idle();
+                    self.consider(shared.view.names(), false).await;
+                }
                 Some(fetched) = fetches.join_next() => {
                     if let Ok(name) = fetched {
                         if self.queues.finish(name) {

@@ -23,6 +23,7 @@ mod choose;
 mod copy;
 mod fetch;
 mod kept;
+mod open;
 mod quorum;
 pub(crate) mod serve;
 #[cfg(test)]
@@ -39,7 +40,7 @@ use baton_state::NodeId;
 use tokio::{sync, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{fetch::Fetcher, view::View, wanted::Wanted};
+use self::{fetch::Fetcher, open::OpenCopies, view::View, wanted::Wanted};
 pub(crate) use self::{
     kept::Kept,
     quorum::Standing,
@@ -70,6 +71,7 @@ struct Shared {
     told: Names,
     /// Files that somebody waits for.
     urgent: Names,
+    open: OpenCopies,
 }
 
 impl Replication {
@@ -126,6 +128,7 @@ impl Replication {
                 view: View::default(),
                 told: Names::default(),
                 urgent: Names::default(),
+                open: OpenCopies::default(),
             }),
         }
     }
@@ -179,7 +182,7 @@ impl Replication {
     pub(crate) async fn ensure(&self, name: FileName) -> Result<(), FilesError> {
         let (shared, mut told) = (&self.shared, self.shared.view.subscribe(name));
         let mut lists = shared.view.lists();
-        let (mut goal, mut before) = (None, 0);
+        let (mut goal, mut before, mut reached) = (None, 0, false);
         loop {
             told.mark_unchanged();
             lists.mark_unchanged();
@@ -187,6 +190,10 @@ impl Replication {
             let length = held.map_or(0, |held| held.length);
             if held.is_some_and(|held| held.sealed.is_some()) {
                 return Ok(());
+            }
+            if !reached {
+                shared.view.reach();
+                reached = true;
             }
             if goal.is_none() && shared.view.is_settled() {
                 goal = Some(shared.view.most(name));

@@ -147,8 +147,7 @@ impl World {
             }
         }
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let served =
-            Served { files: files.clone(), directory: Arc::clone(&directory), stop: stop.clone() };
+        let served = Served { node, files: files.clone(), stop: stop.clone() };
         let until = stop.clone().cancelled_owned();
         tasks.spawn(async move {
             let incoming = tonic::transport::server::TcpIncoming::from(listener);
@@ -194,8 +193,8 @@ fn open(folder: &Path) -> Files {
 
 /// The part of the peers' API that this is about.
 struct Served {
+    node: u64,
     files: Files,
-    directory: Arc<Directory>,
     stop: CancellationToken,
 }
 
@@ -223,7 +222,7 @@ impl peer_server::Peer for Served {
         &self,
         request: Request<peer::WatchFilesRequest>,
     ) -> Result<Response<Self::WatchFilesStream>, Status> {
-        self.directory.check(request.get_ref().hello.as_ref())?;
+        assert_eq!(request.get_ref().hello.as_ref().unwrap().to, self.node);
         let told = serve::watch_files(&self.files, self.stop.clone());
         Ok(Response::new(told.map_err(Status::from).boxed()))
     }
@@ -235,7 +234,7 @@ impl peer_server::Peer for Served {
         request: Request<peer::ReadFileRequest>,
     ) -> Result<Response<Self::ReadFileStream>, Status> {
         let request = request.into_inner();
-        self.directory.check(request.hello.as_ref())?;
+        assert_eq!(request.hello.as_ref().unwrap().to, self.node);
         let stop = self.stop.clone();
         let read =
             serve::read_file(&self.files, request.name.as_ref(), request.offset, stop).await?;
