@@ -259,6 +259,8 @@ impl Source {
             match copied {
                 // Others wait: it is told again if there is more.
                 Ok(()) if is_crowded() => return self.shared.told.put([name]),
+                // Retention did that: is it wanted?
+                Err(CopyError::Here(FilesError::Removed(_))) => is_wanted = false,
                 Ok(())
                 | Err(CopyError::Here(FilesError::Superseded | FilesError::Restarted(_))) => {}
                 Err(CopyError::Here(FilesError::DiskFull)) => {

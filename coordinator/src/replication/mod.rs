@@ -39,6 +39,7 @@ use baton_proto::error::{ApiError, Reason};
 use baton_state::NodeId;
 use tokio::{sync, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::warn;
 
 use self::{fetch::Fetcher, open::OpenCopies, view::View, wanted::Wanted};
 pub(crate) use self::{
@@ -225,6 +226,43 @@ impl Replication {
         self.ensure(name).await?;
         let stat = self.shared.files.stat(name).await?;
         Ok(stat.is_some_and(|stat| stat.sealed && stat.length == length))
+    }
+
+    /// Looks whether a sealed file still is what was recorded, after a reader found
+    /// that it is not. If it is not and another member has it, it is fetched anew.
+    /// Gives what to tell the reader.
+    pub(crate) async fn repaired(
+        &self,
+        name: FileName,
+        recorded: Digest,
+        error: ApiError,
+    ) -> ApiError {
+        match self.repair(name, recorded).await {
+            Ok(true) => ApiError {
+                action: "it is fetched anew from another coordinator: try again".to_owned(),
+                ..error
+            },
+            Ok(false) => error,
+            Err(cause) => {
+                warn!(file = %name, error = %cause, "cannot look at a damaged file");
+                error
+            }
+        }
+    }
+
+    /// Whether a copy was thrown away.
+    async fn repair(&self, name: FileName, recorded: Digest) -> Result<bool, FilesError> {
+        let Shared { files, view, urgent, .. } = &*self.shared;
+        let others = view.having(name);
+        if others.iter().all(|(_, has)| has.sealed != Some(recorded))
+            || files.is_intact(name, recorded).await?
+        {
+            return Ok(false);
+        }
+        warn!(file = %name, "the copy here is damaged; fetching it anew");
+        files.remove(name).await?;
+        urgent.put([name]);
+        Ok(true)
     }
 
     /// Keeps an archive of so many bytes on a majority of the voters for a job that
