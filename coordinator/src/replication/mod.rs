@@ -36,7 +36,6 @@ mod wire;
 use std::{sync::Arc, time::Duration};
 
 use baton_proto::error::{ApiError, Reason};
-use baton_state::NodeId;
 use tokio::{sync, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::warn;
@@ -111,7 +110,7 @@ impl Replication {
     /// The replication of a node that is a cluster of its own: to nobody.
     #[cfg(test)]
     pub(crate) fn alone(files: Files) -> Self {
-        let this = NodeId(1);
+        let this = baton_state::NodeId(1);
         let standing = Standing { this, leader: this, leading: true, voters: vec![this] };
         let (sender, standing) = sync::watch::channel(standing);
         Self::new(files, standing, Some(sender))

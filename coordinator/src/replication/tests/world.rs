@@ -13,6 +13,7 @@ use std::{
 };
 
 use baton_proto::peer::{self, peer_server};
+use baton_state::NodeId;
 use futures::{
     FutureExt as _, StreamExt as _, TryStreamExt as _, future::BoxFuture, stream::BoxStream,
 };
