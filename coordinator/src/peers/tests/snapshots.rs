@@ -81,8 +81,13 @@ const WHOLE: [&str; 2] = ["history-00000000000000000040", "state-000000000000000
 async fn is_whole(into: &Path, state: &[u8]) {
     assert_eq!(names(into), WHOLE);
     assert_eq!(fs::read(into.join(WHOLE[1])).unwrap(), state);
-    let history = History::open(into.join(WHOLE[0])).await.unwrap();
+    // Elsewhere: SQLite puts files of its own beside it.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let path = elsewhere.path().join("history.db");
+    fs::copy(into.join(WHOLE[0]), &path).unwrap();
+    let history = History::open(&path).await.unwrap();
     assert_eq!(*history.position().borrow(), INDEX);
+    history.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
