@@ -32,7 +32,7 @@ use crate::{
     join::{self, JoinError},
     leadership::Leadership,
     members::Members,
-    peers::{self, Calls, Directory, Network, PeerService, This},
+    peers::{self, Calls, Directory, Network, Outgoing, PeerService, This},
     raft::{self, Beginning, HistoryStore, Observer, RaftError, RaftHandle},
     replication::{Records, Replication},
     retention,
@@ -111,6 +111,9 @@ pub enum Error {
     #[error("the coordinator stopped by itself: {0}")]
     Stopped(String),
 }
+
+/// Folder of the Raft node.
+const RAFT: &str = "raft";
 
 /// Bytes of one file of the Raft log.
 const LOG_FILE_BYTES: u64 = 16 * 1024 * 1024;
@@ -233,7 +236,12 @@ impl Coordinator {
         };
         tasks.spawn(retention::evict(jobs.clone(), stop.clone()));
         tasks.spawn(retention::prune(jobs.clone(), config.retention, stop.clone()));
+        let failed = |source| Error::DataDir { dir: config.data_dir.clone(), source };
+        let raft_dir = config.data_dir.join(RAFT);
+        let outgoing =
+            Outgoing::start(&raft_dir, history.clone(), &tasks, &stop).map_err(failed)?;
         let peer_service = PeerService {
+            snapshots: outgoing,
             directory: Arc::clone(&directory),
             node: raft.clone(),
             history: history.clone(),
@@ -470,7 +478,7 @@ async fn start_raft(
     let beside = Beside { history: history.clone(), runtime: Handle::current(), stop };
     let options = raft::Options {
         node_id: membership.node_id.0,
-        dir: config.data_dir.join("raft"),
+        dir: config.data_dir.join(RAFT),
         snapshot_every: config.snapshot_every,
         log_file_bytes: LOG_FILE_BYTES,
         beginning,

@@ -22,7 +22,7 @@ use crate::{
     history::{Batch, History, Sender},
     jobs::Caller,
     raft::{self, Observer},
-    replication::Replication,
+    replication::{Records, Replication},
     uploads::{KEEP, Uploads},
 };
 
@@ -263,4 +263,43 @@ async fn a_job_that_comes_during_the_removal_of_its_archive_is_told_to_bring_it_
     };
     assert!(jobs.uploads.unless_kept(&digest, removal).await.is_some());
     assert_eq!(coming.await, Err(Reason::SourceNotUploaded));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_nodes_bring_back_nothing_that_was_removed_and_all_that_is_recorded() {
+    let folder = tempfile::tempdir().unwrap();
+    let jobs = coordinator(folder.path()).await;
+    let records = jobs.records();
+    let (old, new) = (SystemTime::UNIX_EPOCH, std::fs::metadata(&folder).unwrap().modified());
+    let new = new.unwrap();
+    let (finished, (_, live)) = (lost(&jobs).await, running(&jobs).await);
+    assert!(records.want(finished, old).await.unwrap());
+    assert!(records.want(live, old).await.unwrap());
+    let digest = upload(&jobs, vec![1; 100]).await;
+    let archive = FileName::Upload { digest };
+    assert!(records.want(archive, new).await.unwrap());
+    assert!(!records.want(archive, old).await.unwrap());
+    submit(jobs.clone(), digest, 100).await.unwrap();
+    assert!(records.want(archive, old).await.unwrap());
+
+    prune_once(&jobs, limit(0)).await.unwrap();
+    assert!(!records.want(finished, new).await.unwrap());
+    assert!(records.want(live, new).await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_has_left_the_state_is_looked_for_when_the_history_has_caught_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let jobs = coordinator(folder.path()).await;
+    let FileName::Log { job, .. } = lost(&jobs).await else { panic!("not a log") };
+    let slow = History::open(folder.path().join("slow.db")).await.unwrap();
+    let records = Records { raft: jobs.raft.clone(), history: slow.clone() };
+    let mut has_job = std::pin::pin!(records.has_job(job));
+    assert!(futures::poll!(has_job.as_mut()).is_pending(), "it cannot know yet");
+    let (sender, through) = (slow.sender(), jobs.raft.state().applied());
+    tokio::task::spawn_blocking(move || sender.send(Batch { through, events: Vec::new() }))
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(!has_job.await.unwrap());
 }

@@ -167,13 +167,17 @@ pub(super) fn sealed_digest(root: &Path, name: FileName) -> Result<Digest> {
     if let Some(digest) = remembered_digest(root, name) {
         return Ok(digest);
     }
-    let path = name.sealed_path(root);
-    let mut hasher = blake3::Hasher::new();
-    let file = disk::open_read(&path)?.ok_or(FilesError::NotFound(name))?;
-    hasher.update_reader(file).map_err(|error| FilesError::io("read", &path, error))?;
-    let digest = hasher.finalize().into();
+    let digest = read_digest(name, &name.sealed_path(root))?;
     remember_digest(root, name, digest);
     Ok(digest)
+}
+
+/// The digest of what a file at `path` has.
+pub(super) fn read_digest(name: FileName, path: &Path) -> Result<Digest> {
+    let mut hasher = blake3::Hasher::new();
+    let file = disk::open_read(path)?.ok_or(FilesError::NotFound(name))?;
+    hasher.update_reader(file).map_err(|error| FilesError::io("read", path, error))?;
+    Ok(hasher.finalize().into())
 }
 
 /// Sends every file, until nobody receives them any more.

@@ -92,6 +92,9 @@ impl Drop for Entry {
             if matches!(slot.content, Content::Open(_)) {
                 let durable = self.durability.borrow().length;
                 entries.flushed.insert(self.name, durable);
+                drop(entries);
+                // Who looked just before has seen neither.
+                self.changed();
             }
         }
     }

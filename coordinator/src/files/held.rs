@@ -45,6 +45,15 @@ impl Files {
         blocking(move || held(&files.inner, name)).await
     }
 
+    /// Whether the bytes of a sealed file are those of the digest. Reads all of it.
+    ///
+    /// # Errors
+    /// [`FilesError::NotFound`], [`FilesError::Io`], [`FilesError::Stopping`].
+    pub(crate) async fn is_intact(&self, name: FileName, digest: Digest) -> Result<bool> {
+        let path = name.sealed_path(&self.inner.root);
+        blocking(move || Ok(catalog::read_digest(name, &path)? == digest)).await
+    }
+
     /// Says of a sealed file that it was wanted at `time`, unless it was later.
     ///
     /// # Errors

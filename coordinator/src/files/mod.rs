@@ -3,9 +3,10 @@
 //!
 //! Offsets make every retry harmless, and the seal makes a file's content final.
 //! While it grows a file is `NAME.part`; sealing renames it, so that what has
-//! its plain name is whole. What a writer may count on is [`Durable`], apart
-//! from what readers see, which is every byte at once: when other nodes have to
-//! confirm too, that is the one place to say so.
+//! its plain name is whole. What this node has on disk is [`Durable`], apart from
+//! what readers see, which is every byte at once. Whether other nodes have it too is
+//! none of its business: they are told what changes here (`changes`, `held`), copy
+//! from here (`follow`) and into here (`copy`).
 //!
 //! This is the store of one node. It knows nothing of Raft, of sessions or of
 //! who may read: a caller checks leases and tokens before it comes here.

@@ -32,7 +32,7 @@ use tracing::debug;
 use super::{CONNECTION_WINDOW, STREAM_WINDOW};
 use crate::{
     auth::Authenticator,
-    errors::no_leader,
+    errors::{no_leader, stopping},
     leadership::{Leader, Leadership},
 };
 
@@ -110,7 +110,8 @@ where
         let mut inner = mem::replace(&mut self.inner, next);
         let forwarder = Arc::clone(forwarder);
         async move {
-            match forwarder.send_on(request).await {
+            let sent = forwarder.link.stop.run_until_cancelled(forwarder.send_on(request)).await;
+            match sent.unwrap_or_else(|| Err(stopping().into())) {
                 Ok(Sent::Answer(response)) => Ok(response),
                 Ok(Sent::Here(request)) => inner.call(request).await,
                 Err(status) => Ok(status.into_http()),

@@ -82,7 +82,22 @@ pub(super) async fn logs(
     };
     let start = v1::LogStart { attempt: number, lease: attempt.lease.0 };
     answers.send(response(Item::Start(start))).await.map_err(gone)?;
+    match send(&jobs, &query, number, &attempt, &answers).await {
+        Err(error) if error.reason == Reason::ChecksumMismatch => {
+            Err(repaired(&jobs, &query, number, error).await)
+        }
+        sent => sent,
+    }
+}
 
+/// Sends the output of an attempt.
+async fn send(
+    jobs: &Jobs,
+    query: &Query,
+    number: u32,
+    attempt: &Attempt,
+    answers: &mpsc::Sender<v1::LogsResponse>,
+) -> Result<(), ApiError> {
     let over = CancellationToken::new();
     let live = attempt.outcome.is_none();
     let follow = if query.follow && live { Follow::Until(over.clone()) } else { Follow::No };
@@ -99,7 +114,7 @@ pub(super) async fn logs(
     let ended = if query.follow && live {
         tokio::select! {
             ended = &mut sending => ended?,
-            watched = cancel_when_over(&jobs, &query, number, over) => {
+            watched = cancel_when_over(jobs, query, number, over) => {
                 watched?;
                 sending.await?
             }
@@ -107,11 +122,23 @@ pub(super) async fn logs(
     } else {
         sending.await?
     };
-    check_end(&jobs, &query, number, ended.as_ref()).await?;
+    check_end(jobs, query, number, ended.as_ref()).await?;
     if let Some(end) = ended {
         answers.send(response(Item::End(end))).await.map_err(gone)?;
     }
     Ok(())
+}
+
+/// Has the output fetched anew if only the copy here is damaged; what to tell the reader.
+async fn repaired(jobs: &Jobs, query: &Query, number: u32, error: ApiError) -> ApiError {
+    let Ok(job) = jobs.get(query.job).await else { return error };
+    let Some(attempt) = job.attempts.get(number as usize - 1) else { return error };
+    let recorded = attempt.log.as_ref().and_then(|log| log.file_blake3.parse().ok());
+    let name = FileName::Log { job: query.job, lease: attempt.lease };
+    match recorded {
+        Some(recorded) => jobs.replication.repaired(name, recorded, error).await,
+        None => error,
+    }
 }
 
 /// What was sent must end as the record says it does: a reader must not take a
@@ -169,6 +196,11 @@ async fn cancel_when_over(
         let job = jobs.get(query.job).await?;
         let attempt = job.attempts.get(number as usize - 1);
         if attempt.is_none_or(|attempt| attempt.outcome.is_some()) {
+            if let Some(attempt) = attempt {
+                // What it is recorded with may still be on its way to this node.
+                let name = FileName::Log { job: query.job, lease: attempt.lease };
+                jobs.replication.ensure(name).await?;
+            }
             over.cancel();
             return Ok(());
         }

@@ -67,11 +67,16 @@ impl runners_server::Runners for Services {
         self.jobs.replication.ensure(name).await.map_err(ApiError::from)?;
         let mut reader =
             self.jobs.files.read(name, request.offset).await.map_err(ApiError::from)?;
+        let replication = self.jobs.replication.clone();
         Ok(Response::new(self.stream(|answers| async move {
             loop {
                 let offset = reader.offset();
-                let Some(data) = reader.next().await? else {
-                    return Ok(());
+                let data = match reader.next().await {
+                    Ok(Some(data)) => data,
+                    Ok(None) => return Ok(()),
+                    Err(error) => {
+                        return Err(replication.repaired(name, digest, error.into()).await);
+                    }
                 };
                 answers.send(v1::FileChunk { offset, data }).await.map_err(gone)?;
             }

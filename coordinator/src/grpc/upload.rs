@@ -38,7 +38,6 @@ pub(super) async fn upload(
     }
     jobs.uploads.keep(digest).await;
     let name = FileName::Upload { digest };
-    jobs.replication.ensure(name).await?;
     let stored = jobs.files.stat(name).await?;
     if !stored.is_some_and(|stat| stat.sealed) {
         jobs.disk.check()?;

@@ -2,9 +2,8 @@
 //! lasts. What cannot be sent is dropped: Raft repeats it once it knows. Nobody who
 //! sends ever waits.
 
-use std::{sync::Arc, time::Duration};
+use std::{error::Error, sync::Arc, time::Duration};
 
-use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use baton_proto::{
     error::{ApiError, Reason},
     peer::{RaftMessages, RaftRequest, raft_request::Item},
@@ -20,16 +19,13 @@ use tokio_util::{
 use tonic::Status;
 use tracing::{info, warn};
 
-use super::{Directory, directory::Peer, node::Node};
+use super::{Directory, directory::Peer, node::Node, retry::Delays};
 
 /// Messages that wait for one member; further ones are dropped.
 pub(super) const QUEUE: usize = 4096;
 /// Messages in one batch, and the bytes from which on a batch takes no more.
 const BATCH: usize = 128;
 const BATCH_BYTES: usize = 1024 * 1024;
-/// The waits between tries; up to as much again is added at random.
-const FIRST_WAIT: Duration = Duration::from_millis(20);
-const LONGEST_WAIT: Duration = Duration::from_millis(500);
 /// The wait after a refusal, which only a person can end.
 const REFUSED_WAIT: Duration = Duration::from_secs(5);
 /// A member that takes longer to welcome a call is tried again.
@@ -112,20 +108,19 @@ struct Caller<N> {
 
 impl<N: Node> Caller<N> {
     async fn run(mut self) {
-        let mut waits = waits();
+        let mut delays = Delays::default();
         while let Some(first) = self.messages.recv().await {
             let ended = self.call(first).await;
             if self.standing == Standing::Connected {
-                waits = self::waits();
+                delays = Delays::default();
             }
             self.node.unreachable(self.peer.node);
             self.note(&ended);
-            let wait = match self.standing {
+            match self.standing {
                 Standing::Refused(Reason::MemberRemoved) => return self.directory.told_removed(),
-                Standing::Refused(_) => REFUSED_WAIT,
-                _ => waits.next().unwrap_or(LONGEST_WAIT),
-            };
-            tokio::time::sleep(wait).await;
+                Standing::Refused(_) => tokio::time::sleep(REFUSED_WAIT).await,
+                _ => delays.wait().await,
+            }
             // What has come meanwhile is old; Raft says it again.
             self.drop_waiting();
         }
@@ -171,7 +166,9 @@ impl<N: Node> Caller<N> {
             Some(error) => {
                 warn!(%member, address, %error, action = error.action, "a member refuses this node");
             }
-            None => warn!(%member, address, error = ended.message(), "a member cannot be reached"),
+            None => {
+                warn!(%member, address, error = root_cause(ended), "a member cannot be reached");
+            }
         }
     }
 
@@ -229,11 +226,11 @@ fn batch(messages: &mut mpsc::Receiver<Message>, first: &Message) -> RaftMessage
     batch
 }
 
-fn waits() -> ExponentialBackoff {
-    let growing = ExponentialBuilder::new()
-        .with_min_delay(FIRST_WAIT)
-        .with_max_delay(LONGEST_WAIT)
-        .without_max_times()
-        .with_jitter();
-    growing.build()
+/// The innermost error, such as "Connection refused (os error 111)".
+fn root_cause(status: &Status) -> String {
+    let mut cause = status.source();
+    while let Some(inner) = cause.and_then(Error::source) {
+        cause = Some(inner);
+    }
+    cause.map_or_else(|| status.message().to_owned(), ToString::to_string)
 }

@@ -1,9 +1,13 @@
 //! The other coordinators: who they are, what is sent to them, and what they ask.
 //!
 //! ```text
-//! raft ── Transport::send ─► link per member ── Peer.Raft ─► serve ── RaftHandle::step ─► raft
-//! raft ── Transport::fetch ─► snapshot ◄─ Peer.Snapshot ── the member that announced it
+//! raft ── Network::send ──► Link per member ── Peer.Raft ──► PeerService ─► Call ─► raft
+//! raft ── Network::fetch ─► snapshot::fetch ◄─ Peer.Snapshot ── Outgoing
 //! ```
+//!
+//! `directory.rs` knows who they are, `link.rs` sends and `calls.rs` takes what Raft
+//! says, `snapshot/` transfers snapshots. Nothing here decides anything, and whoever
+//! sends never waits: what cannot be sent is dropped, and Raft repeats it.
 //!
 //! Control (Raft, status) and bulk (snapshots, files) go over connections of their
 //! own, so that a large file never holds up a heartbeat.
@@ -12,7 +16,9 @@ mod calls;
 mod directory;
 mod link;
 mod node;
+mod retry;
 mod serve;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod transport;
@@ -21,5 +27,6 @@ pub(crate) use self::{
     calls::Calls,
     directory::{Directory, This},
     serve::{PeerService, serve},
+    snapshot::Outgoing,
     transport::Network,
 };

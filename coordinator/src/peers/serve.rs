@@ -9,7 +9,8 @@ use baton_proto::peer::{
     raft_request::Item,
 };
 use futures::{Stream, StreamExt as _, stream};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::mpsc};
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{
     Request, Response, Status, Streaming,
@@ -17,11 +18,14 @@ use tonic::{
     transport::{Server, server::TcpIncoming},
 };
 
-use super::{Directory, calls::Calls, directory::MAX_MESSAGE, node::Node};
+use super::{Directory, Outgoing, calls::Calls, directory::MAX_MESSAGE, node::Node, snapshot};
 use crate::{auth::Authenticator, disk::DiskGuard, files::Files, history::History, replication};
 
 /// What a stream of answers is.
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// Pieces of a snapshot that wait for a slow receiver.
+const PIECES: usize = 4;
 
 /// What the other members can ask of this one.
 #[derive(Clone)]
@@ -33,6 +37,7 @@ pub(crate) struct PeerService<N> {
     pub(crate) disk: DiskGuard,
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
+    pub(crate) snapshots: Arc<Outgoing>,
     pub(crate) calls: Arc<Calls>,
 }
 
@@ -69,9 +74,16 @@ impl<N: Node> Peer for PeerService<N> {
 
     async fn snapshot(
         &self,
-        _request: Request<SnapshotRequest>,
+        request: Request<SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
-        Err(Status::unimplemented("snapshots are not served"))
+        let request = request.into_inner();
+        self.directory.check(request.hello.as_ref())?;
+        let (part, offset) = (request.part(), request.offset);
+        let part = self.snapshots.open(part, request.index, offset).await?;
+        let (pieces, answers) = mpsc::channel(PIECES);
+        let sending = snapshot::send(part, offset, pieces);
+        self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(sending));
+        Ok(Response::new(ReceiverStream::new(answers).boxed()))
     }
 
     async fn watch_files(

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -10,7 +11,13 @@ use raft::eraftpb::Message;
 use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Directory, directory::Peer, link::Link, node::Node};
+use super::{
+    Directory,
+    directory::Peer,
+    link::Link,
+    node::Node,
+    snapshot::{self, PATIENCE, Wanted},
+};
 use crate::raft::{Fetch, Transport};
 
 /// The ways to the other members. It is made before the node, which needs it, and
@@ -21,6 +28,8 @@ pub(crate) struct Network<N> {
     tasks: TaskTracker,
     stop: CancellationToken,
     links: Mutex<BTreeMap<NodeId, Link<N>>>,
+    /// Held by a fetch: two would write the same files.
+    fetching: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl<N: Node> Network<N> {
@@ -30,7 +39,14 @@ impl<N: Node> Network<N> {
         tasks: TaskTracker,
         stop: CancellationToken,
     ) -> Self {
-        Self { directory, runtime: Handle::current(), tasks, stop, links: Mutex::default() }
+        Self {
+            directory,
+            runtime: Handle::current(),
+            tasks,
+            stop,
+            links: Mutex::default(),
+            fetching: Arc::default(),
+        }
     }
 
     /// Links this node to the members, as they come and go.
@@ -80,6 +96,18 @@ impl<N: Node> Transport for Network<N> {
     }
 
     fn fetch(&self, fetch: Fetch) {
-        (fetch.done)(Err(std::io::Error::other("snapshots are not fetched")));
+        let Fetch { from, index, state_blake3, into, done } = fetch;
+        let wanted = Wanted { from, index, state_blake3, into };
+        let directory = Arc::clone(&self.directory);
+        let (fetching, stop) = (Arc::clone(&self.fetching), self.stop.clone());
+        let fetched = async move {
+            let _turn = fetching.lock().await;
+            snapshot::fetch(&directory, &wanted, PATIENCE).await
+        };
+        let told = async move {
+            let fetched = stop.run_until_cancelled(fetched).await;
+            done(fetched.unwrap_or_else(|| Err(io::Error::other("the coordinator is stopping"))));
+        };
+        self.tasks.spawn_on(told, &self.runtime);
     }
 }

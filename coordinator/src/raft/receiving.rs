@@ -165,6 +165,9 @@ fn load(
     let state = snapshots::read(&path, index, blake3).map_err(io::Error::other)?;
     let copy = incoming.join(format!("history-{index:020}"));
     let history = history.map(|history| history.replace(&copy)).transpose()?;
+    if history.is_some_and(|history| history < index) {
+        return Err(io::Error::other("the history that came with it is older than the state"));
+    }
     Ok(Received { state, history })
 }
 

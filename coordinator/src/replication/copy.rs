@@ -46,7 +46,27 @@ pub(super) async fn copy(
     (node, has): (NodeId, Has),
     is_crowded: impl Fn() -> bool,
 ) -> Result<(), CopyError> {
-    let mut appender = shared.files.copy(name).await?;
+    let mut appender = match shared.open.take(name) {
+        Some(appender) => appender,
+        None => shared.files.copy(name).await?,
+    };
+    let is_sealed =
+        copy_into(&mut appender, shared, directory, name, (node, has), is_crowded).await?;
+    if !is_sealed {
+        shared.open.put(name, appender);
+    }
+    Ok(())
+}
+
+/// Whether the file is sealed by now.
+async fn copy_into(
+    appender: &mut Appender,
+    shared: &Shared,
+    directory: &Directory,
+    name: FileName,
+    (node, has): (NodeId, Has),
+    is_crowded: impl Fn() -> bool,
+) -> Result<bool, CopyError> {
     let offset = appender.length();
     if has.sealed.is_some() && offset > has.length {
         // Whoever sealed it has compared it with what its writer promised.
@@ -55,7 +75,7 @@ pub(super) async fn copy(
     }
     if has.sealed.is_none() && offset >= has.length {
         // To open it was all that it took.
-        return Ok(());
+        return Ok(false);
     }
     let peer = directory.peer(node).ok_or_else(|| there("it is no member any more"))?;
     let request = peer::ReadFileRequest {
@@ -71,12 +91,12 @@ pub(super) async fn copy(
         let caught_up = has.sealed.is_none() && at >= has.length;
         if caught_up && is_crowded() || has.sealed.is_none() && at - offset >= SHARE && is_crowded()
         {
-            return Ok(());
+            return Ok(false);
         }
         let message = if caught_up {
             match timeout(LINGER, incoming.message()).await {
                 Ok(message) => message.map_err(failed)?,
-                Err(_) => return Ok(()),
+                Err(_) => return Ok(false),
             }
         } else {
             in_time(incoming.message()).await?
@@ -88,7 +108,10 @@ pub(super) async fn copy(
                 repaired(shared, name, has, written).await?;
                 at += length;
             }
-            Some(Item::End(end)) => return seal(shared, &mut appender, name, has, &end).await,
+            Some(Item::End(end)) => {
+                seal(shared, appender, name, has, &end).await?;
+                return Ok(true);
+            }
             None => return Err(there("it ended before the file did")),
         }
     }

@@ -150,7 +150,10 @@ impl Fetcher {
             tokio::select! {
                 names = shared.urgent.take() => self.consider(names, true).await,
                 names = shared.told.take() => self.consider(names, false).await,
-                _ = compare.tick() => self.consider(shared.view.names(), false).await,
+                _ = compare.tick() => {
+                    shared.open.close_idle();
+                    self.consider(shared.view.names(), false).await;
+                }
                 Some(fetched) = fetches.join_next() => {
                     if let Ok(name) = fetched {
                         if self.queues.finish(name) {
@@ -256,6 +259,8 @@ impl Source {
             match copied {
                 // Others wait: it is told again if there is more.
                 Ok(()) if is_crowded() => return self.shared.told.put([name]),
+                // Retention did that: is it wanted?
+                Err(CopyError::Here(FilesError::Removed(_))) => is_wanted = false,
                 Ok(())
                 | Err(CopyError::Here(FilesError::Superseded | FilesError::Restarted(_))) => {}
                 Err(CopyError::Here(FilesError::DiskFull)) => {

@@ -23,6 +23,7 @@ mod choose;
 mod copy;
 mod fetch;
 mod kept;
+mod open;
 mod quorum;
 pub(crate) mod serve;
 #[cfg(test)]
@@ -35,11 +36,11 @@ mod wire;
 use std::{sync::Arc, time::Duration};
 
 use baton_proto::error::{ApiError, Reason};
-use baton_state::NodeId;
 use tokio::{sync, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::warn;
 
-use self::{fetch::Fetcher, view::View, wanted::Wanted};
+use self::{fetch::Fetcher, open::OpenCopies, view::View, wanted::Wanted};
 pub(crate) use self::{
     kept::Kept,
     quorum::Standing,
@@ -70,6 +71,7 @@ struct Shared {
     told: Names,
     /// Files that somebody waits for.
     urgent: Names,
+    open: OpenCopies,
 }
 
 impl Replication {
@@ -108,7 +110,7 @@ impl Replication {
     /// The replication of a node that is a cluster of its own: to nobody.
     #[cfg(test)]
     pub(crate) fn alone(files: Files) -> Self {
-        let this = NodeId(1);
+        let this = baton_state::NodeId(1);
         let standing = Standing { this, leader: this, leading: true, voters: vec![this] };
         let (sender, standing) = sync::watch::channel(standing);
         Self::new(files, standing, Some(sender))
@@ -127,6 +129,7 @@ impl Replication {
                 view: View::default(),
                 told: Names::default(),
                 urgent: Names::default(),
+                open: OpenCopies::default(),
             }),
         }
     }
@@ -180,7 +183,7 @@ impl Replication {
     pub(crate) async fn ensure(&self, name: FileName) -> Result<(), FilesError> {
         let (shared, mut told) = (&self.shared, self.shared.view.subscribe(name));
         let mut lists = shared.view.lists();
-        let (mut goal, mut before) = (None, 0);
+        let (mut goal, mut before, mut reached) = (None, 0, false);
         loop {
             told.mark_unchanged();
             lists.mark_unchanged();
@@ -188,6 +191,10 @@ impl Replication {
             let length = held.map_or(0, |held| held.length);
             if held.is_some_and(|held| held.sealed.is_some()) {
                 return Ok(());
+            }
+            if !reached {
+                shared.view.reach();
+                reached = true;
             }
             if goal.is_none() && shared.view.is_settled() {
                 goal = Some(shared.view.most(name));
@@ -219,6 +226,43 @@ impl Replication {
         self.ensure(name).await?;
         let stat = self.shared.files.stat(name).await?;
         Ok(stat.is_some_and(|stat| stat.sealed && stat.length == length))
+    }
+
+    /// Looks whether a sealed file still is what was recorded, after a reader found
+    /// that it is not. If it is not and another member has it, it is fetched anew.
+    /// Gives what to tell the reader.
+    pub(crate) async fn repaired(
+        &self,
+        name: FileName,
+        recorded: Digest,
+        error: ApiError,
+    ) -> ApiError {
+        match self.repair(name, recorded).await {
+            Ok(true) => ApiError {
+                action: "it is fetched anew from another coordinator: try again".to_owned(),
+                ..error
+            },
+            Ok(false) => error,
+            Err(cause) => {
+                warn!(file = %name, error = %cause, "cannot look at a damaged file");
+                error
+            }
+        }
+    }
+
+    /// Whether a copy was thrown away.
+    async fn repair(&self, name: FileName, recorded: Digest) -> Result<bool, FilesError> {
+        let Shared { files, view, urgent, .. } = &*self.shared;
+        let others = view.having(name);
+        if others.iter().all(|(_, has)| has.sealed != Some(recorded))
+            || files.is_intact(name, recorded).await?
+        {
+            return Ok(false);
+        }
+        warn!(file = %name, "the copy here is damaged; fetching it anew");
+        files.remove(name).await?;
+        urgent.put([name]);
+        Ok(true)
     }
 
     /// Keeps an archive of so many bytes on a majority of the voters for a job that

@@ -6,7 +6,7 @@ use std::{
 };
 
 use baton_state::NodeId;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::{
     quorum::{Has, Standing},
@@ -21,6 +21,8 @@ pub(super) struct View {
     known: Mutex<Known>,
     /// Changes when a node has told all, or is gone.
     lists: watch::Sender<()>,
+    /// Somebody wants to know now what those have that are gone.
+    retry: Notify,
 }
 
 #[derive(Default)]
@@ -80,6 +82,21 @@ impl View {
         let listing = Listing::Gone;
         self.lock().nodes.insert(node, Node { listing, ..Node::default() });
         self.lists.send_replace(());
+    }
+
+    /// Has those tried again that could not be reached.
+    pub(super) fn reach(&self) {
+        for node in self.lock().nodes.values_mut() {
+            if node.listing == Listing::Gone {
+                node.listing = Listing::Awaited;
+            }
+        }
+        self.retry.notify_waiters();
+    }
+
+    /// Returns when those that cannot be reached are to be tried again.
+    pub(super) async fn wants_retry(&self) {
+        self.retry.notified().await;
     }
 
     /// A node is a member no more.

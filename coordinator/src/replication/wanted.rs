@@ -78,6 +78,31 @@ impl Records {
         self.history.source_in_use(digest).await
     }
 
+    /// Whether this node is to have a file that was last changed, or wanted, at
+    /// `modified`.
+    ///
+    /// # Errors
+    /// When that cannot be known now.
+    pub(crate) async fn want(
+        &self,
+        name: FileName,
+        modified: SystemTime,
+    ) -> Result<bool, WantedError> {
+        match name {
+            FileName::Upload { digest } => {
+                Ok(is_young(modified) || self.uses_source(&digest.to_string()).await?)
+            }
+            FileName::Log { job, .. } => {
+                if self.has_job(job).await? {
+                    return Ok(true);
+                }
+                // This node may be behind the one that told of it.
+                self.raft.read_barrier().await?;
+                Ok(self.has_job(job).await?)
+            }
+        }
+    }
+
     /// Waits until this node's history has what has left the state: another node's
     /// may have been faster.
     async fn history_is_whole(&self) -> Result<(), history::Error> {
@@ -97,22 +122,7 @@ impl Wanted for Records {
         name: FileName,
         modified: SystemTime,
     ) -> BoxFuture<'_, Result<bool, WantedError>> {
-        async move {
-            match name {
-                FileName::Upload { digest } => {
-                    Ok(is_young(modified) || self.uses_source(&digest.to_string()).await?)
-                }
-                FileName::Log { job, .. } => {
-                    if self.has_job(job).await? {
-                        return Ok(true);
-                    }
-                    // This node may be behind the one that told of it.
-                    self.raft.read_barrier().await?;
-                    Ok(self.has_job(job).await?)
-                }
-            }
-        }
-        .boxed()
+        self.want(name, modified).boxed()
     }
 }
 

@@ -64,7 +64,10 @@ async fn listen(shared: Arc<Shared>, directory: Arc<Directory>, node: NodeId) {
         } else {
             debug!(%node, ended, "a member does not tell of its files");
         }
-        sleep(wait).await;
+        tokio::select! {
+            () = sleep(wait) => {}
+            () = shared.view.wants_retry() => {}
+        }
         wait = (wait * 2).min(RETRY_MOST);
     }
 }

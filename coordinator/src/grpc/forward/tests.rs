@@ -104,6 +104,7 @@ fn flood(seen: Arc<Seen>) -> Body {
 struct Coordinator {
     address: String,
     leader: watch::Sender<Leader>,
+    stop: CancellationToken,
     seen: Arc<Seen>,
     runtime: Option<Runtime>,
 }
@@ -115,12 +116,13 @@ impl Coordinator {
         let address = listener.local_addr().unwrap().to_string();
         let (leader, told) = watch::channel(Leader::Nobody);
         let seen = Arc::<Seen>::default();
+        let stop = CancellationToken::new();
         let forward = ForwardLayer::new(
             2,
             Leadership::told_by(told),
             Authenticator::new(TOKEN),
             TaskTracker::new(),
-            CancellationToken::new(),
+            stop.clone(),
         );
         let services = Services { name, seen: Arc::clone(&seen) };
         let runtime = Runtime::new().unwrap();
@@ -135,7 +137,7 @@ impl Coordinator {
         };
         // It ends with its runtime.
         drop(runtime.spawn(serving));
-        Self { address, leader, seen, runtime: Some(runtime) }
+        Self { address, leader, stop, seen, runtime: Some(runtime) }
     }
 
     fn lead(&self) {
@@ -490,6 +492,37 @@ async fn when_the_leader_dies_the_caller_is_told() {
     });
     let status = broken.await.expect("the stream breaks");
     assert_ne!(status.code(), Code::Ok);
+}
+
+#[tokio::test]
+async fn a_leader_that_falls_silent_is_given_up() {
+    let follower = Coordinator::start("follower");
+    let mute = TcpListener::bind("127.0.0.1:0").unwrap();
+    follower.leader.send_replace(Leader::At(mute.local_addr().unwrap().to_string()));
+    let begun = Instant::now();
+    assert_eq!(refused(&follower.call("Echo", whole("x")).await).reason, Reason::NoLeader);
+    assert!(begun.elapsed() < LEADER_WITHIN, "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_coordinator_that_stops_keeps_nobody_waiting() {
+    let (leader, follower) = pair();
+    let lost = Coordinator::start("lost");
+    let (hangs, waits, ()) =
+        tokio::join!(follower.call("Hang", whole("x")), lost.call("Echo", whole("x")), async {
+            timeout(PATIENCE, async {
+                while leader.calls() < 1 {
+                    sleep(Duration::from_millis(10)).await;
+                }
+            })
+            .await
+            .expect("the leader has the call");
+            follower.stop.cancel();
+            lost.stop.cancel();
+        });
+    for response in [hangs, waits] {
+        assert_eq!(refused(&response).reason, Reason::ShuttingDown);
+    }
 }
 
 #[test]

@@ -2,12 +2,12 @@
 
 use std::{fs, path::Path};
 
-use baton_state::JobId;
+use baton_state::{JobId, Timestamp};
 use sqlx::{ConnectOptions as _, Connection as _, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
 
 use super::fixtures::{Finished, all, batch, events, newest_first, plain, reached, send, totals};
-use crate::history::{Batch, Error, History};
+use crate::history::{Batch, Error, History, Retention};
 
 async fn open(folder: &TempDir) -> History {
     History::open(folder.path().join("history.db")).await.unwrap()
@@ -121,6 +121,23 @@ async fn events_go_on_after_a_copy_was_taken_over() {
     // And it can be given to others.
     let copy = folder.path().join("second");
     assert_eq!(history.copy_to(&copy).await.unwrap(), 90);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_copy_has_pruned_does_not_come_back() {
+    let jobs = plain(1..=61);
+    let (folder, leader) = history_of(&jobs[..60]).await;
+    let retention = Retention { max_age: Some(0), oldest: 30, batch: 30 };
+    assert_eq!(leader.prune(Timestamp(0), retention).await.unwrap().len(), 30);
+    let copy = folder.path().join("copy");
+    leader.copy_to(&copy).await.unwrap();
+    let (_folder, history) = history_of(&jobs[..20]).await;
+    history.replace_with(&copy).await.unwrap();
+    // They were on their way when the copy was taken over.
+    send(&history, batch(&jobs)).await;
+    reached(&history, 61).await;
+    assert_eq!(all(&history).await, newest_first(&jobs[30..]));
+    assert_eq!(totals(&history).await, (31, 3_100));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,7 @@
 //! Members for the tests. Asserts nothing about them.
 
 use std::{
+    io,
     net::SocketAddr,
     path::Path,
     sync::{Arc, Mutex},
@@ -13,7 +14,12 @@ use baton_state::{
 };
 use raft::eraftpb::Message;
 use tempfile::TempDir;
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{
+    io::AsyncReadExt as _,
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinSet,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -21,7 +27,7 @@ use crate::{
     disk::DiskGuard,
     files::{Files, FilesOptions},
     history::History,
-    peers::{Directory, Network, PeerService, This, node::Node, serve},
+    peers::{Directory, Network, Outgoing, PeerService, This, node::Node, serve},
     raft::{Observer as _, ProposeError, Status, Transport as _},
 };
 
@@ -160,6 +166,7 @@ impl TestMember {
 
     fn serve_on(&mut self, listener: TcpListener) {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let outgoing = Outgoing::start(self.folder(), self.history.clone(), &tasks, &stop);
         let service = PeerService {
             directory: Arc::clone(&self.directory),
             node: self.node.clone(),
@@ -168,6 +175,7 @@ impl TestMember {
             disk: DiskGuard::new(self.folder().to_owned(), 0),
             tasks: tasks.clone(),
             stop: stop.clone(),
+            snapshots: outgoing.unwrap(),
             calls: Arc::default(),
         };
         let served = serve(service, Authenticator::new(TOKEN), listener);
@@ -254,6 +262,88 @@ impl Drop for TestMember {
 
 async fn listen(port: u16) -> TcpListener {
     TcpListener::bind(("127.0.0.1", port)).await.unwrap()
+}
+
+/// Two members that know each other.
+pub(super) async fn two() -> (TestMember, TestMember) {
+    let one = TestMember::start(1, CLUSTER).await;
+    let two = TestMember::start(2, CLUSTER).await;
+    let members = Members::of(&[&one, &two]);
+    one.learns(&members);
+    two.learns(&members);
+    (one, two)
+}
+
+/// A way to a member that cuts each connection after so many bytes of answers.
+pub(super) struct Proxy {
+    pub(super) address: SocketAddr,
+    passed: Arc<Mutex<Vec<u64>>>,
+    frozen: watch::Sender<bool>,
+    _tasks: JoinSet<()>,
+}
+
+impl Proxy {
+    pub(super) async fn start(to: SocketAddr, limit: u64) -> Self {
+        let listener = listen(0).await;
+        let address = listener.local_addr().unwrap();
+        let passed = Arc::<Mutex<Vec<u64>>>::default();
+        let frozen = watch::Sender::new(false);
+        let (counts, freezes) = (Arc::clone(&passed), frozen.subscribe());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((mut caller, _)) = listener.accept().await {
+                let (counts, mut freezes) = (Arc::clone(&counts), freezes.clone());
+                connections.spawn(async move {
+                    let freezes = tokio::select! {
+                        bytes = pass(&mut caller, to, limit) => {
+                            counts.lock().unwrap().push(bytes.unwrap_or(0));
+                            false
+                        }
+                        frozen = freezes.wait_for(|frozen| *frozen) => frozen.is_ok(),
+                    };
+                    if freezes {
+                        // The connection stays open, and nothing passes any more.
+                        std::future::pending::<()>().await;
+                    }
+                });
+            }
+        });
+        Self { address, passed, frozen, _tasks: tasks }
+    }
+
+    /// How many bytes of answers each connection that was cut has passed.
+    pub(super) fn passed(&self) -> Vec<u64> {
+        self.passed.lock().unwrap().clone()
+    }
+
+    /// Passes nothing more, and says so to nobody; or passes what new connections say.
+    pub(super) fn freeze(&self, frozen: bool) {
+        self.frozen.send_replace(frozen);
+    }
+}
+
+async fn pass(caller: &mut TcpStream, to: SocketAddr, limit: u64) -> io::Result<u64> {
+    let mut callee = TcpStream::connect(to).await?;
+    let (mut asked, mut answered) = caller.split();
+    let (answers, mut asks) = callee.split();
+    let mut answers = answers.take(limit);
+    tokio::select! {
+        passed = tokio::io::copy(&mut answers, &mut answered) => passed,
+        asked = tokio::io::copy(&mut asked, &mut asks) => asked.map(|_| 0),
+    }
+}
+
+/// A member, and another one behind a proxy.
+pub(super) async fn through_proxy(limit: u64) -> (TestMember, TestMember, Proxy) {
+    let one = TestMember::start(1, CLUSTER).await;
+    let mut two = TestMember::start(2, CLUSTER).await;
+    let proxy = Proxy::start(two.address, limit).await;
+    two.address = proxy.address;
+    let members = Members::of(&[&one, &two]);
+    one.learns(&members);
+    two.learns(&members);
+    (one, two, proxy)
 }
 
 /// A cluster's members, as its log has them.

@@ -1,16 +1,7 @@
 //! What Raft sends, as it comes out at the other members.
 
-use super::fixtures::{CLUSTER, Members, TestMember, soon};
+use super::fixtures::{CLUSTER, Members, TestMember, soon, through_proxy, two};
 use crate::peers::link::QUEUE;
-
-async fn two() -> (TestMember, TestMember) {
-    let one = TestMember::start(1, CLUSTER).await;
-    let two = TestMember::start(2, CLUSTER).await;
-    let members = Members::of(&[&one, &two]);
-    one.learns(&members);
-    two.learns(&members);
-    (one, two)
-}
 
 /// Waits until `from` has a link to `to`.
 async fn linked(from: &TestMember, to: &TestMember) {
@@ -82,6 +73,19 @@ async fn a_stalled_member_delays_nobody_and_what_it_cannot_take_is_dropped() {
     assert_eq!(one.node.missed(&three), 0);
     drop(stalled);
     one.reaches(&two, 3_000_000).await;
+    assert!(is_rising(&two.node.came()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_falls_silent_is_noticed_and_reached_again() {
+    let (one, two, proxy) = through_proxy(u64::MAX).await;
+    linked(&one, &two).await;
+    assert_eq!(one.node.missed(&two), 0);
+    proxy.freeze(true);
+    // Nothing closes the connection, and all that is sent now finds room.
+    one.node.misses(&two, 0).await;
+    proxy.freeze(false);
+    one.reaches(&two, 1_000_000).await;
     assert!(is_rising(&two.node.came()));
 }
 

@@ -10,17 +10,8 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 
-use super::fixtures::{CLUSTER, Members, TestMember, soon};
+use super::fixtures::{TestMember, soon, two};
 use crate::raft;
-
-async fn two() -> (TestMember, TestMember) {
-    let one = TestMember::start(1, CLUSTER).await;
-    let two = TestMember::start(2, CLUSTER).await;
-    let members = Members::of(&[&one, &two]);
-    one.learns(&members);
-    two.learns(&members);
-    (one, two)
-}
 
 type Call = (mpsc::Sender<RaftRequest>, Streaming<baton_proto::peer::RaftResponse>);
 

@@ -176,3 +176,31 @@ async fn a_file_is_had_from_whoever_is_left() {
     assert!(soon(replication.has_whole(log_name(1), content.len() as u64)).await.unwrap());
     assert!(!soon(replication.has_whole(log_name(2), 1)).await.unwrap(), "nobody has that");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_its_disk_has_damaged_is_fetched_anew_when_a_reader_finds_out() {
+    let world = World::new(2).await;
+    let (name, content) = (log_name(1), complete(&[7; 1000]));
+    store(world.files(1), name, &content).await;
+    until_sealed(world.files(2), name).await;
+    let (recorded, replication) = (blake3::hash(&content).into(), &world.node(2).replication);
+    assert!(!replication.repair(name, recorded).await.unwrap(), "nothing is wrong with it");
+
+    let mut damaged = content.clone();
+    damaged[500] ^= 1;
+    world.damage(2, name, &damaged);
+    assert!(soon(replication.repair(name, recorded)).await.unwrap());
+    until_sealed(world.files(2), name).await;
+    assert_eq!(world.on_disk(2, name).unwrap(), content);
+
+    world.damage(2, name, &damaged);
+    world.connect(1, Gate::Cut);
+    soon(async {
+        while !world.node(2).replication.shared.view.having(name).is_empty() {
+            world.node(2).replication.shared.view.lists().changed().await.unwrap();
+        }
+    })
+    .await;
+    assert!(!replication.repair(name, recorded).await.unwrap(), "what is left is all there is");
+    assert_eq!(world.on_disk(2, name).unwrap(), damaged);
+}

@@ -53,7 +53,7 @@ async fn store(files: &Files, name: FileName, content: &[u8]) {
 
 /// The event must come; the limit only ends a test that has failed.
 async fn soon<T>(event: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(60), event).await.expect("it should have happened")
+    tokio::time::timeout(Duration::from_secs(30), event).await.expect("it should have happened")
 }
 
 /// Waits until what a node has of a file is as it should be.

@@ -2,6 +2,8 @@
 
 use futures::{FutureExt as _, poll};
 
+use baton_state::NodeId;
+
 use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
