@@ -153,7 +153,7 @@ impl Replication {
         let mut standing = self.shared.standing.clone();
         if standing.wait_for(|standing| !standing.leading).await.is_err() {
             // It is as it is for good.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 
