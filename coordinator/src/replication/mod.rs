@@ -101,6 +101,10 @@ impl Replication {
         stop: &CancellationToken,
     ) -> Self {
         let replication = Self::new(files, standing, None);
+        for node in directory.peers().borrow().keys() {
+            // Whoever waits for a file must wait for these to tell what they have.
+            replication.shared.view.begin(*node);
+        }
         let fetcher = Fetcher::new(&replication.shared, Arc::clone(&directory), wanted);
         let until = stop.clone();
         tasks.spawn(async move { until.run_until_cancelled(fetcher.run()).await });
