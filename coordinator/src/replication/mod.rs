@@ -36,15 +36,10 @@ mod wire;
 use std::{sync::Arc, time::Duration};
 
 use baton_proto::error::{ApiError, Reason};
-<<<<<<< HEAD
-use tokio::{sync, time::timeout};
-=======
-use baton_state::NodeId;
 use tokio::{
     sync,
     time::{Instant, sleep_until, timeout},
 };
->>>>>>> w-files
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::warn;
 
