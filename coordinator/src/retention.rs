@@ -248,16 +248,15 @@ async fn remove_unused(
             if jobs.records().has_job(job).await? {
                 return Ok(false);
             }
-            jobs.files.remove(name).await?;
-            Ok(true)
+            Ok(jobs.files.remove_as_of(name, modified).await?)
         }
         FileName::Upload { digest } => {
             let removal = async {
                 if jobs.records().uses_source(&digest.to_string()).await? {
                     return Ok(false);
                 }
-                jobs.files.remove(name).await?;
-                Ok(true)
+                // Another node may just have promised it to a job.
+                Ok(jobs.files.remove_as_of(name, modified).await?)
             };
             jobs.uploads.unless_kept(&digest, removal).await.unwrap_or(Ok(false))
         }

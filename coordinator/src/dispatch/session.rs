@@ -150,11 +150,10 @@ impl Dispatch {
         self.admit(facts, &arrival)?;
         self.give_up_elsewhere(facts, held).await?;
         self.register(facts.clone(), at).await?;
-        // The first message, so it comes before anybody else can send one. The
-        // stream may be gone already; serving it will show.
-        let _ = outbound.send(Ok(messages::welcome(&shared.timing)));
         let is_newest = || shared.places.is_newest(runner, &arrival);
-        let opened = shared.sessions.open(runner, outbound.clone(), Instant::now(), is_newest);
+        let welcome = messages::welcome(&shared.timing);
+        let now = Instant::now();
+        let opened = shared.sessions.open(runner, outbound.clone(), welcome, now, is_newest);
         let replaced = opened.ok_or_else(places::replaced)?;
         self.keep_online(facts).await?;
         // A hello may have been on its way for long: what it lacks may run by now.

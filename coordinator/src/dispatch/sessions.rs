@@ -38,6 +38,7 @@ impl Sessions {
         &self,
         runner: &RunnerId,
         outbound: Outbound,
+        welcome: v1::SessionResponse,
         now: Instant,
         is_newest: impl FnOnce() -> bool,
     ) -> Option<CancellationToken> {
@@ -45,6 +46,10 @@ impl Sessions {
         if !is_newest() {
             return None;
         }
+        // The first message, before anybody else can send one; and whoever has it knows
+        // that the session before is over. The stream may be gone already; serving it
+        // will show.
+        let _ = outbound.send(Ok(welcome));
         let replaced = CancellationToken::new();
         let live = Live { outbound, replaced: replaced.clone(), sequence: 0, heard: now };
         if let Some(old) = all.insert(runner.clone(), live) {

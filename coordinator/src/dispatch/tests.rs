@@ -334,7 +334,8 @@ async fn a_heartbeat_that_is_being_taken_while_its_session_is_replaced_changes_n
     first.beat(2, vec![]);
     timeout(PATIENCE, reached).await.expect("the gate is reached").unwrap();
     let (outbound, _answers) = mpsc::unbounded_channel();
-    node.dispatch.shared.sessions.open(&runner(), outbound, Instant::now(), || true);
+    let welcome = messages::welcome(&node.dispatch.shared.timing);
+    node.dispatch.shared.sessions.open(&runner(), outbound, welcome, Instant::now(), || true);
     release.send(()).unwrap();
 
     assert_eq!(first.ended().await, Some(Reason::SessionReplaced));

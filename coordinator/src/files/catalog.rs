@@ -12,6 +12,7 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use super::{
     Files, Inner,
     disk::{self, blocking, lock},
+    entry::{Entry, Slot},
     error::{FilesError, Result},
     name::{Digest, FileName, KINDS},
 };
@@ -79,10 +80,30 @@ impl Files {
         blocking(move || {
             let entry = files.inner.entry(name);
             let mut slot = lock(&entry.slot);
-            let removed = erase(&files.inner.root, name)?;
-            files.inner.indexes.remove(name);
-            entry.forget(&mut slot);
-            Ok(removed)
+            files.inner.remove(&entry, &mut slot)
+        })
+        .await
+    }
+
+    /// As [`Files::remove`], unless the file was written, or wanted, after `modified`.
+    ///
+    /// # Errors
+    /// As [`Files::remove`].
+    pub(crate) async fn remove_as_of(&self, name: FileName, modified: SystemTime) -> Result<bool> {
+        let files = self.clone();
+        blocking(move || {
+            let entry = files.inner.entry(name);
+            // Held, so that it is not renewed between the look and the removal.
+            let mut slot = lock(&entry.slot);
+            let root = &files.inner.root;
+            for path in [name.sealed_path(root), name.part_path(root)] {
+                let Some(metadata) = disk::metadata(&path)? else { continue };
+                let failed = |error| FilesError::io("look at", &path, error);
+                if metadata.modified().map_err(failed)? > modified {
+                    return Ok(false);
+                }
+            }
+            files.inner.remove(&entry, &mut slot)
         })
         .await
     }
@@ -100,6 +121,16 @@ impl Files {
             }
         });
         Listing { listed, _walk: walk }
+    }
+}
+
+impl Inner {
+    /// Removes a file whose slot the caller holds.
+    fn remove(&self, entry: &Entry, slot: &mut Slot) -> Result<bool> {
+        let removed = erase(&self.root, entry.name)?;
+        self.indexes.remove(entry.name);
+        entry.forget(slot);
+        Ok(removed)
     }
 }
 

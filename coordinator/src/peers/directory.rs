@@ -25,6 +25,9 @@ use crate::{auth, raft::Observer};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// A member that is gone without a word is noticed after about twice this.
 const KEEPALIVE: Duration = Duration::from_secs(2);
+/// Bytes on their way to this node at once, of one file and of all.
+const STREAM_WINDOW: u32 = 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
 pub(super) const MAX_MESSAGE: usize = 64 * 1024 * 1024;
 
 /// A client of another coordinator.
@@ -208,7 +211,11 @@ impl Directory {
             node,
             address: address.to_owned(),
             control: endpoint.connect_lazy(),
-            bulk: endpoint.connect_lazy(),
+            // Over a distance, a small window would be what limits a large file.
+            bulk: endpoint
+                .initial_stream_window_size(STREAM_WINDOW)
+                .initial_connection_window_size(CONNECTION_WINDOW)
+                .connect_lazy(),
             bearer: self.bearer.clone(),
         };
         peers.insert(node, peer);

@@ -95,7 +95,7 @@ async fn copy_into(
         }
         let message = if caught_up {
             match timeout(LINGER, incoming.message()).await {
-                Ok(message) => message.map_err(failed)?,
+                Ok(message) => message.map_err(|status| failed(&status))?,
                 Err(_) => return Ok(false),
             }
         } else {
@@ -160,13 +160,13 @@ async fn in_time<T>(
     answer: impl Future<Output = Result<T, tonic::Status>>,
 ) -> Result<T, CopyError> {
     match timeout(STALL, answer).await {
-        Ok(answer) => answer.map_err(failed),
+        Ok(answer) => answer.map_err(|status| failed(&status)),
         Err(_) => Err(there("it gives nothing")),
     }
 }
 
-fn failed(status: tonic::Status) -> CopyError {
-    CopyError::There(reason(&status))
+fn failed(status: &tonic::Status) -> CopyError {
+    CopyError::There(reason(status))
 }
 
 fn there(what: &str) -> CopyError {

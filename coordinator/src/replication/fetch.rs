@@ -163,10 +163,10 @@ impl Fetcher {
                     }
                 }
             }
-            while let Some((name, _)) = self.queues.pop() {
+            while let Some((name, kind)) = self.queues.pop() {
                 let source = self.source.clone();
                 fetches.spawn(async move {
-                    source.fetch(name).await;
+                    source.fetch(name, kind).await;
                     name
                 });
             }
@@ -227,8 +227,10 @@ impl Source {
     }
 
     /// Fetches one file, until nobody has more of it.
-    async fn fetch(&self, name: FileName) {
-        let (mut failed, mut round, mut is_wanted) = (BTreeSet::new(), 0, false);
+    async fn fetch(&self, name: FileName, kind: Kind) {
+        let (mut failed, mut round) = (BTreeSet::new(), 0);
+        // Whoever waits for it wants it.
+        let mut is_wanted = kind == Kind::Urgent;
         loop {
             let held = match self.shared.files.holds(name).await {
                 Ok(held) => held,
@@ -236,10 +238,11 @@ impl Source {
             };
             let having = self.shared.view.having(name);
             let Some((node, has)) = self.choose(name, held.as_ref(), &having, &failed) else {
-                if failed.is_empty() || round == ROUNDS {
+                failed.clear();
+                let left = self.choose(name, held.as_ref(), &having, &failed);
+                if left.is_none() || round == ROUNDS {
                     return;
                 }
-                failed.clear();
                 sleep(RETRY * 2_u32.pow(round)).await;
                 round += 1;
                 continue;

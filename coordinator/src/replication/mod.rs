@@ -36,7 +36,10 @@ mod wire;
 use std::{sync::Arc, time::Duration};
 
 use baton_proto::error::{ApiError, Reason};
-use tokio::{sync, time::timeout};
+use tokio::{
+    sync,
+    time::{Instant, sleep_until, timeout},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::warn;
 
@@ -52,7 +55,7 @@ use crate::{
     raft::RaftHandle,
 };
 
-/// How long a caller waits for a file of which nothing more comes.
+/// How long a caller waits while nothing more of a file comes.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The replication of one node's files. Cheap to clone.
@@ -97,6 +100,10 @@ impl Replication {
         stop: &CancellationToken,
     ) -> Self {
         let replication = Self::new(files, standing, None);
+        for node in directory.peers().borrow().keys() {
+            // Whoever waits for a file must wait for these to tell what they have.
+            replication.shared.view.begin(*node);
+        }
         let fetcher = Fetcher::new(&replication.shared, Arc::clone(&directory), wanted);
         let until = stop.clone();
         tasks.spawn(async move { until.run_until_cancelled(fetcher.run()).await });
@@ -150,7 +157,7 @@ impl Replication {
         let mut standing = self.shared.standing.clone();
         if standing.wait_for(|standing| !standing.leading).await.is_err() {
             // It is as it is for good.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 
@@ -181,9 +188,14 @@ impl Replication {
     /// # Errors
     /// Those of the store.
     pub(crate) async fn ensure(&self, name: FileName) -> Result<(), FilesError> {
+        if self.shared.files.holds(name).await?.is_some_and(|held| held.sealed.is_some()) {
+            return Ok(());
+        }
+        self.shared.view.reach();
         let (shared, mut told) = (&self.shared, self.shared.view.subscribe(name));
         let mut lists = shared.view.lists();
-        let (mut goal, mut before, mut reached) = (None, 0, false);
+        let (mut goal, mut before) = (None, 0);
+        let mut deadline = Instant::now() + PATIENCE;
         loop {
             told.mark_unchanged();
             lists.mark_unchanged();
@@ -192,9 +204,9 @@ impl Replication {
             if held.is_some_and(|held| held.sealed.is_some()) {
                 return Ok(());
             }
-            if !reached {
-                shared.view.reach();
-                reached = true;
+            if length > before {
+                before = length;
+                deadline = Instant::now() + PATIENCE;
             }
             if goal.is_none() && shared.view.is_settled() {
                 goal = Some(shared.view.most(name));
@@ -204,18 +216,10 @@ impl Replication {
                 return Ok(());
             }
             shared.urgent.put([name]);
-            let waited = timeout(PATIENCE, async {
-                tokio::select! {
-                    _ = told.changed() => {}
-                    _ = lists.changed() => {}
-                }
-            });
-            if waited.await.is_err() {
-                let now = shared.files.holds(name).await?.map_or(0, |held| held.length);
-                if now <= before.max(length) {
-                    return Ok(());
-                }
-                before = now;
+            tokio::select! {
+                _ = told.changed() => {}
+                _ = lists.changed() => {}
+                () = sleep_until(deadline) => return Ok(()),
             }
         }
     }

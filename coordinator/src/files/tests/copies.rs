@@ -138,3 +138,16 @@ async fn the_time_of_a_sealed_file_goes_only_forward() {
     files.renew(name, long_ago).await.unwrap();
     assert_eq!(modified().await, later);
 }
+
+#[tokio::test]
+async fn what_was_wanted_since_it_was_looked_at_is_not_removed() {
+    let root = tempfile::tempdir().unwrap();
+    let files = open(root.path());
+    let name = upload_name(b"abc");
+    store(&files, name, b"abc").await;
+    let seen = files.holds(name).await.unwrap().unwrap().modified;
+    files.renew(name, seen + Duration::from_secs(5)).await.unwrap();
+    assert!(!files.remove_as_of(name, seen).await.unwrap());
+    assert!(files.remove_as_of(name, seen + Duration::from_secs(5)).await.unwrap());
+    assert!(files.stat(name).await.unwrap().is_none());
+}

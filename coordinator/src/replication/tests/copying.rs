@@ -204,3 +204,27 @@ async fn a_copy_that_its_disk_has_damaged_is_fetched_anew_when_a_reader_finds_ou
     assert!(!replication.repair(name, recorded).await.unwrap(), "what is left is all there is");
     assert_eq!(world.on_disk(2, name).unwrap(), damaged);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_file_gets_it_although_nothing_else_needs_it() {
+    let world = World::new(2).await;
+    let content = b"archive";
+    let (name, digest) = (upload_name(content), blake3::hash(content).into());
+    world.node(2).unwanted.0.lock().unwrap().insert(name);
+    store(world.files(1), name, content).await;
+    until_told(&world.node(2).replication, name).await;
+    assert!(soon(world.node(2).replication.keep_source(digest, 7)).await.unwrap());
+    assert_eq!(world.on_disk(2, name).unwrap(), content);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_file_that_does_not_come_is_told_so() {
+    let world = World::new(2).await;
+    store(world.files(1), log_name(1), &complete(b"there")).await;
+    until_sealed(world.files(2), log_name(1)).await;
+    world.node(2).unwanted.0.lock().unwrap().insert(log_name(2));
+    store(world.files(1), log_name(2), &complete(b"not there")).await;
+    until_told(&world.node(2).replication, log_name(2)).await;
+    world.wire(2, 1).gate.send_replace(Gate::Stalled);
+    assert!(!soon(world.node(2).replication.has_whole(log_name(2), 1)).await.unwrap());
+}

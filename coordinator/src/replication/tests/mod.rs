@@ -95,3 +95,15 @@ async fn until_flushed(appender: &Appender, length: usize) {
     })
     .await;
 }
+
+/// Waits until a node knows that another has sealed a file.
+async fn until_told(replication: &Replication, name: FileName) {
+    let view = &replication.shared.view;
+    let mut told = view.subscribe(name);
+    soon(async {
+        while !view.most(name).1 {
+            told.changed().await.unwrap();
+        }
+    })
+    .await;
+}
