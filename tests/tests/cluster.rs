@@ -308,11 +308,18 @@ impl Drop for Dev {
 
 impl Dev {
     async fn start(folder: &Path, data: &Path) -> Self {
+        let data = data.to_str().unwrap();
+        Self::with(folder, &["--coordinators", "3", "--runners", "2", "--data", data]).await
+    }
+
+    /// Temporary files go to `folder`, and what it says to `dev.out` and `dev.err` in it.
+    async fn with(folder: &Path, options: &[&str]) -> Self {
         let (out, err) = (folder.join("dev.out"), folder.join("dev.err"));
         let mut command = Command::new(baton());
         command
-            .args(["dev", "--coordinators", "3", "--runners", "2", "--data"])
-            .arg(data)
+            .arg("dev")
+            .args(options)
+            .env("TMPDIR", folder)
             .stdin(Stdio::null())
             .stdout(std::fs::File::create(&out).unwrap())
             .stderr(std::fs::File::create(err).unwrap());
@@ -374,11 +381,7 @@ async fn dev_keeps_a_cluster_of_processes_whose_members_can_be_killed_and_come_b
             with_env(&data, &format!("\"$BATON\" dev --start {name} --data \"$DATA\"")).await;
         let told = text(&refused.stderr);
         assert!(told.contains(&format!("{name} runs already (pid {killed})")), "{told}");
-        nix::sys::signal::kill(
-            nix::unistd::Pid::from_raw(killed),
-            nix::sys::signal::Signal::SIGKILL,
-        )
-        .unwrap();
+        signal(killed, nix::sys::signal::Signal::SIGKILL);
         wait::until("members.json to be true", async || {
             pid_of(&data, name).is_none().then_some(())
         })
@@ -410,4 +413,86 @@ async fn dev_keeps_a_cluster_of_processes_whose_members_can_be_killed_and_come_b
     let kept: Vec<_> = members_of(&data).iter().map(|member| member["addresses"].clone()).collect();
     assert_eq!(kept, addresses);
     drop(again);
+}
+
+fn signal(pid: i32, signal: nix::sys::signal::Signal) {
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).unwrap();
+}
+
+async fn gone(pids: &[i32]) {
+    wait::until("processes to end", async || {
+        (!pids.iter().any(|pid| is_alive(*pid))).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_dev_left_is_named_before_anything_is_started_beside_it() {
+    use nix::sys::signal::Signal::{SIGKILL, SIGTERM};
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("fleet");
+    let options = ["--coordinators", "1", "--runners", "1", "--data", data.to_str().unwrap()];
+    let mut dev = Dev::with(folder.path(), &options).await;
+    signal(i32::try_from(dev.0.id()).unwrap(), SIGKILL);
+    ended(&mut dev.0).await;
+    let pids = ["coordinator-1", "runner-1"].map(|name| pid_of(&data, name).unwrap());
+    assert!(pids.into_iter().all(is_alive), "they outlive it");
+    let run = with_env(&data, "\"$BATON\" run -- echo served").await;
+    assert_eq!(text(&run.stdout), "served\n", "{}", text(&run.stderr));
+
+    let start = "\"$BATON\" dev --coordinators 1 --runners 1 --data \"$DATA\"";
+    let refused = with_env(&data, start).await;
+    let told = text(&refused.stderr);
+    let wanted = format!("still run; stop them with: kill {} {}", pids[0], pids[1]);
+    assert!(told.contains(&wanted), "{told}");
+    let refused = with_env(&data, "\"$BATON\" dev --start runner-1 --data \"$DATA\"").await;
+    assert!(text(&refused.stderr).contains("no `baton dev` looks after"), "{refused:?}");
+
+    pids.into_iter().for_each(|pid| signal(pid, SIGTERM));
+    gone(&pids).await;
+    let again = Dev::with(folder.path(), &options).await;
+    let jobs = with_env(&data, "\"$BATON\" jobs list").await;
+    assert!(text(&jobs.stdout).contains("echo served"), "{jobs:?}");
+    drop(again);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dev_in_a_temporary_folder_leaves_neither_jobs_nor_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let dev = Dev::with(folder.path(), &["--coordinators", "1", "--runners", "1"]).await;
+    let told = std::fs::read_to_string(folder.path().join("dev.out")).unwrap();
+    let env = told.lines().next().unwrap().strip_prefix(". ").unwrap();
+    let data = Path::new(env).parent().unwrap().to_owned();
+    let pid_file = folder.path().join("pid");
+    let script = format!(
+        "\"$BATON\" submit -- sh -c 'echo $$ > {}.part; mv {0}.part {0}; sleep 600'",
+        pid_file.display()
+    );
+    let submitted = with_env(&data, &script).await;
+    assert!(submitted.status.success(), "{}", text(&submitted.stderr));
+    let pid = wait::until("the job to run", async || {
+        std::fs::read_to_string(&pid_file).ok()?.trim().parse().ok()
+    })
+    .await;
+    assert!(is_alive(pid));
+    drop(dev);
+    gone(&[pid]).await;
+    assert!(!data.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_kills_its_leader_and_its_job_does_not_notice() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(baton());
+    command.arg("demo").env("TMPDIR", folder.path()).stdin(Stdio::null());
+    let run = tokio::task::spawn_blocking(move || command.output());
+    let output = wait::within("the demo to end", run).await.unwrap().unwrap();
+    let (told, job) = (text(&output.stderr), text(&output.stdout));
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    for line in ["is killed; coordinator ", "both runners have a session with coordinator "] {
+        assert!(told.contains(line), "{line}: {told}");
+    }
+    assert_eq!(job.matches("test result: ok. 5 passed").count(), 1, "{job}");
+    let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().flatten().collect();
+    assert!(left.is_empty(), "{left:?}");
 }
