@@ -1,4 +1,4 @@
-//! Measures a cluster of one that it starts itself, with the `baton` binary
+//! Measures a cluster that it starts itself, with the `baton` binary
 //! beside this program. Every figure is printed with what it is compared to.
 //!
 //! ```text
@@ -10,6 +10,7 @@
 #![allow(clippy::disallowed_methods, clippy::print_stdout)]
 
 mod baseline;
+mod failover;
 mod jobs;
 mod memory;
 mod start;
@@ -37,6 +38,12 @@ enum What {
         #[arg(long, default_value_t = 100_000)]
         jobs: usize,
     },
+    /// From SIGKILL of the leader of three to the next lease
+    Failover {
+        /// How many times
+        #[arg(long, default_value_t = 20)]
+        tries: usize,
+    },
     /// Jobs a second, from the first submission to the last end
     Jobs {
         /// How many jobs
@@ -53,6 +60,7 @@ async fn main() {
     match Arguments::parse().what {
         What::Start { jobs } => start::measure(jobs).await,
         What::Memory { jobs } => memory::measure(jobs).await,
+        What::Failover { tries } => failover::measure(tries).await,
         What::Jobs { jobs, slots } => jobs::measure(jobs, slots).await,
     }
 }
