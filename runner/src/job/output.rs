@@ -117,7 +117,11 @@ impl Output {
                 }
                 Err(Interrupted::TryAgain(error)) => {
                     debug!(job = self.job_id, lease = self.lease, error, "output interrupted");
-                    delays.wait().await;
+                    tokio::select! {
+                        () = delays.wait() => {}
+                        // Another leader, or the same one again: no reason to wait.
+                        Ok(()) = self.link.changed() => delays = Delays::new(RETRY_AFTER),
+                    }
                 }
             }
         }
