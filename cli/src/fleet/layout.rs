@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use baton_coordinator::member_of;
 use serde::{Deserialize, Serialize};
 
-use crate::{exit::UsageError, local::write_secret, random};
+use crate::{exit::UsageError, local_folder::write_secret, random};
 
 const FILE: &str = "members.json";
 /// Ports below those that the system gives to outgoing connections: nobody takes one of
