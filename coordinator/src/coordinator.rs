@@ -387,12 +387,12 @@ fn beginning(membership: &Membership, member: &Member, environment: &Environment
         Membership { started: true, .. } => Beginning::Restart,
         Membership { founder: false, .. } => Beginning::Join,
         Membership { cluster_id, node_id, .. } => {
-            Beginning::Found(Command::FoundCluster(FoundCluster {
+            Beginning::Found(Box::new(Command::FoundCluster(FoundCluster {
                 cluster_id: cluster_id.clone(),
                 node: *node_id,
                 member: member.clone(),
                 at: environment.clock.now(),
-            }))
+            })))
         }
     }
 }

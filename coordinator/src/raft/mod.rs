@@ -63,7 +63,7 @@ pub struct Options {
 /// What to make of an empty log.
 pub enum Beginning {
     /// Found a cluster of this node alone, with this command.
-    Found(Command),
+    Found(Box<Command>),
     /// Wait for the other members to send theirs.
     Join,
     /// It was not empty before: refuse it, since the node has forgotten its votes.

@@ -47,7 +47,7 @@ pub(crate) fn options(dir: &Path, snapshot_every: u64) -> Options {
         dir: dir.to_owned(),
         snapshot_every,
         log_file_bytes: 1024 * 1024,
-        beginning: Beginning::Found(founding()),
+        beginning: Beginning::Found(Box::new(founding())),
         history: None,
         observers: Vec::new(),
         transport: Arc::new(Nobody),

@@ -157,7 +157,7 @@ impl Group {
     }
 
     fn found(&mut self) -> RaftHandle {
-        self.begin(1, Beginning::Found(founding()))
+        self.begin(1, Beginning::Found(Box::new(founding())))
     }
 
     /// Adds a node and lets it vote.
