@@ -182,6 +182,15 @@ impl Layout {
         self.write()
     }
 
+    /// Notes that nobody runs.
+    ///
+    /// # Errors
+    /// When `members.json` cannot be written.
+    pub(crate) fn none_runs(&mut self) -> anyhow::Result<()> {
+        self.members.iter_mut().for_each(|member| member.pid = None);
+        self.write()
+    }
+
     /// Writes `members.json`, whole or not at all.
     ///
     /// # Errors

@@ -58,10 +58,7 @@ impl Fleet {
         let lock = lock(dir)?;
         let mut layout = Layout::plan(dir, coordinators, runners)?;
         refuse_running(&layout)?;
-        let names: Vec<_> = layout.members().iter().map(|member| member.name.clone()).collect();
-        for name in names {
-            layout.set_pid(&name, None)?;
-        }
+        layout.none_runs()?;
         let endpoint = write_env(dir, &layout.addresses(), &token)?;
         Ok(Self {
             layout,
