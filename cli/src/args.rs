@@ -45,7 +45,7 @@ pub(crate) enum Command {
     Cluster(cluster::ClusterArgs),
     /// Try Baton: a cluster of its own, a sample project, its tests, their result
     Demo(demo::DemoArgs),
-    /// A coordinator and a runner in one process, to work against
+    /// A cluster to work against, in one process or in many
     Dev(Box<dev::DevArgs>),
     /// Serve as a coordinator
     Coordinator(Box<coordinator::CoordinatorArgs>),

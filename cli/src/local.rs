@@ -1,15 +1,7 @@
 //! Coordinators and runners in this process, for `dev` and `demo`. Real ones: nothing is
 //! left out but the network between hosts.
 
-use std::{
-    collections::BTreeMap,
-    fs::{DirBuilder, File, OpenOptions},
-    io::Write as _,
-    net::SocketAddr,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
 use baton_client::{Connection, Endpoint, Patience, WatchEvent, watch};
@@ -26,7 +18,11 @@ use tokio::{
 };
 
 use crate::{
-    connect::Cluster, environment::Environment, fleet::env_file, messages::Messages, random,
+    connect::Cluster,
+    environment::Environment,
+    local_folder::{kept_token, write_env},
+    messages::Messages,
+    random,
 };
 
 /// How long jobs may take to end when their cluster goes away.
@@ -272,16 +268,6 @@ pub(crate) async fn end_jobs_in_time(cluster: &Cluster, messages: Messages) -> a
     ended.context("some jobs did not end in time; their processes may be left")?
 }
 
-/// Writes the file to source for reaching the cluster of `folder`; how to reach it.
-///
-/// # Errors
-/// When it cannot be written.
-pub(crate) fn write_env(folder: &Path, addresses: &str, token: &str) -> anyhow::Result<Endpoint> {
-    let text = format!("export BATON_ADDR={addresses}\nexport BATON_TOKEN={token}\n");
-    write_secret(&env_file(folder), &text)?;
-    Ok(Endpoint::new(addresses, token)?)
-}
-
 async fn end_jobs(cluster: &Cluster, messages: Messages) -> anyhow::Result<()> {
     let connection = cluster.connect(messages).await?;
     let live = [JobState::Queued, JobState::Leased, JobState::Running];
@@ -338,71 +324,9 @@ pub(crate) fn host_name() -> String {
     name.unwrap_or_else(|| "runner".to_owned())
 }
 
-/// The token of `folder`, made when there is none.
-///
-/// # Errors
-/// When it cannot be read or written.
-pub(crate) fn kept_token(folder: &Path) -> anyhow::Result<String> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .with_context(|| format!("cannot create {}", folder.display()))?;
-    let path = folder.join("token");
-    match std::fs::read_to_string(&path) {
-        Ok(token) => Ok(token.trim().to_owned()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let token = random::token()?;
-            write_secret(&path, &format!("{token}\n"))?;
-            Ok(token)
-        }
-        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
-    }
-}
-
-/// Writes a file that nobody else can read, in place of an older one.
-///
-/// # Errors
-/// When it cannot be written.
-pub(crate) fn write_secret(path: &Path, text: &str) -> anyhow::Result<()> {
-    let write = || -> std::io::Result<()> {
-        let new = path.with_extension("new");
-        match std::fs::remove_file(&new) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file: File =
-            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&new, path)
-    };
-    write().with_context(|| format!("cannot write {}", path.display()))
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
-
-    #[test]
-    fn a_token_is_made_once_and_readable_by_nobody_else() {
-        let folder = tempfile::tempdir().unwrap();
-        let first = kept_token(folder.path()).unwrap();
-        assert_eq!(kept_token(folder.path()).unwrap(), first);
-        let mode = std::fs::metadata(folder.path().join("token")).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-    }
-
-    #[test]
-    fn a_secret_replaces_an_older_one() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("env");
-        write_secret(&path, "one").unwrap();
-        write_secret(&path, "two").unwrap();
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "two");
-    }
 
     #[test]
     fn a_job_gets_nothing_of_the_runners_own_secrets() {

@@ -18,6 +18,7 @@ mod groups;
 mod interrupts;
 mod job_options;
 mod local;
+mod local_folder;
 mod messages;
 mod output;
 mod printer;

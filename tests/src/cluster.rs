@@ -29,6 +29,11 @@ const PORTS: u16 = 8_000;
 /// leaders.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
+/// Waits until no other cluster runs; none does until what it gives is dropped.
+pub async fn alone() -> MutexGuard<'static, ()> {
+    ONE_AT_A_TIME.lock().await
+}
+
 /// Coordinators and runners. All end with it.
 pub struct Cluster {
     folder: TempDir,
@@ -47,7 +52,7 @@ struct Node {
 impl Cluster {
     /// As many coordinators, and runners `runner-1` and on with 8 slots each.
     pub async fn start(coordinators: usize, runners: usize) -> Self {
-        let alone = ONE_AT_A_TIME.lock().await;
+        let alone = alone().await;
         let folder = tempfile::Builder::new().prefix("baton-test-").tempdir().unwrap();
         let mut cluster = Self { folder, nodes: Vec::new(), runners: Vec::new(), _alone: alone };
         for _ in 0..coordinators {

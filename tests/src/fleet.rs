@@ -282,6 +282,25 @@ fn copy_folder(from: &Path, to: &Path) {
     }
 }
 
+/// Kills the coordinators and runners that have `folder`, a test's own, in their command
+/// line.
+pub fn end_members_in(folder: &Path) {
+    let folder = folder.to_str().unwrap().as_bytes();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
+        let arguments = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let mut arguments = arguments.split(|byte| *byte == 0).skip(1);
+        let serves =
+            arguments.next().is_some_and(|role| role == b"coordinator" || role == b"runner");
+        if serves && arguments.any(|argument| argument.starts_with(folder)) {
+            let pid = nix::unistd::Pid::from_raw(pid);
+            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+        }
+    }
+}
+
 /// Kills what a runner's jobs left: processes with this fleet's own temporary
 /// folder in their environment or command line, so certainly its own.
 pub(crate) fn end_jobs_in(folder: &Path) {

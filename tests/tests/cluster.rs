@@ -5,7 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests start tasks and processes")]
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{
         Arc,
@@ -19,8 +19,14 @@ use baton_proto::{
     error::{ApiError, Reason},
     v1,
 };
-use baton_tests::{baton, cluster::Cluster, fleet::text, wait};
+use baton_tests::{
+    baton,
+    cluster::{Cluster, alone},
+    fleet::{end_members_in, text},
+    wait,
+};
 use futures::{StreamExt as _, stream};
+use nix::sys::signal::Signal;
 use tonic::Request;
 
 /// A job that shows a gap and a repeat in its output.
@@ -294,15 +300,18 @@ async fn coordinators_restarted_one_after_the_other_lose_nothing() {
     check(&cluster, accepted).await;
 }
 
-/// `baton dev` as a process, stopped at the end.
-struct Dev(Child);
+/// `baton dev` as a process, stopped at the end, and the folder of everything.
+struct Dev(Child, PathBuf);
 
 impl Drop for Dev {
     fn drop(&mut self) {
-        let pid = nix::unistd::Pid::from_raw(self.0.id().cast_signed());
-        // It may have ended by itself.
-        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
-        self.0.wait().unwrap();
+        if self.0.try_wait().unwrap().is_none() {
+            let pid = i32::try_from(self.0.id()).unwrap();
+            signal(pid, Signal::SIGTERM);
+            self.0.wait().unwrap();
+        }
+        // One that was killed leaves its members.
+        end_members_in(&self.1);
     }
 }
 
@@ -323,7 +332,7 @@ impl Dev {
             .stdin(Stdio::null())
             .stdout(std::fs::File::create(&out).unwrap())
             .stderr(std::fs::File::create(err).unwrap());
-        let mut dev = Self(command.spawn().unwrap());
+        let mut dev = Self(command.spawn().unwrap(), folder.to_owned());
         wait::until("dev to serve", async || {
             assert_eq!(dev.0.try_wait().unwrap(), None, "dev ended");
             std::fs::read_to_string(&out).unwrap().contains("baton run").then_some(())
@@ -358,6 +367,7 @@ async fn with_env(data: &Path, script: &str) -> std::process::Output {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dev_keeps_a_cluster_of_processes_whose_members_can_be_killed_and_come_back() {
+    let _alone = alone().await;
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("fleet");
     let dev = Dev::start(folder.path(), &data).await;
@@ -381,7 +391,7 @@ async fn dev_keeps_a_cluster_of_processes_whose_members_can_be_killed_and_come_b
             with_env(&data, &format!("\"$BATON\" dev --start {name} --data \"$DATA\"")).await;
         let told = text(&refused.stderr);
         assert!(told.contains(&format!("{name} runs already (pid {killed})")), "{told}");
-        signal(killed, nix::sys::signal::Signal::SIGKILL);
+        signal(killed, Signal::SIGKILL);
         wait::until("members.json to be true", async || {
             pid_of(&data, name).is_none().then_some(())
         })
@@ -415,7 +425,7 @@ async fn dev_keeps_a_cluster_of_processes_whose_members_can_be_killed_and_come_b
     drop(again);
 }
 
-fn signal(pid: i32, signal: nix::sys::signal::Signal) {
+fn signal(pid: i32, signal: Signal) {
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).unwrap();
 }
 
@@ -428,12 +438,12 @@ async fn gone(pids: &[i32]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_killed_dev_left_is_named_before_anything_is_started_beside_it() {
-    use nix::sys::signal::Signal::{SIGKILL, SIGTERM};
+    let _alone = alone().await;
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("fleet");
     let options = ["--coordinators", "1", "--runners", "1", "--data", data.to_str().unwrap()];
     let mut dev = Dev::with(folder.path(), &options).await;
-    signal(i32::try_from(dev.0.id()).unwrap(), SIGKILL);
+    signal(i32::try_from(dev.0.id()).unwrap(), Signal::SIGKILL);
     ended(&mut dev.0).await;
     let pids = ["coordinator-1", "runner-1"].map(|name| pid_of(&data, name).unwrap());
     assert!(pids.into_iter().all(is_alive), "they outlive it");
@@ -448,7 +458,7 @@ async fn what_a_killed_dev_left_is_named_before_anything_is_started_beside_it() 
     let refused = with_env(&data, "\"$BATON\" dev --start runner-1 --data \"$DATA\"").await;
     assert!(text(&refused.stderr).contains("no `baton dev` looks after"), "{refused:?}");
 
-    pids.into_iter().for_each(|pid| signal(pid, SIGTERM));
+    pids.into_iter().for_each(|pid| signal(pid, Signal::SIGTERM));
     gone(&pids).await;
     let again = Dev::with(folder.path(), &options).await;
     let jobs = with_env(&data, "\"$BATON\" jobs list").await;
@@ -458,6 +468,7 @@ async fn what_a_killed_dev_left_is_named_before_anything_is_started_beside_it() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dev_in_a_temporary_folder_leaves_neither_jobs_nor_files() {
+    let _alone = alone().await;
     let folder = tempfile::tempdir().unwrap();
     let dev = Dev::with(folder.path(), &["--coordinators", "1", "--runners", "1"]).await;
     let told = std::fs::read_to_string(folder.path().join("dev.out")).unwrap();
@@ -482,6 +493,7 @@ async fn dev_in_a_temporary_folder_leaves_neither_jobs_nor_files() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_demo_kills_its_leader_and_its_job_does_not_notice() {
+    let _alone = alone().await;
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new(baton());
     command.arg("demo").env("TMPDIR", folder.path()).stdin(Stdio::null());

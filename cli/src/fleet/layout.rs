@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use baton_coordinator::member_of;
 use serde::{Deserialize, Serialize};
 
-use crate::{exit::UsageError, local::write_secret, random};
+use crate::{exit::UsageError, local_folder::write_secret, random};
 
 const FILE: &str = "members.json";
 /// Ports below those that the system gives to outgoing connections: nobody takes one of
@@ -179,6 +179,15 @@ impl Layout {
         if let Some(member) = self.members.iter_mut().find(|member| member.name == name) {
             member.pid = pid;
         }
+        self.write()
+    }
+
+    /// Notes that nobody runs.
+    ///
+    /// # Errors
+    /// When `members.json` cannot be written.
+    pub(crate) fn none_runs(&mut self) -> anyhow::Result<()> {
+        self.members.iter_mut().for_each(|member| member.pid = None);
         self.write()
     }
 

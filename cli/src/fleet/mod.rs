@@ -9,7 +9,7 @@ mod ready;
 use std::{
     fs::{File, OpenOptions},
     os::unix::fs::OpenOptionsExt as _,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use anyhow::Context as _;
@@ -25,7 +25,8 @@ pub(crate) use self::{
 use self::{process::Process, ready::all_serve};
 use crate::{
     connect::Cluster,
-    local::{end_jobs_in_time, kept_token, write_env},
+    local::end_jobs_in_time,
+    local_folder::{kept_token, write_env},
     messages::Messages,
 };
 
@@ -57,10 +58,7 @@ impl Fleet {
         let lock = lock(dir)?;
         let mut layout = Layout::plan(dir, coordinators, runners)?;
         refuse_running(&layout)?;
-        let names: Vec<_> = layout.members().iter().map(|member| member.name.clone()).collect();
-        for name in names {
-            layout.set_pid(&name, None)?;
-        }
+        layout.none_runs()?;
         let endpoint = write_env(dir, &layout.addresses(), &token)?;
         Ok(Self {
             layout,
@@ -200,9 +198,4 @@ fn refuse_running(layout: &Layout) -> anyhow::Result<()> {
         names.join(", "),
         pids.join(" ")
     )
-}
-
-/// The file to source for reaching the cluster of `dir`.
-pub(crate) fn env_file(dir: &Path) -> PathBuf {
-    dir.join("env")
 }

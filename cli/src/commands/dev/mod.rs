@@ -16,8 +16,9 @@ use serde::Serialize;
 use super::{Context, runner::check_labels};
 use crate::{
     exit::UsageError,
-    fleet::{Layout, RunnerOptions, env_file},
+    fleet::{Layout, RunnerOptions},
     interrupts::Interrupts,
+    local_folder::env_file,
     output::{self, Format},
     server_log::LogArgs,
 };

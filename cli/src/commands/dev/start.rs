@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::Context;
 use crate::{
     fleet::{Answer, Layout, Start, ask, heartbeat, serves},
-    local::kept_token,
+    local_folder::kept_token,
     output::{self, Format},
 };
 
