@@ -1,5 +1,8 @@
 //! `baton cluster`: the coordinators.
 
+mod backup;
+mod restore;
+
 use baton_proto::v1::ClusterStatusRequest;
 use clap::{Args, Subcommand};
 
@@ -24,10 +27,18 @@ enum ClusterCommand {
         #[command(flatten)]
         client: ClientArgs,
     },
+    /// Write everything that the cluster knows to a file, while it runs
+    Backup(backup::BackupArgs),
+    /// Make the data folder of a new cluster's first coordinator out of a backup
+    Restore(restore::RestoreArgs),
 }
 
 pub(super) async fn run(args: ClusterArgs, context: &Context) -> anyhow::Result<u8> {
-    let ClusterCommand::Status { client } = args.command;
+    let client = match args.command {
+        ClusterCommand::Status { client } => client,
+        ClusterCommand::Backup(args) => return backup::run(args, context).await,
+        ClusterCommand::Restore(args) => return restore::run(args, context).await,
+    };
     let (cluster, connection) = context.connect(&client).await?;
     let call =
         || async { Ok(connection.cluster().status(ClusterStatusRequest {}).await?.into_inner()) };

@@ -291,7 +291,8 @@ mod tests {
     #[test]
     fn a_backup_that_is_cut_off_anywhere_says_where() {
         let whole = backup_of(&content()).concat();
-        let near = (0..whole.len()).filter(|at| at % 5_003 == 0 || *at < 60 || whole.len() - at < 60);
+        let near =
+            (0..whole.len()).filter(|at| at % 5_003 == 0 || *at < 60 || whole.len() - at < 60);
         for at in near {
             assert_eq!(read(&whole[..at]), Err(Damage::CutOff { at: at as u64 }));
         }
@@ -300,7 +301,8 @@ mod tests {
     #[test]
     fn a_flipped_bit_anywhere_is_found_and_located() {
         let whole = backup_of(&content()).concat();
-        for at in (0..whole.len()).filter(|at| at % 5_003 == 0 || *at < 60 || whole.len() - at < 60) {
+        for at in (0..whole.len()).filter(|at| at % 5_003 == 0 || *at < 60 || whole.len() - at < 60)
+        {
             let mut bytes = whole.clone();
             bytes[at] ^= 1;
             let damage = read(&bytes).unwrap_err();

@@ -16,6 +16,8 @@ mod blocks;
 mod make;
 mod restore;
 mod schedule;
+#[cfg(test)]
+mod tests;
 
 use baton_state::Index;
 use serde::{Deserialize, Serialize};

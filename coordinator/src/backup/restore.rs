@@ -146,8 +146,7 @@ fn restore_blocking(
     let beginning = parts.beginning(&facts, environment)?;
     check_vacant(data_dir)?;
     fs::create_dir_all(data_dir).map_err(writing(data_dir))?;
-    let _lock =
-        lock_data_dir(data_dir).map_err(|_| RestoreError::InUse(data_dir.to_owned()))?;
+    let _lock = lock_data_dir(data_dir).map_err(|_| RestoreError::InUse(data_dir.to_owned()))?;
     let filled = fill(parts, &facts, &beginning, data_dir, runtime);
     if filled.is_err() {
         clear(data_dir);
@@ -327,12 +326,7 @@ impl<'a> Parts<'a> {
 }
 
 /// Writes a part to a file of its own.
-fn copy(
-    backup: &Path,
-    part: &mut impl Read,
-    length: u64,
-    to: &Path,
-) -> Result<File, RestoreError> {
+fn copy(backup: &Path, part: &mut impl Read, length: u64, to: &Path) -> Result<File, RestoreError> {
     let mut file = File::create_new(to).map_err(writing(to))?;
     let mut buffer = vec![0; READ];
     let mut copied = 0;

@@ -4,6 +4,7 @@
 use std::{
     fs::{self, File},
     io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -36,7 +37,7 @@ pub struct Schedule {
 
 /// Why there is no backup.
 #[derive(Debug, thiserror::Error)]
-enum ScheduleError {
+pub(super) enum ScheduleError {
     #[error("cannot write {path}: {source}; check `backup_dir`, its disk and its free space")]
     Write { path: PathBuf, source: io::Error },
     #[error("{0}; {action}", action = .0.action)]
@@ -56,9 +57,7 @@ pub(crate) async fn run(
         if !backups.leads() {
             continue;
         }
-        let folder = Folder::new(&schedule.dir, &backups.cluster_id());
-        let now = backups.now();
-        match stop.run_until_cancelled(make_if_due(&backups, &schedule, &folder, this, now)).await {
+        match stop.run_until_cancelled(make_if_due(&backups, &schedule, this)).await {
             Some(Err(error)) => warn!(%error, "no backup was made; trying again"),
             Some(Ok(Some(path))) => info!(path = %path.display(), "wrote a backup"),
             Some(Ok(None)) | None => {}
@@ -66,13 +65,13 @@ pub(crate) async fn run(
     }
 }
 
-async fn make_if_due(
+/// Gives the backup if one was made.
+pub(super) async fn make_if_due(
     backups: &Backups,
     schedule: &Schedule,
-    folder: &Folder,
     this: NodeId,
-    now: Timestamp,
 ) -> Result<Option<PathBuf>, ScheduleError> {
+    let (folder, now) = (Folder::new(&schedule.dir, &backups.cluster_id()), backups.now());
     let writing = |path: &Path| {
         let path = path.to_owned();
         move |source| ScheduleError::Write { path, source }
@@ -89,7 +88,10 @@ async fn make_if_due(
     let path = folder.path(now).ok_or_else(|| {
         writing(&folder.dir)(io::Error::other("the host's clock shows no time that can be written"))
     })?;
-    let file = File::create(&part).map_err(writing(&part))?;
+    let mut options = File::options();
+    // Jobs' environments and output are nobody else's business.
+    let options = options.write(true).create(true).truncate(true).mode(0o600);
+    let file = options.open(&part).map_err(writing(&part))?;
     // The disk's word, which is not for those who ask over the network.
     let failure = Arc::new(Mutex::new(None));
     let (failed, mut out) = (Arc::clone(&failure), file.try_clone().map_err(writing(&part))?);

@@ -84,8 +84,16 @@ mod tests {
         }
         let stored = stored_name(log, true);
         for wrong in [
-            "", "log", "log/", "log/..", "../log/x", "/etc/passwd", "upload/../../x",
-            &stored.replace("log/", "logs/"), &format!("/{stored}"), &format!("{stored}/x"),
+            "",
+            "log",
+            "log/",
+            "log/..",
+            "../log/x",
+            "/etc/passwd",
+            "upload/../../x",
+            &stored.replace("log/", "logs/"),
+            &format!("/{stored}"),
+            &format!("{stored}/x"),
         ] {
             assert_eq!(stored_path(root, wrong), None, "{wrong}");
         }

@@ -14,7 +14,8 @@ use crate::history::error::{Error, Result};
 
 /// Removes from a copy what happened after the entry `through`.
 pub(in crate::history) async fn cut(path: &Path, through: Index) -> Result<()> {
-    let options = SqliteConnectOptions::new().filename(path).journal_mode(SqliteJournalMode::Memory);
+    let options =
+        SqliteConnectOptions::new().filename(path).journal_mode(SqliteJournalMode::Memory);
     let mut connection = options.connect().await?;
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     prune::remove_after(&mut transaction, through).await?;
