@@ -25,6 +25,9 @@ use crate::{
 
 /// Backups made at once: each has a copy of the history on the data disk.
 const AT_ONCE: usize = 2;
+/// Folder of those copies, in the data folder. Never one that a person would choose: what
+/// is in it goes at the start.
+const COPIES: &str = "history-copies";
 /// Jobs of the history looked at in one go.
 const PAGE: u32 = 200;
 /// Fast, and most of what it could save: output compresses well.
@@ -72,7 +75,7 @@ impl Backups {
     /// # Errors
     /// When the folder of the copies cannot be made anew.
     pub(crate) fn new(jobs: Jobs, data_dir: &Path) -> io::Result<Self> {
-        let copies = data_dir.join("backup");
+        let copies = data_dir.join(COPIES);
         match fs::remove_dir_all(&copies) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => fs::create_dir_all(&copies)?,

@@ -12,15 +12,16 @@ use std::{
 
 use baton_proto::error::ApiError;
 use baton_state::{NodeId, Timestamp};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::make::Backups;
 
-/// How often the leader looks whether a backup is due. Also the time after which one
-/// that failed is tried again.
+/// How often the leader looks whether a backup is due.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// The time, or the schedule's, after which one that failed is tried again.
+const TRY_AGAIN_AFTER: Duration = Duration::from_secs(5 * 60);
 /// The time in a name, in UTC.
 const TIME: &str = "%Y%m%dT%H%M%S";
 
@@ -53,12 +54,16 @@ pub(crate) async fn run(
 ) {
     let mut times = interval(LOOK_EVERY.min(schedule.every));
     times.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut not_before = Instant::now();
     while stop.run_until_cancelled(times.tick()).await.is_some() {
-        if !backups.leads() {
+        if !backups.leads() || Instant::now() < not_before {
             continue;
         }
         match stop.run_until_cancelled(make_if_due(&backups, &schedule, this)).await {
-            Some(Err(error)) => warn!(%error, "no backup was made; trying again"),
+            Some(Err(error)) => {
+                warn!(%error, "no backup was made; trying again later");
+                not_before = Instant::now() + TRY_AGAIN_AFTER.min(schedule.every);
+            }
             Some(Ok(Some(path))) => info!(path = %path.display(), "wrote a backup"),
             Some(Ok(None)) | None => {}
         }

@@ -108,7 +108,8 @@ impl World {
         let FileName::Log { job, lease } = name else { panic!("not a log") };
         let mut bytes = output(job);
         let written = bytes.len() as u64;
-        push_end(&mut bytes, 2, &v1::LogEnd::default());
+        let end = v1::LogEnd { stdout_length: text(job).len() as u64, ..v1::LogEnd::default() };
+        push_end(&mut bytes, 2, &end);
         let digest = Digest::from(blake3::hash(&bytes));
         let mut appender = self.jobs.files.append(name, u64::MAX).await.unwrap();
         appender.write(written, bytes[output(job).len()..].to_vec().into()).await.unwrap();
@@ -177,7 +178,7 @@ impl World {
             Ok(())
         };
         let length = backups.make(Box::new(sink)).await?;
-        let left = fs::read_dir(self.folder.path().join("backup")).unwrap().count();
+        let left = fs::read_dir(self.folder.path().join("history-copies")).unwrap().count();
         assert_eq!(left, 0, "a copy of the history is left over");
         let bytes = std::mem::take(&mut *bytes.lock().unwrap());
         assert_eq!(bytes.len() as u64, length);
@@ -210,9 +211,13 @@ fn runner() -> RunnerId {
     RunnerId("r".to_owned())
 }
 
+fn text(job: JobId) -> String {
+    format!("output of {job}").repeat(500)
+}
+
 fn output(job: JobId) -> Vec<u8> {
     let mut bytes = Vec::new();
-    push_frame(&mut bytes, Kind::Stdout, 1, format!("output of {job}").repeat(500).as_bytes());
+    push_frame(&mut bytes, Kind::Stdout, 1, text(job).as_bytes());
     bytes
 }
 
