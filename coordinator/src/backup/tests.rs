@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 
 use super::{Backups, Damage, RestoreError, Restored, Schedule, restore, schedule};
 use crate::{
-    Config, Coordinator, Error, convert,
+    Config, Coordinator, Error, Retention, convert,
     disk::DiskGuard,
     environment::{Clock, Environment},
     files::{Digest, FileName, Files, FilesOptions},
@@ -250,7 +250,10 @@ async fn restored(backup: &Path) -> (TempDir, Restored) {
 
 fn config(data: &Path) -> Config {
     let listen = "127.0.0.1:0".parse().unwrap();
-    Config::new(data.to_owned(), listen, "a-token-for-tests-only".to_owned())
+    // These jobs ended in 1970.
+    let retention = Retention { max_age: None, max_bytes: None };
+    let token = "a-token-for-tests-only".to_owned();
+    Config { retention, ..Config::new(data.to_owned(), listen, token) }
 }
 
 #[tokio::test(flavor = "multi_thread")]
