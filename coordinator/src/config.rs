@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use crate::{dispatch::Timing, retention::Retention};
+use crate::{backup::Schedule, dispatch::Timing, retention::Retention};
 
 /// How a coordinator is set up.
 #[derive(Clone)]
@@ -34,6 +34,8 @@ pub struct Config {
     pub min_free_bytes: u64,
     /// Entries of the Raft log between two snapshots.
     pub snapshot_every: u64,
+    /// Backups that the leader makes by itself.
+    pub backups: Option<Schedule>,
 }
 
 impl Config {
@@ -54,6 +56,7 @@ impl Config {
             archive_limit: 500 * 1024 * 1024,
             min_free_bytes: 128 * 1024 * 1024,
             snapshot_every: 20_000,
+            backups: None,
         }
     }
 }

@@ -20,6 +20,7 @@ use tracing::{info, warn};
 
 use crate::{
     auth::Authenticator,
+    backup::{self, Backups},
     config::Config,
     disk::DiskGuard,
     dispatch::{Dispatch, DispatchObserver, TimingError},
@@ -75,6 +76,11 @@ pub enum Error {
     /// Another process uses the data folder.
     #[error("another coordinator is using {0}; stop it first, or choose another data folder")]
     DataDirInUse(PathBuf),
+    /// What was to become its data folder is not whole.
+    #[error(
+        "a restore into {0} did not come to its end; empty the folder, and restore the backup again"
+    )]
+    HalfRestored(PathBuf),
     /// `member.json` cannot be read or written.
     #[error("cannot read or write {path}: {source}")]
     Identity {
@@ -113,10 +119,16 @@ pub enum Error {
 }
 
 /// Folder of the Raft node.
-const RAFT: &str = "raft";
+pub(crate) const RAFT: &str = "raft";
+/// The history.
+pub(crate) const HISTORY_FILE: &str = "history.db";
+/// Folder of the stored files.
+pub(crate) const FILES_DIR: &str = "files";
+/// There while a backup is being restored.
+pub(crate) const RESTORING: &str = "restoring";
 
 /// Bytes of one file of the Raft log.
-const LOG_FILE_BYTES: u64 = 16 * 1024 * 1024;
+pub(crate) const LOG_FILE_BYTES: u64 = 16 * 1024 * 1024;
 
 /// How long a stop waits for streams to end.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
@@ -156,6 +168,9 @@ impl Coordinator {
     pub async fn start_with(config: Config, environment: Environment) -> Result<Self, Error> {
         check(&config)?;
         let lock = lock_data_dir(&config.data_dir)?;
+        if config.data_dir.join(RESTORING).exists() {
+            return Err(Error::HalfRestored(config.data_dir));
+        }
         // Before anything else can fail slowly: are the addresses to be had?
         let (listener, address) = bind(config.listen).await?;
         let (peer_listener, peer_address) = bind(config.peer_listen).await?;
@@ -186,8 +201,8 @@ impl Coordinator {
         };
         let directory = Arc::new(Directory::new(this, &config.token)?);
 
-        let history = History::open(config.data_dir.join("history.db")).await?;
-        let files = open_files(config.data_dir.join("files")).await?;
+        let history = History::open(config.data_dir.join(HISTORY_FILE)).await?;
+        let files = open_files(config.data_dir.join(FILES_DIR)).await?;
         let watchers = Arc::new(Watchers::default());
         let observer = DispatchObserver::new(config.timing, environment.clone());
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
@@ -237,6 +252,11 @@ impl Coordinator {
         tasks.spawn(retention::evict(jobs.clone(), stop.clone()));
         tasks.spawn(retention::prune(jobs.clone(), config.retention, stop.clone()));
         let failed = |source| Error::DataDir { dir: config.data_dir.clone(), source };
+        let backups = Backups::new(jobs.clone(), &config.data_dir).map_err(failed)?;
+        if let Some(schedule) = config.backups.clone() {
+            let this = membership.node_id;
+            tasks.spawn(backup::keep_schedule(backups.clone(), schedule, this, stop.clone()));
+        }
         let raft_dir = config.data_dir.join(RAFT);
         let outgoing =
             Outgoing::start(&raft_dir, history.clone(), &tasks, &stop).map_err(failed)?;
@@ -264,6 +284,7 @@ impl Coordinator {
             ),
             leadership,
             jobs,
+            backups,
             members: members.clone(),
             peers: peer_service.clone(),
             archive_limit: config.archive_limit,
@@ -438,7 +459,7 @@ fn check(config: &Config) -> Result<(), Error> {
     Ok(())
 }
 
-fn lock_data_dir(dir: &Path) -> Result<Flock<File>, Error> {
+pub(crate) fn lock_data_dir(dir: &Path) -> Result<Flock<File>, Error> {
     let failed = |source| Error::DataDir { dir: dir.to_owned(), source };
     // Jobs' environments, code and output are nobody else's business.
     DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;

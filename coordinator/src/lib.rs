@@ -1,6 +1,7 @@
 //! Baton's coordinator: replicates jobs, grants leases, keeps output and history.
 
 mod auth;
+pub mod backup;
 mod config;
 mod convert;
 mod coordinator;

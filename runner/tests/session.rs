@@ -174,6 +174,15 @@ impl Cluster for Fake {
     ) -> Result<Response<v1::TransferResponse>, Status> {
         Err(Status::unimplemented(""))
     }
+
+    type BackupStream = tokio_stream::Empty<Result<v1::BackupResponse, Status>>;
+
+    async fn backup(
+        &self,
+        _: Request<v1::BackupRequest>,
+    ) -> Result<Response<Self::BackupStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
 }
 
 struct Coordinator {

@@ -1,18 +1,23 @@
 //! `baton coordinator`: serve as a coordinator until told to stop.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
-use baton_coordinator::{Config, Coordinator};
+use baton_coordinator::{Config, Coordinator, backup::Schedule};
 use clap::Args;
 use serde::Deserialize;
 
 use super::Context;
 use crate::{
+    exit::UsageError,
     interrupts::Interrupts,
     quantities::{Size, Span},
     settings::{ServingArgs, Settings, needed},
     token::TokenArgs,
 };
+
+const BACKUP_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
+const SHORTEST_BACKUP_EVERY: Duration = Duration::from_secs(1);
+const BACKUP_KEEP: usize = 7;
 
 const EXAMPLE: &str = r#"Example:
   baton coordinator --config /etc/baton/coordinator.toml
@@ -31,6 +36,9 @@ const EXAMPLE: &str = r#"Example:
   lease_ttl = "60s"
   unreachable_after = "15s"
   snapshot_every = 20000
+  backup_dir = "/backups"
+  backup_every = "24h"
+  backup_keep = 7
   allow_insecure_listen = false"#;
 
 /// The arguments of `coordinator`.
@@ -101,6 +109,16 @@ pub(super) struct CoordinatorSettings {
     /// Entries of the Raft log between two snapshots [default: 20000]
     #[arg(long, value_name = "N")]
     snapshot_every: Option<u64>,
+    /// Folder for backups that the leader makes by itself: one on each coordinator's host,
+    /// or one that they share. Without it none are made
+    #[arg(long, value_name = "DIR")]
+    backup_dir: Option<PathBuf>,
+    /// The time between two backups [default: 24h]
+    #[arg(long, value_name = "TIME")]
+    backup_every: Option<Span>,
+    /// So many backups stay, the newest [default: 7]
+    #[arg(long, value_name = "N")]
+    backup_keep: Option<NonZeroUsize>,
 }
 
 pub(super) async fn run(args: CoordinatorArgs, context: &Context) -> anyhow::Result<u8> {
@@ -165,6 +183,9 @@ impl Settings for CoordinatorSettings {
             archive_limit: self.archive_limit.or(file.archive_limit),
             min_free: self.min_free.or(file.min_free),
             snapshot_every: self.snapshot_every.or(file.snapshot_every),
+            backup_dir: self.backup_dir.or(file.backup_dir),
+            backup_every: self.backup_every.or(file.backup_every),
+            backup_keep: self.backup_keep.or(file.backup_keep),
         }
     }
 }
@@ -187,8 +208,28 @@ impl CoordinatorSettings {
         set(&mut config.archive_limit, self.archive_limit.map(|size| size.0));
         set(&mut config.min_free_bytes, self.min_free.map(|size| size.0));
         set(&mut config.snapshot_every, self.snapshot_every);
+        config.backups = schedule(self.backup_dir, self.backup_every, self.backup_keep)?;
         Ok(config)
     }
+}
+
+fn schedule(
+    dir: Option<PathBuf>,
+    every: Option<Span>,
+    keep: Option<NonZeroUsize>,
+) -> Result<Option<Schedule>, UsageError> {
+    let Some(dir) = dir else {
+        if every.is_some() || keep.is_some() {
+            return Err(UsageError("backup_every and backup_keep need a backup_dir".to_owned()));
+        }
+        return Ok(None);
+    };
+    let every = every.map_or(BACKUP_EVERY, |every| every.0);
+    if every < SHORTEST_BACKUP_EVERY {
+        return Err(UsageError("backup_every must be at least 1s".to_owned()));
+    }
+    let keep = keep.map_or(BACKUP_KEEP, NonZeroUsize::get);
+    Ok(Some(Schedule { dir, every, keep }))
 }
 
 fn set<T>(setting: &mut T, value: Option<T>) {
@@ -224,6 +265,21 @@ mod tests {
         assert_eq!(config.listen.port(), 2);
         assert_eq!(config.timing.lease_ttl.as_secs(), 9);
         assert_eq!(config.peer_listen.port(), 3, "one further");
+    }
+
+    #[test]
+    fn backups_are_made_where_a_folder_says_so() {
+        let none = CoordinatorSettings::default;
+        let config = |toml: &str| {
+            let file: CoordinatorSettings = toml::from_str(toml).unwrap();
+            none().over(file).config("t".to_owned())
+        };
+        let needed = "listen = \"127.0.0.1:1\"\ndata = \"/d\"\n";
+        assert_eq!(config(needed).unwrap().backups, None);
+        let backups = config(&format!("{needed}backup_dir = \"/b\"")).unwrap().backups.unwrap();
+        assert_eq!((backups.every, backups.keep), (BACKUP_EVERY, BACKUP_KEEP));
+        let error = config(&format!("{needed}backup_keep = 3")).err().unwrap().to_string();
+        assert!(error.contains("backup_dir"), "{error}");
     }
 
     #[test]

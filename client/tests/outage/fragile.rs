@@ -263,4 +263,13 @@ impl Cluster for Fragile {
     ) -> Result<Response<v1::TransferResponse>, Status> {
         Err(Status::unimplemented(""))
     }
+
+    type BackupStream = BoxStream<'static, Result<v1::BackupResponse, Status>>;
+
+    async fn backup(
+        &self,
+        _: Request<v1::BackupRequest>,
+    ) -> Result<Response<Self::BackupStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
 }

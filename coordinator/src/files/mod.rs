@@ -27,6 +27,7 @@ mod log;
 mod name;
 mod part;
 mod start;
+mod stored;
 mod sync;
 
 use std::{
@@ -46,6 +47,7 @@ pub(crate) use follow::{Follower, Grown};
 pub(crate) use held::Held;
 pub use log::{Follow, LogItem, LogReader, Start, Stream, StreamFilter};
 pub use name::{Digest, FileName, InvalidDigest};
+pub(crate) use stored::{stored_name, stored_path};
 
 use self::{
     disk::lock,

@@ -1,6 +1,6 @@
 //! The Cluster service.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use baton_proto::{
     peer,
@@ -9,11 +9,13 @@ use baton_proto::{
 use baton_state::{Connection, NodeId};
 use tonic::{Request, Response, Status};
 
-use super::Services;
+use super::{Answers, Services};
 use crate::convert;
 
 /// How long a member may take to say how it is.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// Parts of a backup, of about 256 KiB, that wait for their reader.
+const BACKUP_QUEUE: usize = 4;
 
 #[tonic::async_trait]
 impl cluster_server::Cluster for Services {
@@ -98,6 +100,23 @@ impl cluster_server::Cluster for Services {
         let wanted = (wanted != 0).then_some(NodeId(wanted));
         let leader = self.members.transfer(wanted).await?;
         Ok(Response::new(v1::TransferResponse { leader_id: leader.0 }))
+    }
+
+    type BackupStream = Answers<v1::BackupResponse>;
+
+    async fn backup(
+        &self,
+        _request: Request<v1::BackupRequest>,
+    ) -> Result<Response<Self::BackupStream>, Status> {
+        let backups = self.backups.clone();
+        let parts = self.stream_queueing(BACKUP_QUEUE, |answers| async move {
+            let sink = move |part: Vec<u8>| {
+                let sent = answers.blocking_send(v1::BackupResponse { part });
+                sent.map_err(|_| io::ErrorKind::BrokenPipe.into())
+            };
+            backups.make(Box::new(sink)).await.map(drop)
+        });
+        Ok(Response::new(parts))
     }
 }
 

@@ -32,6 +32,7 @@ use self::forward::ForwardLayer;
 pub(crate) use self::readers::Readers;
 use crate::{
     auth::Authenticator,
+    backup::Backups,
     convert,
     dispatch::Dispatch,
     errors::{no_leader, stopping},
@@ -59,6 +60,7 @@ const CONNECTION_WINDOW: u32 = 1 << 30;
 pub(crate) struct Services {
     pub(crate) jobs: Jobs,
     pub(crate) dispatch: Dispatch,
+    pub(crate) backups: Backups,
     pub(crate) members: Members,
     pub(crate) peers: PeerService<RaftHandle>,
     pub(crate) leadership: Leadership,

@@ -29,7 +29,7 @@ pub use self::{
     sql::prune::{PrunedJob, Retention},
 };
 use self::{
-    sql::{Database, copy, select},
+    sql::{Database, copy, select, shift},
     writer::{Order, Writer},
 };
 
@@ -76,6 +76,15 @@ impl Sender {
     pub fn send(&self, batch: Batch) -> Result<()> {
         self.0.blocking_send(batch).map_err(|_| Error::Stopped)
     }
+}
+
+/// Makes a copy that ends at the entry `from` the history of a node whose log begins
+/// after `to`.
+///
+/// # Errors
+/// When the copy is damaged, of a newer version, or ends elsewhere.
+pub(crate) async fn adopt(path: &Path, from: Index, to: Index) -> Result<()> {
+    shift::adopt(&Database::new(path), path, from, to).await
 }
 
 impl History {
@@ -163,6 +172,19 @@ impl History {
             return Err(Error::Stopped);
         }
         copy::write(&self.shared.readers.connect_options(), path.as_ref()).await
+    }
+
+    /// Writes a copy as [`History::copy_to`] does, of what happened up to the entry
+    /// `through`, for which it waits, and nothing later.
+    ///
+    /// # Errors
+    /// As [`History::copy_to`].
+    pub(crate) async fn copy_as_of(&self, path: &Path, through: Index) -> Result<()> {
+        let mut position = self.position();
+        let reached = position.wait_for(|position| *position >= through).await;
+        reached.map_err(|_| Error::Stopped)?;
+        self.copy_to(path).await?;
+        shift::cut(path, through).await
     }
 
     /// Puts the copy of another member's history in place of everything here, unless

@@ -15,6 +15,7 @@ mod driver;
 mod handle;
 mod node;
 mod receiving;
+mod restoring;
 mod snapshots;
 mod snapshotting;
 mod store;
@@ -34,6 +35,7 @@ use baton_state::{Command, Event, Index, NodeId, State};
 use raft::eraftpb::Message;
 
 pub use self::handle::{Change, Progress, ProposeError, RaftHandle, Status};
+pub(crate) use self::restoring::restore;
 use crate::environment::Environment;
 
 /// How a node is set up.

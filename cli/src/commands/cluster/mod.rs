@@ -1,7 +1,9 @@
 //! `baton cluster`: the coordinators. One file per subcommand.
 
+mod backup;
 mod join;
 mod remove;
+mod restore;
 mod status;
 mod transfer;
 
@@ -28,6 +30,10 @@ enum ClusterCommand {
     Remove(remove::RemoveArgs),
     /// Make another coordinator the leader
     Transfer(transfer::TransferArgs),
+    /// Write everything that the cluster knows to a file, while it runs
+    Backup(backup::BackupArgs),
+    /// Make the data folder of a new cluster's first coordinator out of a backup
+    Restore(restore::RestoreArgs),
 }
 
 pub(super) async fn run(args: ClusterArgs, context: &Context) -> anyhow::Result<u8> {
@@ -36,6 +42,8 @@ pub(super) async fn run(args: ClusterArgs, context: &Context) -> anyhow::Result<
         ClusterCommand::Join(args) => join::run(*args, context).await,
         ClusterCommand::Remove(args) => remove::run(args, context).await,
         ClusterCommand::Transfer(args) => transfer::run(args, context).await,
+        ClusterCommand::Backup(args) => backup::run(args, context).await,
+        ClusterCommand::Restore(args) => restore::run(args, context).await,
     }
 }
 

@@ -3,6 +3,7 @@
 //! durations seconds, states the API's words in lower case. No text for people
 //! is made here.
 
+mod backup;
 mod cluster;
 mod job;
 mod log;
@@ -11,6 +12,7 @@ mod runner;
 use jiff::Timestamp;
 
 pub(crate) use self::{
+    backup::{BackupView, RestoreView},
     cluster::{ClusterView, RemovedMemberView, TransferView},
     job::{
         AttemptView, CancellationView, JobView, JobsView, SourceView, SpecView, SubmittedView,

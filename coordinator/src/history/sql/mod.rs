@@ -6,6 +6,7 @@ pub(super) mod insert;
 pub(super) mod list;
 pub(super) mod prune;
 pub(super) mod select;
+pub(super) mod shift;
 
 use std::{
     path::{Path, PathBuf},

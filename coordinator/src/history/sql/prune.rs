@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use baton_state::{Job, JobId, Lease, Timestamp};
+use baton_state::{Index, Job, JobId, Lease, Timestamp};
 use sqlx::{Connection as _, QueryBuilder, Sqlite, SqliteConnection};
 
 use super::{
@@ -54,14 +54,13 @@ pub(in crate::history) async fn prune(
     let cutoff = retention.max_age.map(|age| to_sql(now.0.saturating_sub(age)));
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     let candidates = candidates(&mut transaction, cutoff, retention).await?;
-    let mut removed: BTreeMap<String, (i64, i64)> = BTreeMap::new();
     for candidate in &candidates {
-        remove(&mut transaction, candidate).await?;
-        let (jobs, log_bytes) = removed.entry(candidate.state.clone()).or_default();
-        *jobs -= 1;
-        *log_bytes = log_bytes.saturating_sub(candidate.log_bytes);
+        sqlx::query("DELETE FROM events WHERE job = ?")
+            .bind(&candidate.id)
+            .execute(&mut *transaction)
+            .await?;
     }
-    add_totals(&mut transaction, removed).await?;
+    remove_all(&mut transaction, &candidates).await?;
     let events = match cutoff {
         Some(cutoff) => remove_events(&mut transaction, cutoff, retention.batch).await?,
         None => 0,
@@ -94,18 +93,60 @@ async fn candidates(
         if cutoff.is_none_or(|cutoff| finished_at >= cutoff) && is_wanted {
             break;
         }
-        let record: String = sqlx::query_scalar("SELECT record FROM job_records WHERE job = ?")
-            .bind(&id)
-            .fetch_one(&mut *connection)
-            .await?;
-        candidates.push(Candidate { id, state, log_bytes, job: read_job(&record)? });
+        candidates.push(Candidate::read(connection, id, state, log_bytes).await?);
     }
     Ok(candidates)
 }
 
+/// Removes every job that ended after the entry `through`, and every later event: what
+/// happened to such a job until then stays.
+pub(super) async fn remove_after(connection: &mut SqliteConnection, through: Index) -> Result<()> {
+    let rows: Vec<(String, String, i64)> = sqlx::query_as(
+        "SELECT id, state, log_bytes FROM jobs WHERE id IN \
+         (SELECT job FROM events WHERE entry > ? AND kind = 'job_finished')",
+    )
+    .bind(to_sql(through))
+    .fetch_all(&mut *connection)
+    .await?;
+    for (id, state, log_bytes) in rows {
+        let candidate = Candidate::read(connection, id, state, log_bytes).await?;
+        remove_all(connection, &[candidate]).await?;
+    }
+    sqlx::query("DELETE FROM events WHERE entry > ?")
+        .bind(to_sql(through))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+impl Candidate {
+    async fn read(
+        connection: &mut SqliteConnection,
+        id: String,
+        state: String,
+        log_bytes: i64,
+    ) -> Result<Self> {
+        let record: String = sqlx::query_scalar("SELECT record FROM job_records WHERE job = ?")
+            .bind(&id)
+            .fetch_one(&mut *connection)
+            .await?;
+        Ok(Self { id, state, log_bytes, job: read_job(&record)? })
+    }
+}
+
+async fn remove_all(connection: &mut SqliteConnection, candidates: &[Candidate]) -> Result<()> {
+    let mut removed: BTreeMap<String, (i64, i64)> = BTreeMap::new();
+    for candidate in candidates {
+        remove(connection, candidate).await?;
+        let (jobs, log_bytes) = removed.entry(candidate.state.clone()).or_default();
+        *jobs -= 1;
+        *log_bytes = log_bytes.saturating_sub(candidate.log_bytes);
+    }
+    add_totals(connection, removed).await
+}
+
 async fn remove(connection: &mut SqliteConnection, candidate: &Candidate) -> Result<()> {
     for statement in [
-        "DELETE FROM events WHERE job = ?",
         "DELETE FROM requests WHERE job = ?",
         "DELETE FROM job_records WHERE job = ?",
         "DELETE FROM jobs WHERE id = ?",

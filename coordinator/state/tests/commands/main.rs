@@ -11,6 +11,7 @@ mod grant;
 mod lose_lease;
 mod mark_unreachable;
 mod members;
+mod refound;
 mod register_runner;
 mod remove_runner;
 mod snapshot;

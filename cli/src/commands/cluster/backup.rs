@@ -1,0 +1,197 @@
+//! `baton cluster backup`: everything that a running cluster knows, in one file.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::Write as _,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use baton_client::ClientError;
+use baton_coordinator::backup::Checker;
+use baton_proto::v1::BackupRequest;
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::Context;
+use crate::{
+    connect::ClientArgs,
+    exit::Interrupted,
+    interrupts::Interrupts,
+    output::{self, Format, text::bytes, views::BackupView},
+};
+
+const EXAMPLE: &str = "\
+Example:
+  baton cluster backup /backups/monday.backup
+
+Jobs, history, output and archives are in it, as of one moment; the cluster goes on
+meanwhile. Keep it as safe as the cluster itself: output and the environment of jobs can be
+read in it. `baton cluster restore` makes a new cluster of it.";
+
+/// What is drawn while a backup comes.
+const PROGRESS: &str = "{spinner} backup: {bytes} ({bytes_per_sec})";
+
+/// The arguments of `cluster backup`.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLE)]
+pub(crate) struct BackupArgs {
+    /// File to write, `-` for standard output
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Replace the file if it is there
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+pub(crate) async fn run(args: BackupArgs, context: &super::Context) -> anyhow::Result<u8> {
+    let BackupArgs { file, force, client } = args;
+    let mut target = Target::open(&file, force)?;
+    let mut interrupts = Interrupts::catch()?;
+    let receiving = receive(&client, context, &mut target);
+    let received = tokio::select! {
+        received = receiving => received,
+        _ = interrupts.next() => Err(Interrupted("interrupted; no backup was written").into()),
+    };
+    let length = match received.and_then(|length| target.finish().map(|()| length)) {
+        Ok(length) => length,
+        Err(error) => {
+            target.discard();
+            return Err(error);
+        }
+    };
+    context.messages.note(&format!("backup of {} in {}", bytes(length), file.display()));
+    if context.format == Format::Json && !target.is_stdout() {
+        output::write_json(&BackupView { file: file.display().to_string(), bytes: length })?;
+    }
+    Ok(0)
+}
+
+/// Takes the backup to its target and gives its length.
+async fn receive(
+    client: &ClientArgs,
+    context: &Context,
+    target: &mut Target,
+) -> anyhow::Result<u64> {
+    let (cluster, connection) = context.connect(client).await?;
+    let call = || async { Ok(connection.cluster().backup(BackupRequest {}).await?.into_inner()) };
+    let mut parts = baton_client::retry(cluster.patience(), |_| (), call).await?;
+    let mut checker = Checker::default();
+    let bar = progress(context);
+    loop {
+        let next = parts.message().await.map_err(ClientError::from);
+        let Some(next) = next.context("the backup broke off; make it again")? else { break };
+        checker.take(&next.part).context("the backup that came is damaged; make it again")?;
+        target.write(&next.part)?;
+        bar.set_position(checker.length());
+    }
+    checker.end().context("the backup that came is not whole; make it again")?;
+    bar.finish_and_clear();
+    Ok(checker.length())
+}
+
+fn progress(context: &Context) -> ProgressBar {
+    if !context.messages.is_live() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new_spinner();
+    bar.enable_steady_tick(Duration::from_millis(100));
+    // The template is a constant that a test checks.
+    match ProgressStyle::with_template(PROGRESS) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+/// Where a backup goes. A file gets its name when it is whole and on disk.
+enum Target {
+    Stdout,
+    File { path: PathBuf, part: PathBuf, file: File },
+}
+
+impl Target {
+    fn open(path: &Path, force: bool) -> anyhow::Result<Self> {
+        if path == Path::new("-") {
+            return Ok(Self::Stdout);
+        }
+        if !force && path.exists() {
+            bail!(
+                "{} is there already; take another name, or --force to replace it",
+                path.display()
+            );
+        }
+        let Some(name) = path.file_name() else { bail!("{} is no file's name", path.display()) };
+        let mut part = name.to_owned();
+        part.push(".part");
+        let part = path.with_file_name(part);
+        let file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part);
+        let file = file.with_context(|| format!("cannot write {}", part.display()))?;
+        Ok(Self::File { path: path.to_owned(), part, file })
+    }
+
+    fn is_stdout(&self) -> bool {
+        matches!(self, Self::Stdout)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+        match self {
+            Self::Stdout => output::write(bytes),
+            Self::File { part, file, .. } => {
+                file.write_all(bytes).with_context(|| format!("cannot write {}", part.display()))
+            }
+        }
+    }
+
+    fn finish(&mut self) -> anyhow::Result<()> {
+        let Self::File { path, part, file } = self else { return Ok(()) };
+        let folder = match path.parent() {
+            Some(folder) if folder != Path::new("") => folder,
+            _ => Path::new("."),
+        };
+        let finish = || {
+            file.sync_all()?;
+            fs::rename(&*part, &*path)?;
+            File::open(folder)?.sync_all()
+        };
+        finish().with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// Removes what came of a backup that is not whole.
+    fn discard(&self) {
+        if let Self::File { part, .. } = self {
+            // Why there is no backup is told; what is left is replaced by the next one.
+            let _ = fs::remove_file(part);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_template_is_right() {
+        assert!(ProgressStyle::with_template(PROGRESS).is_ok());
+    }
+
+    #[test]
+    fn a_file_that_is_there_stays_unless_forced_and_has_its_name_only_when_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("b");
+        fs::write(&path, "before").unwrap();
+        let refused = Target::open(&path, false).err().unwrap().to_string();
+        assert!(refused.contains("--force"), "{refused}");
+        let mut target = Target::open(&path, true).unwrap();
+        target.write(b"after").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"before");
+        target.finish().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"after");
+        Target::open(&path, true).unwrap().discard();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}

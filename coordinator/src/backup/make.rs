@@ -1,0 +1,257 @@
+//! Makes a backup of the running cluster. Raft waits for none of it: the state is a copy,
+//! and the rest is read beside the work.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::UNIX_EPOCH,
+};
+
+use baton_proto::error::{ApiError, Reason};
+use baton_state::{Job, JobId, Phase, State, Timestamp, snapshot};
+use tokio::{runtime::Handle, sync::Semaphore};
+use tracing::{info, warn};
+
+use super::{Contents, END, FACTS, FILES, Facts, HISTORY, STATE, blocks::Blocks};
+use crate::{
+    errors::{from_propose, internal, stopping},
+    files::{FileName, FilesError, stored_name},
+    history::{self, JobFilter},
+    jobs::Jobs,
+};
+
+/// Backups made at once: each has a copy of the history on the data disk.
+const AT_ONCE: usize = 2;
+/// Folder of those copies, in the data folder. Never one that a person would choose: what
+/// is in it goes at the start.
+const COPIES: &str = "history-copies";
+/// Jobs of the history looked at in one go.
+const PAGE: u32 = 200;
+/// Fast, and most of what it could save: output compresses well.
+const LEVEL: i32 = 1;
+
+/// Takes a backup, part by part: the header, then each block.
+pub(crate) type Sink = Box<dyn FnMut(Vec<u8>) -> io::Result<()> + Send>;
+
+/// Makes backups. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Backups {
+    jobs: Jobs,
+    copies: Arc<PathBuf>,
+    places: Arc<Semaphore>,
+}
+
+/// Why a backup was not made.
+#[derive(Debug, thiserror::Error)]
+enum MakeError {
+    #[error(transparent)]
+    History(#[from] history::Error),
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    #[error("cannot write the backup: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// A copy of the history, removed with this.
+struct HistoryCopy(PathBuf);
+
+impl Drop for HistoryCopy {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(&self.0)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            warn!(path = %self.0.display(), %error, "a copy of the history is left over");
+        }
+    }
+}
+
+impl Backups {
+    /// Of the cluster of these jobs, with room for copies of the history in `data_dir`.
+    /// Those of an earlier process are removed.
+    ///
+    /// # Errors
+    /// When the folder of the copies cannot be made anew.
+    pub(crate) fn new(jobs: Jobs, data_dir: &Path) -> io::Result<Self> {
+        let copies = data_dir.join(COPIES);
+        match fs::remove_dir_all(&copies) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => fs::create_dir_all(&copies)?,
+        }
+        Ok(Self { jobs, copies: Arc::new(copies), places: Arc::new(Semaphore::new(AT_ONCE)) })
+    }
+
+    /// Whether this node makes backups: it leads.
+    pub(super) fn leads(&self) -> bool {
+        self.jobs.raft.status().borrow().leading
+    }
+
+    pub(super) fn cluster_id(&self) -> String {
+        self.jobs.raft.state().cluster_id().to_owned()
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.jobs.environment.clock.now()
+    }
+
+    /// Gives a backup of what was acknowledged before the call to `sink`, which may
+    /// block, and its length. On the leader only.
+    ///
+    /// # Errors
+    /// Then what was given is no backup.
+    pub(crate) async fn make(&self, sink: Sink) -> Result<u64, ApiError> {
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
+            ApiError::new(
+                Reason::TooManyReaders,
+                format!("{AT_ONCE} backups are being made already"),
+                "try again when one of them is done",
+            )
+        })?;
+        self.jobs.disk.check()?;
+        self.jobs.raft.read_barrier().await.map_err(from_propose)?;
+        let state = self.jobs.raft.state().clone();
+        let facts = Facts {
+            cluster_id: state.cluster_id().to_owned(),
+            index: state.applied(),
+            term: self.jobs.raft.status().borrow().term,
+            taken_at: self.jobs.environment.clock.now().0,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        let name = format!("history-{:032x}", self.jobs.environment.random.bits());
+        let copy = HistoryCopy(self.copies.join(name));
+        self.jobs.history.copy_as_of(&copy.0, facts.index).await.map_err(internal)?;
+        let (index, jobs, runtime) = (facts.index, self.jobs.clone(), Handle::current());
+        let writing = tokio::task::spawn_blocking(move || {
+            let _place = place;
+            let compressed = zstd::Encoder::new(Blocks::begin(sink)?, LEVEL)?;
+            let tar = tar::Builder::new(compressed);
+            Writer { jobs, state, facts, runtime, tar, contents: Contents::default() }.write(&copy)
+        });
+        let written = writing.await.map_err(|_| stopping())?;
+        let (length, contents) = written.map_err(|error: MakeError| match error {
+            // The caller has left.
+            MakeError::Io(error) if error.kind() == io::ErrorKind::BrokenPipe => stopping(),
+            error => internal(error),
+        })?;
+        info!(index, length, files = contents.files, "made a backup");
+        Ok(length)
+    }
+}
+
+type Compressed = zstd::Encoder<'static, Blocks<Sink>>;
+
+struct Writer {
+    jobs: Jobs,
+    state: State,
+    facts: Facts,
+    runtime: Handle,
+    tar: tar::Builder<Compressed>,
+    contents: Contents,
+}
+
+impl Writer {
+    fn write(mut self, history: &HistoryCopy) -> Result<(u64, Contents), MakeError> {
+        let facts = serde_json::to_vec(&self.facts).map_err(io::Error::from)?;
+        self.put_bytes(FACTS, &facts)?;
+        self.put_bytes(STATE, &snapshot::encode(&self.state))?;
+        let copy = File::open(&history.0)?;
+        let length = copy.metadata()?.len();
+        self.put(HISTORY, length, 0, copy)?;
+        let mut sources = BTreeSet::new();
+        for job in self.state.jobs().values().cloned().collect::<Vec<_>>() {
+            self.put_files_of(&job, &mut sources)?;
+        }
+        self.put_files_of_history(&mut sources)?;
+        let end = serde_json::to_vec(&self.contents).map_err(io::Error::from)?;
+        self.put_bytes(END, &end)?;
+        let mut compressed = self.tar.into_inner()?;
+        compressed.flush()?;
+        let length = compressed.finish()?.finish()?;
+        Ok((length, self.contents))
+    }
+
+    /// Those of the jobs that had ended. One that retention removes meanwhile is none.
+    fn put_files_of_history(&mut self, sources: &mut BTreeSet<String>) -> Result<(), MakeError> {
+        let (all, mut before) = (JobFilter::default(), JobId::MAX);
+        let history = self.jobs.history.clone();
+        loop {
+            let page = self.runtime.block_on(history.list(&all, before, PAGE))?;
+            let Some(last) = page.last() else { return Ok(()) };
+            before = last.id;
+            for job in &page {
+                let had_ended = matches!(job.phase, Phase::Finished { index, .. }
+                    if index <= self.facts.index);
+                // Those of the state were there.
+                if had_ended && self.state.job(job.id).is_none() {
+                    self.put_files_of(job, sources)?;
+                }
+            }
+        }
+    }
+
+    fn put_files_of(&mut self, job: &Job, sources: &mut BTreeSet<String>) -> Result<(), MakeError> {
+        for attempt in &job.attempts {
+            let name = FileName::Log { job: job.id, lease: attempt.lease };
+            self.put_file(name, attempt.log.is_some())?;
+        }
+        if let Some(archive) = &job.spec.source
+            && let Ok(digest) = archive.digest.parse()
+            && sources.insert(archive.digest.clone())
+        {
+            self.put_file(FileName::Upload { digest }, true)?;
+        }
+        Ok(())
+    }
+
+    /// Puts a file in, after it was fetched if another member has more of it.
+    fn put_file(&mut self, name: FileName, is_whole: bool) -> Result<(), MakeError> {
+        self.runtime.block_on(self.jobs.replication.ensure(name))?;
+        let Some(stored) = self.jobs.files.open_stored(name)? else {
+            if is_whole {
+                // Retention may have removed it since.
+                warn!(file = %name, "not in the backup: no coordinator has it");
+            }
+            return Ok(());
+        };
+        let modified = stored.modified.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let path = format!("{FILES}{}", stored_name(name, stored.sealed));
+        self.put(&path, stored.length, modified.as_secs(), stored.file)?;
+        self.contents.files += 1;
+        self.contents.file_bytes += stored.length;
+        Ok(())
+    }
+
+    fn put_bytes(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.put(name, bytes.len() as u64, 0, bytes)
+    }
+
+    fn put(&mut self, name: &str, length: u64, modified: u64, source: impl Read) -> io::Result<()> {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(length);
+        header.set_mode(0o600);
+        header.set_mtime(modified);
+        let mut counted = Counted { source: source.take(length), read: 0 };
+        self.tar.append_data(&mut header, name, &mut counted)?;
+        if counted.read < length {
+            // What the header has promised cannot be taken back.
+            return Err(io::Error::other(format!("{name} has become shorter")));
+        }
+        Ok(())
+    }
+}
+
+/// Counts what is read.
+struct Counted<R> {
+    source: R,
+    read: u64,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.source.read(into)?;
+        self.read += read as u64;
+        Ok(read)
+    }
+}

@@ -1,0 +1,177 @@
+//! Backups that the leader makes by itself, into a folder of its host or one that all
+//! coordinators share.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use baton_proto::error::ApiError;
+use baton_state::{NodeId, Timestamp};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::make::Backups;
+
+/// How often the leader looks whether a backup is due.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// The time, or the schedule's, after which one that failed is tried again.
+const TRY_AGAIN_AFTER: Duration = Duration::from_secs(5 * 60);
+/// The time in a name, in UTC.
+const TIME: &str = "%Y%m%dT%H%M%S";
+
+/// Backups that the leader makes by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Schedule {
+    /// Where they go.
+    pub dir: PathBuf,
+    /// The time between two.
+    pub every: Duration,
+    /// So many stay: the newest.
+    pub keep: usize,
+}
+
+/// Why there is no backup.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ScheduleError {
+    #[error("cannot write {path}: {source}; check `backup_dir`, its disk and its free space")]
+    Write { path: PathBuf, source: io::Error },
+    #[error("{0}; {action}", action = .0.action)]
+    Make(ApiError),
+}
+
+/// Makes a backup whenever one is due and this node leads, until `stop`.
+pub(crate) async fn run(
+    backups: Backups,
+    schedule: Schedule,
+    this: NodeId,
+    stop: CancellationToken,
+) {
+    let mut times = interval(LOOK_EVERY.min(schedule.every));
+    times.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut not_before = Instant::now();
+    while stop.run_until_cancelled(times.tick()).await.is_some() {
+        if !backups.leads() || Instant::now() < not_before {
+            continue;
+        }
+        match stop.run_until_cancelled(make_if_due(&backups, &schedule, this)).await {
+            Some(Err(error)) => {
+                warn!(%error, "no backup was made; trying again later");
+                not_before = Instant::now() + TRY_AGAIN_AFTER.min(schedule.every);
+            }
+            Some(Ok(Some(path))) => info!(path = %path.display(), "wrote a backup"),
+            Some(Ok(None)) | None => {}
+        }
+    }
+}
+
+/// Gives the backup if one was made.
+pub(super) async fn make_if_due(
+    backups: &Backups,
+    schedule: &Schedule,
+    this: NodeId,
+) -> Result<Option<PathBuf>, ScheduleError> {
+    let (folder, now) = (Folder::new(&schedule.dir, &backups.cluster_id()), backups.now());
+    let writing = |path: &Path| {
+        let path = path.to_owned();
+        move |source| ScheduleError::Write { path, source }
+    };
+    fs::create_dir_all(&folder.dir).map_err(writing(&folder.dir))?;
+    let there = folder.list().map_err(writing(&folder.dir))?;
+    let every = u64::try_from(schedule.every.as_millis()).unwrap_or(u64::MAX);
+    // One from the future is of a clock that went wrong.
+    if there.iter().any(|(at, _)| at.0 <= now.0 && now.0 - at.0 < every) {
+        return Ok(None);
+    }
+    // Each node has one of its own, in a folder that all share.
+    let part = folder.dir.join(format!("baton-{}.{this}.part", folder.cluster_id));
+    let path = folder.path(now).ok_or_else(|| {
+        writing(&folder.dir)(io::Error::other("the host's clock shows no time that can be written"))
+    })?;
+    let mut options = File::options();
+    // Jobs' environments and output are nobody else's business.
+    let options = options.write(true).create(true).truncate(true).mode(0o600);
+    let file = options.open(&part).map_err(writing(&part))?;
+    // The disk's word, which is not for those who ask over the network.
+    let failure = Arc::new(Mutex::new(None));
+    let (failed, mut out) = (Arc::clone(&failure), file.try_clone().map_err(writing(&part))?);
+    let sink = move |bytes: Vec<u8>| {
+        out.write_all(&bytes).map_err(|error| {
+            let kind = error.kind();
+            *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            kind.into()
+        })
+    };
+    let made = backups.make(Box::new(sink)).await;
+    if let Err(error) = made {
+        // A partial one is of no use; the next try begins with the same name.
+        let _ = fs::remove_file(&part);
+        let failure = failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        return Err(match failure {
+            Some(source) => ScheduleError::Write { path: part, source },
+            None => ScheduleError::Make(error),
+        });
+    }
+    let finish = || {
+        file.sync_all()?;
+        fs::rename(&part, &path)?;
+        File::open(&folder.dir)?.sync_all()
+    };
+    finish().map_err(writing(&path))?;
+    folder.keep(schedule.keep).map_err(writing(&folder.dir))?;
+    Ok(Some(path))
+}
+
+/// The backups of one cluster in a folder.
+struct Folder {
+    dir: PathBuf,
+    cluster_id: String,
+}
+
+impl Folder {
+    fn new(dir: &Path, cluster_id: &str) -> Self {
+        Self { dir: dir.to_owned(), cluster_id: cluster_id.to_owned() }
+    }
+
+    /// `baton-CLUSTER-TIME.backup`; none at a time that has no such name.
+    fn path(&self, at: Timestamp) -> Option<PathBuf> {
+        let at = jiff::Timestamp::from_millisecond(i64::try_from(at.0).ok()?).ok()?;
+        Some(self.dir.join(format!("baton-{}-{}Z.backup", self.cluster_id, at.strftime(TIME))))
+    }
+
+    /// Those that are there with their times, the oldest first. Other files are not looked at.
+    fn list(&self) -> io::Result<Vec<(Timestamp, PathBuf)>> {
+        let mut there = Vec::new();
+        for entry in fs::read_dir(&self.dir)? {
+            let entry = entry?;
+            if let Some(at) = entry.file_name().to_str().and_then(|name| self.time_in(name)) {
+                there.push((at, entry.path()));
+            }
+        }
+        there.sort_unstable();
+        Ok(there)
+    }
+
+    fn time_in(&self, name: &str) -> Option<Timestamp> {
+        let time = name.strip_prefix("baton-")?.strip_prefix(&self.cluster_id)?;
+        let time = time.strip_prefix('-')?.strip_suffix("Z.backup")?;
+        let time = jiff::civil::DateTime::strptime(TIME, time).ok()?;
+        let time = time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp();
+        Some(Timestamp(u64::try_from(time.as_millisecond()).ok()?))
+    }
+
+    /// Removes all but the newest.
+    fn keep(&self, newest: usize) -> io::Result<()> {
+        let there = self.list()?;
+        for (_, path) in &there[..there.len().saturating_sub(newest)] {
+            fs::remove_file(path)?;
+            info!(path = %path.display(), "removed an old backup");
+        }
+        Ok(())
+    }
+}
