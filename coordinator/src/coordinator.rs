@@ -12,7 +12,7 @@ use std::{
 };
 
 use baton_proto::error::ApiError;
-use baton_state::{Command, Event, Index, Level, Member, State, command::FoundCluster};
+use baton_state::{Event, Index, State};
 use nix::fcntl::{Flock, FlockArg};
 use tokio::{net::TcpListener, runtime::Handle, sync::watch, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -28,15 +28,15 @@ use crate::{
     files::{Files, FilesError, FilesOptions},
     grpc::{self, Readers, Services},
     history::{self, History},
-    identity::{IdentityFile, Membership},
     jobs::Jobs,
-    join::{self, JoinError},
+    join::JoinError,
     leadership::Leadership,
     members::Members,
-    peers::{self, Calls, Directory, Network, Outgoing, PeerService, This},
-    raft::{self, Beginning, HistoryStore, Observer, RaftError, RaftHandle},
+    peers::{self, Calls, Directory, Network, Outgoing, PeerService},
+    raft::{self, HistoryStore, Observer, RaftError, RaftHandle},
     replication::{Records, Replication},
     retention,
+    this_node::ThisNode,
     uploads::Uploads,
     watchers::Watchers,
 };
@@ -130,6 +130,9 @@ pub(crate) const RESTORING: &str = "restoring";
 /// Bytes of one file of the Raft log.
 pub(crate) const LOG_FILE_BYTES: u64 = 16 * 1024 * 1024;
 
+/// How long a stop waits for another coordinator to lead.
+const HAND_OVER_WITHIN: Duration = Duration::from_secs(2);
+
 /// How long a stop waits for streams to end.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 
@@ -175,31 +178,8 @@ impl Coordinator {
         let (listener, address) = bind(config.listen).await?;
         let (peer_listener, peer_address) = bind(config.peer_listen).await?;
 
-        let identity = IdentityFile::new(&config.data_dir);
-        let failed = |source| Error::Identity { path: identity.path(), source };
-        let mut known = identity.read_or_make(&environment).map_err(failed)?;
-        let member = Member {
-            instance: known.instance.clone(),
-            address: advertised(config.address.as_ref(), address),
-            peer_address: advertised(config.peer_address.as_ref(), peer_address),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            level: Level::NEWEST,
-        };
-        let membership = match known.membership.take() {
-            Some(membership) => membership,
-            None => {
-                let membership = join::membership(&config, &member, &environment).await?;
-                known.membership = Some(membership.clone());
-                identity.write(&known).map_err(failed)?;
-                membership
-            }
-        };
-        let this = This {
-            cluster_id: membership.cluster_id.clone(),
-            node: membership.node_id,
-            peer_address: member.peer_address.clone(),
-        };
-        let directory = Arc::new(Directory::new(this, &config.token)?);
+        let this = ThisNode::find(&config, address, peer_address, &environment).await?;
+        let directory = Arc::new(Directory::new(this.hello(), &config.token)?);
 
         let history = History::open(config.data_dir.join(HISTORY_FILE)).await?;
         let files = open_files(config.data_dir.join(FILES_DIR)).await?;
@@ -211,11 +191,9 @@ impl Coordinator {
             Arc::new(observer.clone()) as _,
             Arc::clone(&watchers) as _,
         ];
-        let beginning = beginning(&membership, &member, &environment);
         let network = Arc::new(Network::new(Arc::clone(&directory), tasks.clone(), stop.clone()));
         let node = NodeParts {
-            membership: &membership,
-            beginning,
+            this: &this,
             history: &history,
             observers: told,
             network: Arc::clone(&network),
@@ -226,8 +204,8 @@ impl Coordinator {
         let members = Members { raft: raft.clone(), environment: environment.clone() };
         tasks.spawn(members.clone().promote(stop.clone()));
         tasks.spawn(members.clone().announce(
-            membership.node_id,
-            member,
+            this.membership.node_id,
+            this.member.clone(),
             config.token.clone(),
             stop.clone(),
         ));
@@ -254,8 +232,8 @@ impl Coordinator {
         let failed = |source| Error::DataDir { dir: config.data_dir.clone(), source };
         let backups = Backups::new(jobs.clone(), &config.data_dir).map_err(failed)?;
         if let Some(schedule) = config.backups.clone() {
-            let this = membership.node_id;
-            tasks.spawn(backup::keep_schedule(backups.clone(), schedule, this, stop.clone()));
+            let node = this.membership.node_id;
+            tasks.spawn(backup::keep_schedule(backups.clone(), schedule, node, stop.clone()));
         }
         let raft_dir = config.data_dir.join(RAFT);
         let outgoing =
@@ -299,16 +277,12 @@ impl Coordinator {
         info!(
             %address,
             %peer_address,
-            node = %membership.node_id,
-            cluster = membership.cluster_id,
+            node = %this.membership.node_id,
+            cluster = this.membership.cluster_id,
             data = %config.data_dir.display(),
             "coordinator serves"
         );
-        if !membership.started {
-            let started = Membership { started: true, ..membership };
-            known.membership = Some(started);
-            tasks.spawn(note_start(raft.status(), identity, known, stop.clone()));
-        }
+        tasks.spawn(this.note_start(raft.status(), stop.clone()));
         Ok(Self {
             address,
             peer_address,
@@ -358,8 +332,8 @@ impl Coordinator {
     /// is on disk.
     pub async fn stop(self) {
         if self.raft.status().borrow().leading {
-            // Without another voter there is nobody to lead meanwhile.
-            let _ = self.members.transfer(None).await;
+            // Without another voter that runs there is nobody to lead meanwhile.
+            let _ = tokio::time::timeout(HAND_OVER_WITHIN, self.members.transfer(None)).await;
         }
         self.stop.cancel();
         self.tasks.close();
@@ -396,41 +370,6 @@ async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
-}
-
-/// What others are told: what was configured, or where it listens.
-fn advertised(configured: Option<&String>, bound: SocketAddr) -> String {
-    configured.cloned().unwrap_or_else(|| bound.to_string())
-}
-
-fn beginning(membership: &Membership, member: &Member, environment: &Environment) -> Beginning {
-    match membership {
-        Membership { started: true, .. } => Beginning::Restart,
-        Membership { founder: false, .. } => Beginning::Join,
-        Membership { cluster_id, node_id, .. } => {
-            Beginning::Found(Box::new(Command::FoundCluster(FoundCluster {
-                cluster_id: cluster_id.clone(),
-                node: *node_id,
-                member: member.clone(),
-                at: environment.clock.now(),
-            })))
-        }
-    }
-}
-
-/// Notes that the log is not empty any more as soon as it is not.
-async fn note_start(
-    mut status: watch::Receiver<raft::Status>,
-    file: IdentityFile,
-    started: crate::identity::Identity,
-    stop: CancellationToken,
-) {
-    let has_log = status.wait_for(|status| status.term > 0);
-    if let Some(Ok(_)) = stop.run_until_cancelled(has_log).await
-        && let Err(error) = file.write(&started)
-    {
-        warn!(%error, path = %file.path().display(), "cannot note that this node has started");
-    }
 }
 
 async fn node_failure(status: &mut watch::Receiver<raft::Status>) -> String {
@@ -479,8 +418,7 @@ async fn open_files(root: PathBuf) -> Result<Files, Error> {
 
 /// What the Raft node is put together from.
 struct NodeParts<'a> {
-    membership: &'a Membership,
-    beginning: Beginning,
+    this: &'a ThisNode,
     history: &'a History,
     observers: Vec<Arc<dyn Observer>>,
     network: Arc<Network<RaftHandle>>,
@@ -492,17 +430,17 @@ async fn start_raft(
     parts: NodeParts<'_>,
     environment: &Environment,
 ) -> Result<RaftHandle, Error> {
-    let NodeParts { membership, beginning, history, mut observers, network, stop } = parts;
+    let NodeParts { this, history, mut observers, network, stop } = parts;
     let failed = |source| Error::DataDir { dir: config.data_dir.clone(), source };
     let feed = HistoryFeed::start(history.sender()).map_err(failed)?;
     observers.insert(0, Arc::new(feed));
     let beside = Beside { history: history.clone(), runtime: Handle::current(), stop };
     let options = raft::Options {
-        node_id: membership.node_id.0,
+        node_id: this.membership.node_id.0,
         dir: config.data_dir.join(RAFT),
         snapshot_every: config.snapshot_every,
         log_file_bytes: LOG_FILE_BYTES,
-        beginning,
+        beginning: this.beginning(environment),
         history: Some(Arc::new(beside)),
         observers,
         transport: network,

@@ -22,6 +22,7 @@ pub mod raft;
 mod replication;
 mod retention;
 mod runners;
+mod this_node;
 mod uploads;
 mod watchers;
 
