@@ -231,7 +231,7 @@ impl<'a> Parts<'a> {
     fn expect(&mut self, expected: &str) -> Result<tar::Entry<'a, Unpacked>, RestoreError> {
         match self.next()? {
             (name, entry) if name == expected => Ok(entry),
-            (name, _) => Err(self.malformed(&name, format!("is where {expected} should be"))),
+            (name, _) => Err(self.malformed(&name, &format!("is where {expected} should be"))),
         }
     }
 
@@ -244,7 +244,7 @@ impl<'a> Parts<'a> {
 
     fn json<T: DeserializeOwned>(&mut self, name: &str) -> Result<T, RestoreError> {
         let bytes = self.bytes(name)?;
-        serde_json::from_slice(&bytes).map_err(|error| self.malformed(name, error))
+        serde_json::from_slice(&bytes).map_err(|error| self.malformed(name, &error))
     }
 
     fn beginning(
@@ -253,7 +253,7 @@ impl<'a> Parts<'a> {
         environment: &Environment,
     ) -> Result<Beginning, RestoreError> {
         let bytes = self.bytes(STATE)?;
-        let mut state = snapshot::decode(&bytes).map_err(|error| self.malformed(STATE, error))?;
+        let mut state = snapshot::decode(&bytes).map_err(|error| self.malformed(STATE, &error))?;
         if state.applied() != facts.index || state.cluster_id() != facts.cluster_id {
             return Err(self.malformed(STATE, "is not the one that the backup is of"));
         }
@@ -309,14 +309,14 @@ impl<'a> Parts<'a> {
             contents.file_bytes += length;
         };
         let promised: Contents =
-            serde_json::from_reader(end).map_err(|error| self.malformed(END, error))?;
+            serde_json::from_reader(end).map_err(|error| self.malformed(END, &error))?;
         if promised != contents {
-            return Err(self.malformed(END, format!("counts {promised:?}, not {contents:?}")));
+            return Err(self.malformed(END, &format!("counts {promised:?}, not {contents:?}")));
         }
         Ok(contents)
     }
 
-    fn malformed(&self, part: &str, problem: impl ToString) -> RestoreError {
+    fn malformed(&self, part: &str, problem: &(impl ToString + ?Sized)) -> RestoreError {
         RestoreError::Malformed {
             path: self.path.to_owned(),
             part: part.to_owned(),
