@@ -209,7 +209,11 @@ impl LeaseModel {
             if !stream.down.is_empty() {
                 actions.push(Action::Read(index));
             }
-            if self.hears(state, stream) && stream.open && !heartbeat_under_way(stream) {
+            if self.hears(state, stream)
+                && stream.open
+                && !heartbeat_under_way(stream)
+                && !state.is_bystander(index, self.size.attempts)
+            {
                 actions.push(Action::Beat(index));
             }
         }
@@ -242,6 +246,7 @@ impl Model for LeaseModel {
     fn next_state(&self, state: &State, action: Action) -> Option<State> {
         let mut next = state.clone();
         self.step(&mut next, action);
+        next.forget_what_dates_nothing(self.size.attempts);
         Some(if self.bug.is_none() { next.representative() } else { next })
     }
 
