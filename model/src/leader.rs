@@ -18,7 +18,9 @@ pub(crate) fn begin_term(model: &LeaseModel, state: &mut State) {
         since_grant: old.since_grant,
     };
     let leases = state.leader.leases.iter().map(counted).collect();
-    state.leader = Leader { leases, sessions: vec![None; state.runners.len()] };
+    let sessions = vec![None; state.runners.len()];
+    let renewed_before = if model.has(Bug::NoReadBarrier) { live(state) } else { 0 };
+    state.leader = Leader { leases, sessions, renewed_before };
     for runner in &mut state.runners {
         runner.former = None;
     }
@@ -75,8 +77,16 @@ pub(crate) fn hear(model: &LeaseModel, state: &mut State, runner: RunnerIndex, w
 /// leads. Only [`Bug::NoReadBarrier`] lets it come to that.
 fn hear_after_term(state: &mut State, runner: RunnerIndex, message: Up) {
     if let (Up::Heartbeat(beat), Some(stream)) = (message, &mut state.runners[runner].newest) {
-        stream.down.push(Down::Ack(beat));
+        let held = beat.held & state.leader.renewed_before;
+        stream.down.push(Down::Ack(Beat { held, ..beat }));
     }
+}
+
+/// The leases that this leader would renew, one bit each.
+fn live(state: &State) -> u8 {
+    let counted = state.leader.leases.iter().zip(&state.jobs);
+    let live = counted.filter(|(counted, _)| !counted.expired).filter_map(|(_, job)| job.holder());
+    live.fold(0, |live, holder| live | 1 << holder.lease)
 }
 
 fn hello(model: &LeaseModel, state: &mut State, runner: RunnerIndex, which: Which, beat: Beat) {

@@ -19,6 +19,7 @@ mod commands;
 mod leader;
 mod model;
 mod network;
+pub mod properties;
 mod recovery;
 mod reduction;
 mod runner;
@@ -27,5 +28,5 @@ pub mod state;
 pub use self::{
     action::Action,
     bug::Bug,
-    model::{LeaseModel, Size, property},
+    model::{LeaseModel, Size},
 };

@@ -3,8 +3,11 @@
 use stateright::{Model, Property};
 
 use crate::{
-    Action, Bug, clocks, leader, recovery, runner,
-    state::{Age, Down, Job, Leader, Phase, Runner, RunnerIndex, Stage, State, Stream, Up, Which},
+    Action, Bug, clocks, leader, properties, runner,
+    state::{
+        Age, Counted, Down, Job, Leader, Phase, Runner, RunnerIndex, Stage, State, Stream, Up,
+        Which,
+    },
 };
 
 /// How large the model is.
@@ -22,8 +25,10 @@ pub struct Size {
     /// How many messages wait in a stream at the runner before the leader takes more
     /// from it.
     pub unread: usize,
-    /// Faults that there can be: a leader that is replaced, a stream that breaks, a runner
-    /// that is killed. Delays, pauses and slow clocks do not count.
+    /// Leaders, one after the other.
+    pub terms: u8,
+    /// Streams that break and runners that are killed. Delays, pauses and slow clocks
+    /// do not count.
     pub faults: u8,
 }
 
@@ -41,24 +46,6 @@ pub struct LeaseModel {
     pub size: Size,
     /// A rule that is left out.
     pub bug: Option<Bug>,
-}
-
-/// The names of what must hold.
-pub mod property {
-    /// No two processes of one job run at once.
-    pub const EXCLUSIVE: &str = "exclusive execution";
-    /// A process that runs has its job's current lease: nothing healthy is given away.
-    pub const NOT_GIVEN_AWAY: &str = "a lease is taken away only when its process is gone";
-    /// A stale report counts for nothing.
-    pub const FENCED: &str = "a stale lease's report changes nothing";
-    /// No job ends twice.
-    pub const ENDS_ONCE: &str = "a job ends at most once";
-    /// No job is lost.
-    pub const ENDS: &str = "once the faults end, every job ends";
-    /// The model reaches this, or it would show little.
-    pub const SECOND_ATTEMPT: &str = "a job is started again after its lease was lost";
-    /// The model reaches this, or it would show little.
-    pub const CARRIED_OVER: &str = "a job's process goes on under a new leader";
 }
 
 impl LeaseModel {
@@ -82,8 +69,9 @@ impl LeaseModel {
             stale_report_counted: false,
             term: 1,
             leader: Leader {
-                leases: vec![crate::state::Counted::default(); jobs],
+                leases: vec![Counted::default(); jobs],
                 sessions: vec![None; runners],
+                renewed_before: 0,
             },
             runners: vec![Runner::default(); runners],
             faults_left: self.size.faults,
@@ -100,10 +88,7 @@ impl LeaseModel {
     pub(crate) fn step(&self, state: &mut State, action: Action) {
         match action {
             Action::Tick { slow } => clocks::tick(self, state, slow),
-            Action::NewTerm => {
-                state.faults_left -= 1;
-                leader::begin_term(self, state);
-            }
+            Action::NewTerm => leader::begin_term(self, state),
             Action::Grant(job, runner) => leader::grant(state, job, runner),
             Action::FindExpired(job) => state.leader.leases[job].expired = true,
             Action::LoseLease(job) => leader::lose_lease(self, state, job),
@@ -234,7 +219,7 @@ impl Model for LeaseModel {
         }
         let hosts = if state.until_slow == 0 { 1 << state.runners.len() } else { 1 };
         actions.extend((0..hosts).map(|slow| Action::Tick { slow }));
-        if state.faults_left > 0 {
+        if state.term < self.size.terms {
             actions.push(Action::NewTerm);
         }
         self.actions_of_leader(state, actions);
@@ -251,25 +236,7 @@ impl Model for LeaseModel {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        vec![
-            Property::always(property::EXCLUSIVE, |_, state| {
-                let running = |job| running(state).filter(|of| of.0 == job).count();
-                (0..state.jobs.len()).all(|job| running(job) <= 1)
-            }),
-            Property::always(property::NOT_GIVEN_AWAY, |_, state| {
-                running(state).all(|(job, lease)| {
-                    state.jobs[job].holder().is_some_and(|holder| holder.lease == lease)
-                })
-            }),
-            Property::always(property::FENCED, |_, state: &State| !state.stale_report_counted),
-            Property::always(property::ENDS_ONCE, |_, state: &State| {
-                state.jobs.iter().all(|job| job.ends <= 1)
-            }),
-            Property::always(property::ENDS, recovery::every_job_ends),
-            Property::sometimes(property::SECOND_ATTEMPT, |_, state| {
-                running(state).any(|(job, _)| state.jobs[job].attempts == 2)
-            }),
-        ]
+        properties::of(self)
     }
 }
 
@@ -277,12 +244,4 @@ impl Model for LeaseModel {
 fn heartbeat_under_way(stream: &Stream) -> bool {
     stream.up.iter().any(|up| matches!(up, Up::Heartbeat(_)))
         || stream.down.iter().any(|down| matches!(down, Down::Ack(_)))
-}
-
-/// The processes that run, of which job and under which lease.
-fn running(state: &State) -> impl Iterator<Item = (usize, u8)> {
-    let attempts = state.runners.iter().flat_map(|runner| &runner.attempts);
-    attempts
-        .filter(|attempt| attempt.stage == Stage::Running)
-        .map(|attempt| (attempt.job, attempt.lease))
 }

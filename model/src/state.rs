@@ -84,6 +84,9 @@ pub struct Leader {
     pub leases: Vec<Counted>,
     /// For each runner, its session, if it has one.
     pub sessions: Vec<Option<Session>>,
+    /// The leases that the leader before it would renew, one bit each; known for
+    /// [`crate::Bug::NoReadBarrier`] alone.
+    pub renewed_before: u8,
 }
 
 /// How a leader counts a lease.
