@@ -111,16 +111,15 @@ impl LeaseModel {
             }
             Action::Restart(runner) => state.runners[runner].down = false,
         }
-        for runner in &mut state.runners {
-            if let Some(stream) = &mut runner.newest
-                && stream.term != state.term
-                && !self.has(Bug::NoReadBarrier)
-            {
+        for stream in state.runners.iter_mut().filter_map(|runner| runner.newest.as_mut()) {
+            // What a leader hears after its term changes nothing.
+            if stream.term != state.term && !self.has(Bug::NoReadBarrier) {
                 stream.up.clear();
             }
         }
     }
 
+    /// What the leader can do.
     pub(crate) fn actions_of_leader(&self, state: &State, actions: &mut Vec<Action>) {
         for (index, job) in state.jobs.iter().enumerate() {
             let Some(holder) = job.holder() else {
@@ -152,6 +151,7 @@ impl LeaseModel {
         stream.term == state.term || self.has(Bug::NoReadBarrier)
     }
 
+    /// What a runner and its shims can do, and what can be heard of it.
     pub(crate) fn actions_of_runner(
         &self,
         state: &State,

@@ -24,6 +24,9 @@ impl Runner {
 /// The runner gives its stream up. It reads nothing of it any more, and what it has
 /// sent may arrive later, or never. Of the streams before that one nothing arrives.
 pub(crate) fn give_up_stream(state: &mut State, runner: RunnerIndex) {
+    if state.runners[runner].newest.is_none() {
+        return;
+    }
     if let Some(session) = &mut state.leader.sessions[runner] {
         session.stream = match session.stream {
             Which::Newest => Which::Former,

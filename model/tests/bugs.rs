@@ -1,6 +1,10 @@
 //! The checker finds what is wrong when a rule of the protocol is left out.
 
-#![allow(clippy::print_stdout, clippy::expect_used, reason = "helpers of tests")]
+#![allow(
+    clippy::print_stdout,
+    clippy::expect_used,
+    reason = "a test fails by a panic, and what was found is worth reading"
+)]
 
 use baton_model::{Bug, LeaseModel, Size, properties};
 use stateright::{Checker as _, HasDiscoveries, Model as _};
@@ -58,6 +62,7 @@ fn a_limit_without_a_margin_is_too_long_for_a_slow_clock() {
 #[test]
 fn a_job_given_away_when_its_stream_breaks_still_runs() {
     breaks(Bug::LostWithStream, SMALL, properties::NOT_GIVEN_AWAY);
+    breaks(Bug::LostWithStream, Size { runners: 2, ..SMALL }, properties::EXCLUSIVE);
 }
 
 #[test]
