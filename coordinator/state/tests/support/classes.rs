@@ -104,7 +104,7 @@ pub(crate) fn classes(entry: &Entry) -> Vec<String> {
         Ok(_) => "effect".to_owned(),
         Err(refusal) => {
             let refusal = format!("{refusal:?}");
-            refusal.split('(').next().unwrap_or_default().to_owned()
+            refusal.split(['(', ' ']).next().unwrap_or_default().to_owned()
         }
     };
     let mut classes = vec![format!("{command}: {answer}")];
