@@ -2,10 +2,8 @@
 
 use std::{
     fs::File,
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
-    sync::atomic::{AtomicU16, Ordering},
     time::Duration,
 };
 
@@ -17,13 +15,8 @@ use tokio::sync::{Mutex, MutexGuard};
 use crate::{
     baton,
     fleet::{TOKEN, end_jobs_in, kill, spawn},
-    wait,
+    port, wait,
 };
-
-/// Ports that the system gives to nobody by itself: one of a process that is down stays free.
-static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
-const FIRST_PORT: u16 = 12_000;
-const PORTS: u16 = 8_000;
 
 /// Several clusters at once would take each other's processors away, and with them their
 /// leaders.
@@ -70,7 +63,7 @@ impl Cluster {
 
     /// Takes addresses for one more coordinator; its number.
     pub fn add_node(&mut self) -> u64 {
-        let (port, peer_port) = (free_port(), free_port());
+        let (port, peer_port) = (port::free(), port::free());
         self.nodes.push(Node { port, peer_port, process: None });
         self.nodes.len() as u64
     }
@@ -286,15 +279,4 @@ async fn connect(endpoint: Endpoint) -> Connection {
         Connection::connect(endpoint.clone(), Duration::from_secs(5)).await.ok()
     })
     .await
-}
-
-/// A port that nobody listens at and that this program has not given out before.
-fn free_port() -> u16 {
-    let start = u16::try_from(std::process::id() % u32::from(PORTS)).unwrap();
-    loop {
-        let port = FIRST_PORT + (start + NEXT_PORT.fetch_add(1, Ordering::Relaxed)) % PORTS;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
 }

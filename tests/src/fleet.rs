@@ -2,7 +2,6 @@
 
 use std::{
     fs::File,
-    net::TcpListener,
     os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -13,7 +12,7 @@ use baton_client::{Connection, Endpoint};
 use baton_proto::v1;
 use tempfile::TempDir;
 
-use crate::{baton, wait};
+use crate::{baton, port, wait};
 
 /// The token of every test cluster.
 pub const TOKEN: &str = "a-token-for-tests-only";
@@ -37,12 +36,9 @@ struct Runner {
 impl Fleet {
     /// A coordinator, started with more `options`.
     pub async fn start(options: &[&str]) -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
         let mut fleet = Self {
             folder: tempfile::Builder::new().prefix("baton-test-").tempdir().unwrap(),
-            port,
+            port: port::free(),
             coordinator: None,
             coordinator_options: options.iter().map(ToString::to_string).collect(),
             runners: Vec::new(),
@@ -93,7 +89,8 @@ impl Fleet {
     pub async fn start_coordinator(&mut self) {
         let mut command = Command::new(baton());
         command
-            .args(["coordinator", "--listen", &self.address(), "--data"])
+            .args(["coordinator", "--listen", &self.address()])
+            .args(["--peer-listen", "127.0.0.1:0", "--data"])
             .arg(self.folder.path().join("coordinator"))
             .args(&self.coordinator_options)
             .env("BATON_TOKEN", TOKEN);

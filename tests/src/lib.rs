@@ -8,6 +8,7 @@
 
 pub mod cluster;
 pub mod fleet;
+mod port;
 pub mod wait;
 
 use std::{
