@@ -5,11 +5,12 @@ use std::{
     fs,
     path::Path,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use baton_proto::{
     spool::{Kind, push_end, push_frame},
-    v1,
+    v1::{self, cluster_client::ClusterClient},
 };
 use baton_state::{
     Archive, Command, Event, Final, Index, Job, JobId, LogEnd, Outcome, Reply, Request,
@@ -18,11 +19,14 @@ use baton_state::{
     invariants,
 };
 use tempfile::TempDir;
-use tokio::task::JoinSet;
+use tokio::{
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 
 use super::{Backups, Damage, RestoreError, Restored, Schedule, restore, schedule};
 use crate::{
-    Config, Coordinator, Error, Retention, convert,
+    Config, Coordinator, Error, Retention, auth, convert,
     disk::DiskGuard,
     environment::{Clock, Environment},
     files::{Digest, FileName, Files, FilesOptions},
@@ -34,6 +38,7 @@ use crate::{
 };
 
 const AT: Timestamp = Timestamp(1);
+const TOKEN: &str = "a-token-for-tests-only";
 
 struct Feed(Sender);
 
@@ -252,8 +257,24 @@ fn config(data: &Path) -> Config {
     let listen = "127.0.0.1:0".parse().unwrap();
     // These jobs ended in 1970.
     let retention = Retention { max_age: None, max_bytes: None };
-    let token = "a-token-for-tests-only".to_owned();
-    Config { retention, ..Config::new(data.to_owned(), listen, token) }
+    Config { retention, ..Config::new(data.to_owned(), listen, TOKEN.to_owned()) }
+}
+
+async fn until_it_told_its_address(coordinator: &Coordinator) {
+    let address = coordinator.address().to_string();
+    let mut client = ClusterClient::connect(format!("http://{address}")).await.unwrap();
+    let told = async {
+        loop {
+            let mut request = tonic::Request::new(v1::ClusterStatusRequest {});
+            request.metadata_mut().insert("authorization", auth::bearer(TOKEN).unwrap());
+            let members = client.status(request).await.unwrap().into_inner().members;
+            if members.iter().all(|member| member.address == address) {
+                return;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(60), told).await.expect("it tells its address");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -286,7 +307,9 @@ async fn what_was_there_is_there_again_in_another_cluster() {
     assert_ne!(restored.cluster_id, "cluster");
     // A whole coordinator starts with it, and again.
     for _ in 0..2 {
-        Coordinator::start(config(&data)).await.unwrap().stop().await;
+        let coordinator = Coordinator::start(config(&data)).await.unwrap();
+        until_it_told_its_address(&coordinator).await;
+        coordinator.stop().await;
     }
     let again = open(&data, Beginning::Restart).await;
     assert_eq!(all(&again).await, before);
@@ -471,7 +494,7 @@ async fn the_leader_makes_a_backup_when_one_is_due_and_keeps_the_newest() {
     let clock = Set::default();
     world.jobs.environment.clock = Arc::new(clock.clone());
     let dir = world.folder.path().join("backups");
-    let plan = Schedule { dir: dir.clone(), every: std::time::Duration::from_secs(60), keep: 2 };
+    let plan = Schedule { dir: dir.clone(), every: Duration::from_secs(60), keep: 2 };
     let backups = Backups::new(world.jobs.clone(), world.folder.path()).unwrap();
     let names = || {
         let entries = fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name());
