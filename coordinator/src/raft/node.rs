@@ -3,6 +3,7 @@
 //! drives it says when a tick has passed.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, PoisonError, RwLock, mpsc},
     thread::JoinHandle,
 };
@@ -53,6 +54,8 @@ pub(super) struct Node {
     pub(super) receiving: Option<Receiving>,
     status: watch::Sender<Status>,
     ticks: u64,
+    /// At which tick each other node was last heard. raft-rs forgets now and then.
+    heard: BTreeMap<u64, u64>,
     /// The term and the leader for which reads were asked.
     reads_of: (u64, u64),
 }
@@ -102,6 +105,7 @@ impl Node {
             receiving: None,
             status,
             ticks: 0,
+            heard: BTreeMap::new(),
             reads_of: (0, 0),
         })
     }
@@ -160,8 +164,8 @@ impl Node {
     /// to fetch it. It hears again, of the newest.
     fn announce_snapshots(&mut self) {
         let members = self.raw.raft.prs().iter();
-        let waiting = members.filter(|(_, progress)| {
-            progress.state == ProgressState::Snapshot && progress.recent_active
+        let waiting = members.filter(|(node, progress)| {
+            progress.state == ProgressState::Snapshot && self.is_active(**node)
         });
         let waiting: Vec<u64> = waiting.map(|(node, _)| *node).collect();
         for node in waiting {
@@ -223,7 +227,15 @@ impl Node {
         }
     }
 
+    /// Whether a node has been heard within an election timeout.
+    fn is_active(&self, node: u64) -> bool {
+        let timeout = ELECTION_TICKS.start as u64;
+        let heard = self.heard.get(&node).is_some_and(|tick| self.ticks - tick <= timeout);
+        heard || node == self.options.node_id
+    }
+
     fn step(&mut self, message: Message) -> Result<(), RaftError> {
+        self.heard.insert(message.from, self.ticks);
         if message.get_msg_type() == MessageType::MsgSnapshot {
             self.receive(message);
             return Ok(());
@@ -250,7 +262,7 @@ impl Node {
             node: NodeId(*node),
             voter: voters.contains(node),
             matched: progress.matched,
-            active: progress.recent_active || *node == self.options.node_id,
+            active: self.is_active(*node),
         });
         progress.collect()
     }

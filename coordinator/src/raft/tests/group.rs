@@ -343,6 +343,27 @@ async fn leadership_is_handed_over_and_a_learner_does_not_count() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_answers_is_active_at_any_time_and_who_does_not_is_not() {
+    let (group, nodes) = Group::of_three(1_000).await;
+    let active = async || {
+        let progress = nodes[0].progress().await.unwrap();
+        progress.iter().filter(|node| node.active).count()
+    };
+    // For longer than raft-rs remembers who has answered. On a busy machine somebody
+    // may be late now and then.
+    let mut missed = 0;
+    for _ in 0..300 {
+        missed += usize::from(active().await != 3);
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert!(missed < 30, "{missed} of 300 times somebody counted as gone");
+    group.stop(3).await;
+    while active().await != 2 {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_is_gone_is_refused() {
     let (group, _nodes) = Group::of_three(1_000).await;
     group.stop(3).await;
