@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Output, Stdio},
+    process::{Child, Command, ExitStatus, Output},
     time::Duration,
 };
 
@@ -14,7 +14,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use crate::{
     baton,
-    fleet::{TOKEN, end_jobs_in, kill, spawn},
+    fleet::{TOKEN, client, end_jobs_in, kill, spawn},
     port, wait,
 };
 
@@ -215,16 +215,7 @@ impl Cluster {
     /// `baton ARGS` against this cluster.
     #[must_use]
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(baton());
-        command
-            .args(args)
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("HOME", self.folder.path())
-            .env("BATON_ADDR", self.addresses())
-            .env("BATON_TOKEN", TOKEN)
-            .stdin(Stdio::null());
-        command
+        client(self.folder.path(), &self.addresses(), args)
     }
 
     /// Starts `baton ARGS`, whose standard output goes to `file` in the folder.

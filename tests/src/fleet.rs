@@ -180,16 +180,7 @@ impl Fleet {
     /// `baton ARGS` against this fleet.
     #[must_use]
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(baton());
-        command
-            .args(args)
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("HOME", self.folder.path())
-            .env("BATON_ADDR", self.address())
-            .env("BATON_TOKEN", TOKEN)
-            .stdin(Stdio::null());
-        command
+        client(self.folder.path(), &self.address(), args)
     }
 
     /// Runs `baton ARGS` to its end.
@@ -319,4 +310,19 @@ pub(crate) fn end_jobs_in(folder: &Path) {
             let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
         }
     }
+}
+
+/// `baton ARGS` against the coordinators at `addresses`, with nothing of this program's
+/// environment.
+pub(crate) fn client(home: &Path, addresses: &str, args: &[&str]) -> Command {
+    let mut command = Command::new(baton());
+    command
+        .args(args)
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("HOME", home)
+        .env("BATON_ADDR", addresses)
+        .env("BATON_TOKEN", TOKEN)
+        .stdin(Stdio::null());
+    command
 }
