@@ -1,12 +1,15 @@
-//! What comes from outside: the time and randomness. Tests and simulations
-//! bring their own; nothing else in this crate may ask the system for either.
+//! What comes from outside: the time, randomness, and where work is done that waits
+//! for a disk. Tests and simulations bring their own; nothing else in this crate may
+//! ask the system for any of them.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use baton_state::{JobId, Timestamp};
+use tokio::sync::oneshot;
 
 /// The time of day.
 pub trait Clock: Send + Sync {
@@ -20,26 +23,65 @@ pub trait Random: Send + Sync {
     fn bits(&self) -> u128;
 }
 
-/// Time and randomness, handed to every part that needs them.
+/// Where work is done that waits for a disk.
+pub trait Blocking: Send + Sync {
+    /// Has it done, now or soon, where waiting does no harm. When everything ends it
+    /// may be dropped instead. Called inside a runtime.
+    fn run(&self, work: Box<dyn FnOnce() + Send>);
+}
+
+/// Work was dropped before it was done: everything is ending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the program is stopping")]
+pub struct Dropped;
+
+/// Time, randomness and threads, handed to every part that needs them.
 #[derive(Clone)]
 pub struct Environment {
     /// The time of day.
     pub clock: Arc<dyn Clock>,
     /// Unpredictable numbers.
     pub random: Arc<dyn Random>,
+    /// Where work is done that waits for a disk.
+    pub blocking: Arc<dyn Blocking>,
 }
 
 impl Environment {
     /// The real ones of this machine.
     #[must_use]
     pub fn system() -> Self {
-        Self { clock: Arc::new(SystemClock), random: Arc::new(SystemRandom) }
+        Self {
+            clock: Arc::new(SystemClock),
+            random: Arc::new(SystemRandom),
+            blocking: Arc::new(SystemThreads),
+        }
     }
 
     /// A fresh id for a job submitted at `at`.
     #[must_use]
     pub fn job_id(&self, at: Timestamp) -> JobId {
         JobId::new(at, self.random.bits())
+    }
+}
+
+/// Runs what blocks where that does no harm, and gives what it gives. A panic in it
+/// goes on in the caller.
+///
+/// # Errors
+/// [`Dropped`] when everything ends first.
+pub async fn blocking<T: Send + 'static>(
+    threads: &dyn Blocking,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Dropped> {
+    let (sender, done) = oneshot::channel();
+    threads.run(Box::new(move || {
+        // Whoever waited may have gone.
+        let _ = sender.send(catch_unwind(AssertUnwindSafe(work)));
+    }));
+    match done.await {
+        Ok(Ok(result)) => Ok(result),
+        Ok(Err(panic)) => resume_unwind(panic),
+        Err(_) => Err(Dropped),
     }
 }
 
@@ -62,5 +104,13 @@ impl Random for SystemRandom {
         #[expect(clippy::expect_used, reason = "a system without randomness cannot go on")]
         getrandom::fill(&mut bytes).expect("the system gives random bytes");
         u128::from_le_bytes(bytes)
+    }
+}
+
+struct SystemThreads;
+
+impl Blocking for SystemThreads {
+    fn run(&self, work: Box<dyn FnOnce() + Send>) {
+        tokio::task::spawn_blocking(work);
     }
 }
