@@ -6,13 +6,13 @@ use std::{
     net::SocketAddr,
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
-    sync::{Arc, mpsc},
-    thread,
+    sync::Arc,
     time::Duration,
 };
 
 use baton_proto::error::ApiError;
-use baton_state::{Event, Index, State};
+use baton_state::Index;
+use futures::{FutureExt as _, TryFutureExt as _, future::BoxFuture};
 use nix::fcntl::{Flock, FlockArg};
 use tokio::{net::TcpListener, runtime::Handle, sync::watch, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -27,7 +27,7 @@ use crate::{
     environment::Environment,
     files::{Files, FilesError, FilesOptions},
     grpc::{self, Readers, Services},
-    history::{self, History},
+    history::{self, Feed, History},
     jobs::Jobs,
     join::JoinError,
     leadership::Leadership,
@@ -181,7 +181,8 @@ impl Coordinator {
         let this = ThisNode::find(&config, address, peer_address, &environment).await?;
         let directory = Arc::new(Directory::new(this.hello(), &config.token)?);
 
-        let history = History::open(config.data_dir.join(HISTORY_FILE)).await?;
+        let threads = Arc::clone(&environment.blocking);
+        let history = History::open_with(config.data_dir.join(HISTORY_FILE), threads).await?;
         let files = open_files(config.data_dir.join(FILES_DIR)).await?;
         let watchers = Arc::new(Watchers::default());
         let observer = DispatchObserver::new(config.timing, environment.clone());
@@ -431,28 +432,25 @@ async fn start_raft(
     environment: &Environment,
 ) -> Result<RaftHandle, Error> {
     let NodeParts { this, history, mut observers, network, stop } = parts;
-    let failed = |source| Error::DataDir { dir: config.data_dir.clone(), source };
-    let feed = HistoryFeed::start(history.sender()).map_err(failed)?;
-    observers.insert(0, Arc::new(feed));
-    let beside = Beside { history: history.clone(), runtime: Handle::current(), stop };
+    observers.insert(0, Arc::new(Feed::start(history.sender())));
+    let beside = Beside { history: history.clone(), stop };
     let options = raft::Options {
         node_id: this.membership.node_id.0,
         dir: config.data_dir.join(RAFT),
         snapshot_every: config.snapshot_every,
-        log_file_bytes: LOG_FILE_BYTES,
         beginning: this.beginning(environment),
         history: Some(Arc::new(beside)),
         observers,
         transport: network,
         environment: environment.clone(),
+        runtime: Handle::current(),
     };
-    blocking(move || raft::start(options).map_err(Error::from)).await
+    blocking(move || raft::start(options, LOG_FILE_BYTES).map_err(Error::from)).await
 }
 
 /// The history, as the Raft node sees it.
 struct Beside {
     history: History,
-    runtime: Handle,
     stop: CancellationToken,
 }
 
@@ -461,13 +459,13 @@ impl HistoryStore for Beside {
         *self.history.position().borrow()
     }
 
-    fn secure(&self, through: Index) -> io::Result<()> {
+    fn secure(&self, through: Index) -> BoxFuture<'_, io::Result<()>> {
         let secured = in_history(&self.history, through, &self.stop);
-        self.runtime.block_on(secured).map_err(io::Error::other)
+        secured.map_err(io::Error::other).boxed()
     }
 
-    fn replace(&self, copy: &Path) -> io::Result<Index> {
-        self.runtime.block_on(self.history.replace_with(copy)).map_err(io::Error::other)
+    fn replace(&self, copy: PathBuf) -> BoxFuture<'_, io::Result<Index>> {
+        async move { self.history.replace_with(copy).await.map_err(io::Error::other) }.boxed()
     }
 }
 
@@ -487,32 +485,6 @@ async fn in_history(
         }
     }
     Ok(())
-}
-
-/// Takes what happened to the history, by way of a thread of its own: while the
-/// history waits for its disk, Raft must go on.
-struct HistoryFeed(mpsc::Sender<history::Batch>);
-
-impl HistoryFeed {
-    fn start(history: history::Sender) -> io::Result<Self> {
-        let (sender, batches) = mpsc::channel();
-        thread::Builder::new().name("history-feed".to_owned()).spawn(move || {
-            for batch in batches {
-                if history.send(batch).is_err() {
-                    // It was stopped; the log keeps what it lacks.
-                    return;
-                }
-            }
-        })?;
-        Ok(Self(sender))
-    }
-}
-
-impl Observer for HistoryFeed {
-    fn applied(&self, through: Index, _state: &State, events: &[Event]) {
-        // Nobody receives once the history was stopped; the log keeps what it lacks.
-        let _ = self.0.send(history::Batch { through, events: events.to_vec() });
-    }
 }
 
 async fn blocking<T: Send + 'static>(

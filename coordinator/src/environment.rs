@@ -9,6 +9,7 @@ use std::{
 };
 
 use baton_state::{JobId, Timestamp};
+use futures::{FutureExt as _, future::BoxFuture};
 use tokio::sync::oneshot;
 
 /// The time of day.
@@ -28,6 +29,11 @@ pub trait Blocking: Send + Sync {
     /// Has it done, now or soon, where waiting does no harm. When everything ends it
     /// may be dropped instead. Called inside a runtime.
     fn run(&self, work: Box<dyn FnOnce() + Send>);
+
+    /// Waits for what threads of a library do, such as SQLite's.
+    fn wait<'a>(&self, work: BoxFuture<'a, ()>) -> BoxFuture<'a, ()> {
+        work
+    }
 }
 
 /// Work was dropped before it was done: everything is ending.
@@ -85,6 +91,17 @@ pub async fn blocking<T: Send + 'static>(
     }
 }
 
+/// Waits for what threads of a library do, and gives what it gives.
+pub(crate) async fn waited<T: Send>(
+    threads: &dyn Blocking,
+    work: impl Future<Output = T> + Send,
+) -> T {
+    let mut result = None;
+    threads.wait(async { result = Some(work.await) }.boxed()).await;
+    #[expect(clippy::expect_used, reason = "it has waited until there was one")]
+    result.expect("work that was waited for is done")
+}
+
 struct SystemClock;
 
 impl Clock for SystemClock {
@@ -107,7 +124,9 @@ impl Random for SystemRandom {
     }
 }
 
-struct SystemThreads;
+/// The runtime's own threads for what blocks.
+#[derive(Clone, Copy, Debug)]
+pub struct SystemThreads;
 
 impl Blocking for SystemThreads {
     fn run(&self, work: Box<dyn FnOnce() + Send>) {

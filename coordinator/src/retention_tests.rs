@@ -8,7 +8,7 @@ use baton_proto::{
     v1,
 };
 use baton_state::{
-    Connection, Event, Reply, RunnerFacts, RunnerId, State,
+    Connection, Reply, RunnerFacts, RunnerId,
     command::{Grant, LoseLease, LossCause, RegisterRunner, Submit},
 };
 use tokio::task::JoinSet;
@@ -19,9 +19,9 @@ use crate::{
     disk::DiskGuard,
     environment::Environment,
     files::{Digest, Files, FilesOptions},
-    history::{Batch, History, Sender},
+    history::{Batch, Feed, History},
     jobs::Caller,
-    raft::{self, Observer},
+    raft,
     replication::{Records, Replication},
     uploads::{KEEP, Uploads},
 };
@@ -29,24 +29,16 @@ use crate::{
 const AT: Timestamp = Timestamp(1);
 const LOG: usize = 10_000;
 
-struct Feed(Sender);
-
-impl Observer for Feed {
-    fn applied(&self, through: Index, _state: &State, events: &[Event]) {
-        self.0.send(Batch { through, events: events.to_vec() }).unwrap();
-    }
-}
-
 async fn coordinator(folder: &std::path::Path) -> Jobs {
     let history = History::open(folder.join("history.db")).await.unwrap();
     let options = raft::Options {
-        observers: vec![Arc::new(Feed(history.sender()))],
+        observers: vec![Arc::new(Feed::start(history.sender()))],
         ..raft::testing::options(&folder.join("raft"), 1_000_000)
     };
-    let raft = tokio::task::spawn_blocking(move || raft::start(options)).await.unwrap();
+    let started = tokio::task::spawn_blocking(move || raft::testing::start(options));
     let files = Files::open(folder.join("files"), FilesOptions::default()).unwrap();
     let jobs = Jobs {
-        raft: raft.unwrap(),
+        raft: started.await.unwrap().unwrap(),
         history,
         replication: Replication::alone(files.clone()),
         files,
@@ -297,9 +289,6 @@ async fn a_job_that_has_left_the_state_is_looked_for_when_the_history_has_caught
     let mut has_job = std::pin::pin!(records.has_job(job));
     assert!(futures::poll!(has_job.as_mut()).is_pending(), "it cannot know yet");
     let (sender, through) = (slow.sender(), jobs.raft.state().applied());
-    tokio::task::spawn_blocking(move || sender.send(Batch { through, events: Vec::new() }))
-        .await
-        .unwrap()
-        .unwrap();
+    sender.send(Batch { through, events: Vec::new() }).await.unwrap();
     assert!(!has_job.await.unwrap());
 }

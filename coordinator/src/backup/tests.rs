@@ -13,8 +13,8 @@ use baton_proto::{
     v1::{self, cluster_client::ClusterClient},
 };
 use baton_state::{
-    Archive, Command, Event, Final, Index, Job, JobId, LogEnd, Outcome, Reply, Request,
-    RunnerFacts, RunnerId, State, Timestamp,
+    Archive, Command, Final, Index, Job, JobId, LogEnd, Outcome, Reply, Request, RunnerFacts,
+    RunnerId, Timestamp,
     command::{Evict, Finish, Grant, RegisterRunner, Start, Submit},
     invariants,
 };
@@ -30,24 +30,15 @@ use crate::{
     disk::DiskGuard,
     environment::{Clock, Environment},
     files::{Digest, FileName, Files, FilesOptions},
-    history::{Batch, History, JobFilter, Sender},
+    history::{Feed, History, JobFilter},
     jobs::Jobs,
-    raft::{self, Beginning, Observer},
+    raft::{self, Beginning},
     replication::Replication,
     uploads::Uploads,
 };
 
 const AT: Timestamp = Timestamp(1);
 const TOKEN: &str = "a-token-for-tests-only";
-
-struct Feed(Sender);
-
-impl Observer for Feed {
-    fn applied(&self, through: Index, _state: &State, events: &[Event]) {
-        // After a test has ended nobody receives.
-        let _ = self.0.send(Batch { through, events: events.to_vec() });
-    }
-}
 
 /// A node of one in a data folder, without anything that works by itself.
 struct World {
@@ -195,13 +186,13 @@ async fn open(folder: &Path, beginning: Beginning) -> Jobs {
     let history = History::open(folder.join("history.db")).await.unwrap();
     let options = raft::Options {
         beginning,
-        observers: vec![Arc::new(Feed(history.sender()))],
+        observers: vec![Arc::new(Feed::start(history.sender()))],
         ..raft::testing::options(&folder.join("raft"), 1_000_000)
     };
-    let raft = tokio::task::spawn_blocking(move || raft::start(options)).await.unwrap();
+    let started = tokio::task::spawn_blocking(move || raft::testing::start(options));
     let files = Files::open(folder.join("files"), FilesOptions::default()).unwrap();
     Jobs {
-        raft: raft.unwrap(),
+        raft: started.await.unwrap().unwrap(),
         history,
         replication: Replication::alone(files.clone()),
         files,

@@ -95,7 +95,7 @@ impl Node {
         let folder = tempfile::tempdir().unwrap();
         let gate = Arc::new(Gate::default());
         let observer = DispatchObserver::new(timing, Environment::system());
-        let raft = raft::start(raft::Options {
+        let raft = raft::testing::start(raft::Options {
             observers: vec![Arc::new(observer.clone()), gate.clone()],
             ..raft::testing::options(&folder.path().join("raft"), 1_000_000)
         });

@@ -7,6 +7,7 @@
 //! it are ignored when the log is replayed.
 
 mod error;
+mod feed;
 mod filter;
 mod sql;
 #[cfg(test)]
@@ -23,6 +24,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::feed::Feed;
 pub use self::{
     error::{Error, Result},
     filter::{JobFilter, JobState, Matcher},
@@ -32,6 +34,7 @@ use self::{
     sql::{Database, copy, select, shift},
     writer::{Order, Writer},
 };
+use crate::environment::{Blocking, SystemThreads, waited};
 
 /// Batches that may wait for the writer before a sender has to wait.
 const QUEUE: usize = 64;
@@ -58,6 +61,7 @@ struct Shared {
     position: watch::Receiver<Index>,
     health: watch::Receiver<Option<String>>,
     stop: CancellationToken,
+    threads: Arc<dyn Blocking>,
     /// The writer; it ends with this struct even if nobody stops it.
     writer: Mutex<JoinSet<()>>,
 }
@@ -67,14 +71,13 @@ struct Shared {
 pub struct Sender(mpsc::Sender<Batch>);
 
 impl Sender {
-    /// Hands over a batch; waits while too many others do. For a plain thread:
-    /// inside the async runtime this panics.
+    /// Hands over a batch; waits while too many others do.
     ///
     /// # Errors
     /// [`Error::Stopped`], also when that happens during the wait. The log still
     /// has these events for the next start.
-    pub fn send(&self, batch: Batch) -> Result<()> {
-        self.0.blocking_send(batch).map_err(|_| Error::Stopped)
+    pub async fn send(&self, batch: Batch) -> Result<()> {
+        self.0.send(batch).await.map_err(|_| Error::Stopped)
     }
 }
 
@@ -95,19 +98,31 @@ impl History {
     /// When the file is damaged, of a newer version, or cannot be opened; the
     /// message names the file and says what to do.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self> {
-        Self::start(Database::new(path.as_ref())).await
+        Self::open_with(path, Arc::new(SystemThreads)).await
     }
 
-    async fn start(database: Database) -> Result<Self> {
-        database.check().await?;
-        let (connection, position) = database.prepare().await?;
+    /// As [`History::open`], where SQLite's threads are waited for in another way.
+    ///
+    /// # Errors
+    /// As [`History::open`].
+    pub async fn open_with(path: impl AsRef<Path>, threads: Arc<dyn Blocking>) -> Result<Self> {
+        Self::start(Database::new(path.as_ref()), threads).await
+    }
+
+    async fn start(database: Database, threads: Arc<dyn Blocking>) -> Result<Self> {
+        let prepared = waited(&*threads, async {
+            database.check().await?;
+            database.prepare().await
+        });
+        let (connection, position) = prepared.await?;
         let readers = database.readers();
         let (batches, batch_queue) = mpsc::channel(QUEUE);
         let (orders, order_queue) = mpsc::channel(1);
         let (position_sender, position) = watch::channel(position);
         let (health_sender, health) = watch::channel(None);
         let stop = CancellationToken::new();
-        let writer = Writer::new(database, connection, position_sender, health_sender);
+        let written_by = Arc::clone(&threads);
+        let writer = Writer::new(database, connection, position_sender, health_sender, written_by);
         let mut tasks = JoinSet::new();
         tasks.spawn(writer.run(batch_queue, order_queue, stop.clone()));
         let shared = Shared {
@@ -117,6 +132,7 @@ impl History {
             position,
             health,
             stop,
+            threads,
             writer: Mutex::new(tasks),
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -171,7 +187,8 @@ impl History {
         if self.shared.stop.is_cancelled() {
             return Err(Error::Stopped);
         }
-        copy::write(&self.shared.readers.connect_options(), path.as_ref()).await
+        let from = self.shared.readers.connect_options();
+        self.waited(copy::write(&from, path.as_ref())).await
     }
 
     /// Writes a copy as [`History::copy_to`] does, of what happened up to the entry
@@ -184,7 +201,7 @@ impl History {
         let reached = position.wait_for(|position| *position >= through).await;
         reached.map_err(|_| Error::Stopped)?;
         self.copy_to(path).await?;
-        shift::cut(path, through).await
+        self.waited(shift::cut(path, through)).await
     }
 
     /// Puts the copy of another member's history in place of everything here, unless
@@ -196,8 +213,12 @@ impl History {
     /// written: everything stays as it was, or is replaced already.
     pub async fn replace_with(&self, path: impl AsRef<Path>) -> Result<Index> {
         let copy = path.as_ref().to_owned();
-        copy::check(&copy).await?;
+        self.waited(copy::check(&copy)).await?;
         self.order(|reply| Order::Replace { copy, reply }).await
+    }
+
+    async fn waited<T: Send>(&self, work: impl Future<Output = T> + Send) -> T {
+        waited(&*self.shared.threads, work).await
     }
 
     async fn order<T>(&self, order: impl FnOnce(oneshot::Sender<Result<T>>) -> Order) -> Result<T> {
@@ -212,7 +233,7 @@ impl History {
     pub async fn stop(&self) {
         self.shared.stop.cancel();
         while self.shared.writer.lock().await.join_next().await.is_some() {}
-        self.shared.readers.close().await;
+        self.waited(self.shared.readers.close()).await;
     }
 
     /// One finished job.
@@ -220,7 +241,7 @@ impl History {
     /// # Errors
     /// When the database cannot be read.
     pub async fn job(&self, id: JobId) -> Result<Option<Job>> {
-        select::job(&self.shared.readers, id).await
+        self.waited(select::job(&self.shared.readers, id)).await
     }
 
     /// Whether a job is here.
@@ -228,7 +249,7 @@ impl History {
     /// # Errors
     /// When the database cannot be read.
     pub async fn contains(&self, id: JobId) -> Result<bool> {
-        select::contains(&self.shared.readers, id).await
+        self.waited(select::contains(&self.shared.readers, id)).await
     }
 
     /// At most `limit` finished jobs that match, the newest first, all of them
@@ -237,7 +258,7 @@ impl History {
     /// # Errors
     /// When the database cannot be read.
     pub async fn list(&self, filter: &JobFilter, before: JobId, limit: u32) -> Result<Vec<Job>> {
-        select::list(&self.shared.readers, filter, before, limit).await
+        self.waited(select::list(&self.shared.readers, filter, before, limit)).await
     }
 
     /// The digest of the request that took this idempotency key, and its job.
@@ -245,7 +266,7 @@ impl History {
     /// # Errors
     /// When the database cannot be read.
     pub async fn request(&self, key: &str) -> Result<Option<([u8; 32], JobId)>> {
-        select::request(&self.shared.readers, key).await
+        self.waited(select::request(&self.shared.readers, key)).await
     }
 
     /// Whether any job here was submitted with this archive.
@@ -253,6 +274,6 @@ impl History {
     /// # Errors
     /// When the database cannot be read.
     pub async fn source_in_use(&self, digest: &str) -> Result<bool> {
-        select::source_in_use(&self.shared.readers, digest).await
+        self.waited(select::source_in_use(&self.shared.readers, digest)).await
     }
 }

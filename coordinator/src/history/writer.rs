@@ -4,6 +4,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -20,6 +21,7 @@ use super::{
     error::Result,
     sql::{Database, checkpoint, copy, insert, prune},
 };
+use crate::environment::{Blocking, waited};
 
 /// Events in one transaction, and in memory besides those in the queue.
 const EVENTS: usize = 4_096;
@@ -53,6 +55,8 @@ pub(super) struct Writer {
     connection: Option<SqliteConnection>,
     position: watch::Sender<Index>,
     health: watch::Sender<Option<String>>,
+    /// How SQLite's threads are waited for.
+    threads: Arc<dyn Blocking>,
     /// Events after the position, and the entry they reach.
     pending: Batch,
     /// When to write them.
@@ -67,10 +71,19 @@ impl Writer {
         connection: SqliteConnection,
         position: watch::Sender<Index>,
         health: watch::Sender<Option<String>>,
+        threads: Arc<dyn Blocking>,
     ) -> Self {
         let pending = Batch { through: *position.borrow(), events: Vec::new() };
-        let connection = Some(connection);
-        Self { database, connection, position, health, pending, due: None, backoff: BACKOFF }
+        Self {
+            database,
+            connection: Some(connection),
+            position,
+            health,
+            threads,
+            pending,
+            due: None,
+            backoff: BACKOFF,
+        }
     }
 
     /// Runs until `stop`, or until nobody can send any more.
@@ -80,20 +93,25 @@ impl Writer {
         mut orders: mpsc::Receiver<Order>,
         stop: CancellationToken,
     ) {
+        let threads = Arc::clone(&self.threads);
         loop {
             let due = self.due.unwrap_or_else(Instant::now);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                Some(order) = orders.recv() => self.carry_out(order).await,
-                () = sleep_until(due), if self.due.is_some() => self.write().await,
+                Some(order) = orders.recv() => {
+                    waited(&*threads, self.carry_out(order)).await;
+                }
+                () = sleep_until(due), if self.due.is_some() => {
+                    waited(&*threads, self.write()).await;
+                }
                 batch = batches.recv(), if self.pending.events.len() < EVENTS => {
                     let Some(batch) = batch else { break };
                     self.gather(batch, &mut batches);
                 }
             }
         }
-        self.finish(batches).await;
+        waited(&*threads, self.finish(batches)).await;
     }
 
     /// Takes a batch and those that wait behind it.

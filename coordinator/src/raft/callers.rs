@@ -1,7 +1,7 @@
 //! Those who wait for an answer of the node: proposers for their entry, readers
 //! for everything that was acknowledged before they asked.
 
-use std::{collections::HashMap, mem};
+use std::{collections::BTreeMap, mem};
 
 use baton_state::Index;
 use tokio::sync::oneshot;
@@ -17,10 +17,10 @@ const READ_TICKS: u64 = 40;
 /// The waiting callers, by an id that travels with the entry or the read. It is
 /// unique over restarts and nodes, so an old entry never answers a new caller.
 pub(super) struct Callers {
-    proposals: HashMap<u128, Waiting>,
+    proposals: BTreeMap<u128, Waiting>,
     /// Reads to ask for next, as one.
     new_reads: Vec<ReadSender>,
-    reads: HashMap<u128, Reads>,
+    reads: BTreeMap<u128, Reads>,
     /// Reads whose index is known and not yet applied.
     confirmed: Vec<(Index, Vec<ReadSender>)>,
     last_id: u128,
@@ -36,9 +36,9 @@ impl Callers {
     /// With random bits, from which the ids count on.
     pub(super) fn new(seed: u128) -> Self {
         Self {
-            proposals: HashMap::new(),
+            proposals: BTreeMap::new(),
             new_reads: Vec::new(),
-            reads: HashMap::new(),
+            reads: BTreeMap::new(),
             confirmed: Vec::new(),
             last_id: seed,
         }
@@ -96,7 +96,7 @@ impl Callers {
 
     /// Gives up the reads whose answer was lost.
     pub(super) fn expire(&mut self, tick: u64) {
-        let lost = self.reads.extract_if(|_, reads| reads.asked_at + READ_TICKS < tick);
+        let lost = self.reads.extract_if(.., |_, reads| reads.asked_at + READ_TICKS < tick);
         for (_, reads) in lost {
             answer(reads.senders, &Err(ProposeError::NotLeader));
         }
@@ -106,14 +106,14 @@ impl Callers {
     pub(super) fn fail_reads(&mut self) {
         let failed = Err(ProposeError::NotLeader);
         answer(mem::take(&mut self.new_reads), &failed);
-        for (_, reads) in self.reads.drain() {
+        for reads in mem::take(&mut self.reads).into_values() {
             answer(reads.senders, &failed);
         }
     }
 
     /// This node does not lead any more: nobody knows what becomes of the proposals.
     pub(super) fn fail_proposals(&mut self) {
-        for (_, waiting) in self.proposals.drain() {
+        for waiting in mem::take(&mut self.proposals).into_values() {
             waiting.answer(Err(ProposeError::LeadershipLost));
         }
     }

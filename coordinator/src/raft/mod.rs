@@ -1,7 +1,7 @@
 //! Drives raft-rs: one thread owns the node, its log on disk and the state.
 //!
 //! ```text
-//! propose ─► channel ─► thread: batch ─► log (one fsync) ─► State::apply ─► observers, reply
+//! propose ─► channel ─► driver: batch ─► log (one fsync) ─► State::apply ─► observers, reply
 //!                                  └► Transport ─► other nodes ─► step ─► channel
 //! ```
 //!
@@ -12,6 +12,7 @@
 mod applying;
 mod callers;
 mod driver;
+pub mod engine;
 mod handle;
 mod node;
 mod receiving;
@@ -32,10 +33,19 @@ use std::{
 };
 
 use baton_state::{Command, Event, Index, NodeId, State};
+use futures::future::BoxFuture;
 use raft::eraftpb::Message;
+use tokio::runtime::Handle;
 
-pub use self::handle::{Change, Progress, ProposeError, RaftHandle, Status};
 pub(crate) use self::restoring::restore;
+pub use self::{
+    driver::{Driver, TICK},
+    handle::{Change, Progress, ProposeError, RaftHandle, Status},
+};
+use self::{
+    engine::{Engine, EngineError},
+    store::Store,
+};
 use crate::environment::Environment;
 
 /// How a node is set up.
@@ -46,9 +56,6 @@ pub struct Options {
     pub dir: PathBuf,
     /// Entries between snapshots.
     pub snapshot_every: u64,
-    /// Bytes of one file of the log. Those that are no longer needed are removed
-    /// when there are more than a few.
-    pub log_file_bytes: u64,
     /// What to make of an empty log.
     pub beginning: Beginning,
     /// Finished work, kept beside the state; none without a history.
@@ -58,8 +65,10 @@ pub struct Options {
     pub observers: Vec<Arc<dyn Observer>>,
     /// Takes messages to other nodes.
     pub transport: Arc<dyn Transport>,
-    /// Time and randomness.
+    /// Time, randomness and threads.
     pub environment: Environment,
+    /// Where tasks run that work for the node.
+    pub runtime: Handle,
 }
 
 /// What to make of an empty log.
@@ -83,25 +92,24 @@ pub trait Observer: Send + Sync {
     fn installed(&self, _state: &State) {}
 }
 
-/// What is made from the log and goes with the state: finished work. All of these
-/// are called on threads of their own, except at the start.
+/// What is made from the log and goes with the state: finished work.
 pub trait HistoryStore: Send + Sync {
     /// The last entry whose events are in it.
     fn position(&self) -> Index;
 
-    /// Blocks until everything up to an index is on disk; only then is the log
+    /// Returns when everything up to an index is on disk; only then is the log
     /// before it given up.
     ///
     /// # Errors
     /// When that is not to be had now; it is tried again later.
-    fn secure(&self, through: Index) -> io::Result<()>;
+    fn secure(&self, through: Index) -> BoxFuture<'_, io::Result<()>>;
 
     /// Puts a copy of another node's history in its place and gives the last entry
-    /// whose events are in it. Blocks. One that is older changes nothing.
+    /// whose events are in it. One that is older changes nothing.
     ///
     /// # Errors
     /// When nothing has changed.
-    fn replace(&self, copy: &Path) -> io::Result<Index>;
+    fn replace(&self, copy: PathBuf) -> BoxFuture<'_, io::Result<Index>>;
 }
 
 /// What takes messages to other nodes. Replies come back by [`RaftHandle::step`].
@@ -138,7 +146,7 @@ pub enum RaftError {
         /// Where it is.
         dir: PathBuf,
         /// What failed.
-        source: raft_engine::Error,
+        source: EngineError,
     },
     /// The log lacks something that must be in it.
     #[error("the Raft log in {dir} is damaged: {detail}; restore this node from a backup")]
@@ -239,16 +247,33 @@ pub enum RaftError {
     },
 }
 
-/// Starts a node. It has applied everything in its log when this returns, and if it
-/// is the only one that votes, it leads.
+/// Starts a node on a thread of its own. It has applied everything in its log when
+/// this returns, and if it is the only one that votes, it leads. A file of its log has
+/// about `log_file_bytes`; those that are no longer needed are removed when there are
+/// more than a few.
 ///
 /// # Errors
 /// [`RaftError`] when the folder cannot be used.
-pub fn start(options: Options) -> Result<RaftHandle, RaftError> {
-    std::fs::create_dir_all(&options.dir)
-        .map_err(|source| RaftError::Setup { dir: options.dir.clone(), source })?;
+pub fn start(options: Options, log_file_bytes: u64) -> Result<RaftHandle, RaftError> {
+    let dir = options.dir.clone();
+    make_dir(&dir)?;
+    let engine = engine::open(&dir.join("log"), log_file_bytes)?;
+    let (handle, driver) = prepare(options, engine)?;
+    driver.spawn().map_err(|source| RaftError::Setup { dir, source })?;
+    Ok(handle)
+}
+
+/// As [`start`], of a node that is moved by hand, with its log in any engine.
+///
+/// # Errors
+/// As [`start`].
+pub fn prepare(
+    options: Options,
+    engine: Box<dyn Engine>,
+) -> Result<(RaftHandle, Driver), RaftError> {
+    make_dir(&options.dir)?;
     let snapshots = snapshots::Snapshots::open(&options.dir)?;
-    let mut store = store::Store::open(&options.dir, options.node_id, options.log_file_bytes)?;
+    let mut store = Store::new(engine, options.dir.join("log"), options.node_id)?;
     let history = options.history.as_deref();
     receiving::finish(&options.dir, &mut store, &snapshots, history)?;
     // Before anything is written or told to anybody, so that it is found again at
@@ -277,5 +302,9 @@ pub fn start(options: Options) -> Result<RaftHandle, RaftError> {
             Beginning::Restart => return Err(RaftError::LogMissing { dir: options.dir }),
         }
     }
-    driver::spawn(options, store, snapshots, state)
+    Driver::begin(options, store, snapshots, state)
+}
+
+fn make_dir(dir: &Path) -> Result<(), RaftError> {
+    std::fs::create_dir_all(dir).map_err(|source| RaftError::Setup { dir: dir.to_owned(), source })
 }

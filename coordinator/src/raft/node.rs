@@ -5,7 +5,6 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, PoisonError, RwLock, mpsc},
-    thread::JoinHandle,
 };
 
 use baton_state::{Command, Index, NodeId, Refusal, State};
@@ -16,7 +15,7 @@ use raft::{
         ConfChangeSingle, ConfChangeType, ConfChangeV2, Entry, EntryType, Message, MessageType,
     },
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, task::JoinHandle};
 use tracing::{debug, info};
 
 use super::{
@@ -27,6 +26,7 @@ use super::{
     snapshots::Snapshots,
     store::Store,
 };
+use crate::environment::Random;
 
 /// Ticks without a leader before an election; each node draws from this range anew.
 const ELECTION_TICKS: std::ops::Range<usize> = 20..32;
@@ -42,13 +42,13 @@ pub(super) struct Node {
     pub(super) options: Options,
     pub(super) snapshots: Snapshots,
     pub(super) state: Arc<RwLock<State>>,
-    /// Where threads that work for the node put what they have done.
+    /// Where tasks that work for the node put what they have done.
     pub(super) input: mpsc::Sender<Input>,
     pub(super) callers: Callers,
     pub(super) applied: Index,
     pub(super) applied_term: u64,
     pub(super) next_snapshot: Index,
-    /// The thread that writes a snapshot, while there is one.
+    /// The task that writes a snapshot, while there is one.
     pub(super) snapshotting: Option<JoinHandle<()>>,
     /// The snapshot of another node that is being fetched.
     pub(super) receiving: Option<Receiving>,
@@ -58,6 +58,23 @@ pub(super) struct Node {
     heard: BTreeMap<u64, u64>,
     /// The term and the leader for which reads were asked.
     reads_of: (u64, u64),
+    election: ElectionTimeout,
+}
+
+/// How long this node waits for a leader. raft-rs would draw it from the thread's
+/// own randomness; here it comes from the environment, anew for each role and term.
+struct ElectionTimeout {
+    of: (u64, StateRole),
+    ticks: usize,
+}
+
+impl ElectionTimeout {
+    fn draw(of: (u64, StateRole), random: &dyn Random) -> Self {
+        let range = (ELECTION_TICKS.end - ELECTION_TICKS.start) as u128;
+        // Less than the range, which is a usize.
+        let ticks = ELECTION_TICKS.start + (random.bits() % range) as usize;
+        Self { of, ticks }
+    }
 }
 
 impl Node {
@@ -90,7 +107,9 @@ impl Node {
         let logger = slog::Logger::root(slog::IgnoreResult::new(drain), slog::o!());
         let raw = RawNode::new(&config, store, &logger)?;
         let next_snapshot = applied + options.snapshot_every;
-        let callers = Callers::new(options.environment.random.bits());
+        let random = &*options.environment.random;
+        let callers = Callers::new(random.bits());
+        let election = ElectionTimeout::draw((raw.raft.term, raw.raft.state), random);
         Ok(Self {
             raw,
             options,
@@ -107,6 +126,7 @@ impl Node {
             ticks: 0,
             heard: BTreeMap::new(),
             reads_of: (0, 0),
+            election,
         })
     }
 
@@ -153,6 +173,11 @@ impl Node {
     /// Some time has passed.
     pub(super) fn tick(&mut self) {
         self.ticks += 1;
+        let role = (self.raw.raft.term, self.raw.raft.state);
+        if self.election.of != role {
+            self.election = ElectionTimeout::draw(role, &*self.options.environment.random);
+        }
+        self.raw.raft.set_randomized_election_timeout(self.election.ticks);
         self.raw.tick();
         self.callers.expire(self.ticks);
         if self.ticks.is_multiple_of(ANNOUNCE_TICKS) {

@@ -10,7 +10,6 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::{Arc, PoisonError},
-    thread,
 };
 
 use baton_state::{Index, NodeId, State};
@@ -24,6 +23,7 @@ use super::{
     snapshots::{self, Snapshots},
     store::{SnapshotRecord, Store},
 };
+use crate::environment::{Blocking, blocking};
 
 /// A snapshot that is being fetched.
 pub(super) struct Receiving {
@@ -71,17 +71,18 @@ impl Node {
         let history = self.options.history.clone();
         let (index, blake3) = (record.index, record.blake3);
         let into = incoming.clone();
+        let (runtime, threads) =
+            (self.options.runtime.clone(), Arc::clone(&self.options.environment.blocking));
         let done = Box::new(move |fetched: io::Result<()>| {
-            let failed = input.clone();
             // Loading takes as long as the disk does, and the caller may not wait.
-            let load = move || {
-                let loaded = fetched.and_then(|()| load(&into, index, &blake3, history.as_deref()));
+            runtime.spawn(async move {
+                let loaded = match fetched {
+                    Ok(()) => load(into, index, blake3, history, &*threads).await,
+                    Err(error) => Err(error),
+                };
+                // The node may have stopped meanwhile.
                 let _ = input.send(Input::Received(loaded.map(Box::new)));
-            };
-            let started = thread::Builder::new().name("raft-receive".to_owned()).spawn(load);
-            if let Err(error) = started {
-                let _ = failed.send(Input::Received(Err(error)));
-            }
+            });
         });
         let from = NodeId(message.from);
         let fetch = Fetch { from, index, state_blake3: blake3, into: incoming, done };
@@ -155,16 +156,21 @@ fn incoming(dir: &Path) -> PathBuf {
     dir.join("incoming")
 }
 
-fn load(
-    incoming: &Path,
+async fn load(
+    incoming: PathBuf,
     index: Index,
-    blake3: &[u8; 32],
-    history: Option<&dyn HistoryStore>,
+    blake3: [u8; 32],
+    history: Option<Arc<dyn HistoryStore>>,
+    threads: &dyn Blocking,
 ) -> io::Result<Received> {
     let path = incoming.join(format!("state-{index:020}"));
-    let state = snapshots::read(&path, index, blake3).map_err(io::Error::other)?;
+    let read = blocking(threads, move || snapshots::read(&path, index, &blake3)).await;
+    let state = read.map_err(io::Error::other)?.map_err(io::Error::other)?;
     let copy = incoming.join(format!("history-{index:020}"));
-    let history = history.map(|history| history.replace(&copy)).transpose()?;
+    let history = match history {
+        Some(history) => Some(history.replace(copy).await?),
+        None => None,
+    };
     if history.is_some_and(|history| history < index) {
         return Err(io::Error::other("the history that came with it is older than the state"));
     }

@@ -1,11 +1,16 @@
-//! This node's own snapshots: written beside the work, on a thread of their own;
-//! then the log before them is given up.
+//! This node's own snapshots: written beside the work, by a task of their own; then
+//! the log before them is given up.
 
-use std::{sync::PoisonError, thread};
+use std::{
+    io,
+    sync::{Arc, PoisonError},
+};
 
-use tracing::{debug, error, warn};
+use baton_state::Index;
+use tracing::{debug, warn};
 
 use super::{RaftError, handle::Input, node::Node, store::SnapshotRecord};
+use crate::environment::blocking;
 
 impl Node {
     /// Starts to write a snapshot when enough entries have come since the last one,
@@ -25,23 +30,25 @@ impl Node {
         let snapshots = self.snapshots.clone();
         let history = self.options.history.clone();
         let input = self.input.clone();
-        let work = move || {
+        let threads = Arc::clone(&self.options.environment.blocking);
+        let work = async move {
             // The log is what the history is made from: it goes only when that is safe.
-            let result = match history.map_or(Ok(()), |history| history.secure(index)) {
-                Ok(()) => snapshots.save(&copy, term, &members),
-                Err(source) => Err(RaftError::Snapshot {
-                    action: "secure the history before",
-                    path: format!("snapshot-{index}").into(),
-                    source,
-                }),
+            let secured = match &history {
+                Some(history) => history.secure(index).await,
+                None => Ok(()),
+            };
+            let result = match secured {
+                Ok(()) => {
+                    let save = move || snapshots.save(&copy, term, &members);
+                    let saved = blocking(&*threads, save).await;
+                    saved.unwrap_or_else(|dropped| Err(unsaved("write", index, dropped)))
+                }
+                Err(error) => Err(unsaved("secure the history before", index, error)),
             };
             // The node may have stopped meanwhile.
             let _ = input.send(Input::Snapshotted(result));
         };
-        match thread::Builder::new().name("raft-snapshot".to_owned()).spawn(work) {
-            Ok(thread) => self.snapshotting = Some(thread),
-            Err(error) => error!(%error, "cannot start the snapshot thread; trying again later"),
-        }
+        self.snapshotting = Some(self.options.runtime.spawn(work));
     }
 
     pub(super) fn snapshotted(
@@ -73,4 +80,13 @@ impl Node {
         }
         Ok(())
     }
+}
+
+fn unsaved(
+    action: &'static str,
+    index: Index,
+    error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> RaftError {
+    let path = format!("snapshot-{index}").into();
+    RaftError::Snapshot { action, path, source: io::Error::other(error) }
 }

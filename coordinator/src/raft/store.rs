@@ -1,5 +1,5 @@
-//! The Raft log on disk, in raft-engine: entries, the hard state, and which
-//! snapshot stands for what came before them.
+//! The Raft log: entries, the hard state, and which snapshot stands for what came
+//! before them.
 //!
 //! Some entries before the snapshot stay for a while, so that a follower that lags
 //! a little need not fetch it.
@@ -11,37 +11,26 @@ use std::{
 };
 
 use baton_state::Index;
+use protobuf::Message as _;
 use raft::{
     GetEntriesContext, RaftState, Storage, StorageError,
     eraftpb::{ConfState, Entry, HardState, Snapshot},
 };
-use raft_engine::{Command, Config, Engine, LogBatch, MessageExt, ReadableSize};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{RaftError, verify::verify};
+use super::{
+    RaftError,
+    engine::{self, Batch, Engine, EngineError},
+};
 
-/// Files of the log beyond which those that were given up are removed.
-const FILES: u64 = 4;
-/// raft-engine keeps groups of keys and entries apart. The keys are in this one, the
-/// entries in one of their own: another one each time a snapshot takes their place.
-const META: u64 = 1;
+/// The first group of entries; another one each time a snapshot takes their place.
 const FIRST_ENTRIES: u64 = 2;
-const NODE_ID: &[u8] = b"node_id";
-const HARD_STATE: &[u8] = b"hard_state";
-const SNAPSHOT: &[u8] = b"snapshot";
-const TRUNCATED: &[u8] = b"truncated";
-const ENTRIES: &[u8] = b"entries";
-const RECEIVED_HISTORY: &[u8] = b"received_history";
-
-struct EntryCodec;
-
-impl MessageExt for EntryCodec {
-    type Entry = Entry;
-
-    fn index(entry: &Entry) -> u64 {
-        entry.index
-    }
-}
+const NODE_ID: &str = "node_id";
+const HARD_STATE: &str = "hard_state";
+const SNAPSHOT: &str = "snapshot";
+const TRUNCATED: &str = "truncated";
+const ENTRIES: &str = "entries";
+const RECEIVED_HISTORY: &str = "received_history";
 
 /// A snapshot that stands for every entry up to its own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,7 +79,7 @@ struct Truncated {
 /// The log of this node.
 pub(super) struct Store {
     dir: PathBuf,
-    engine: Engine,
+    engine: Box<dyn Engine>,
     hard_state: HardState,
     /// Who is a member as of the last entry that was applied.
     conf_state: ConfState,
@@ -110,46 +99,38 @@ pub(super) struct Store {
 impl Store {
     /// Opens the log in `dir`, or makes an empty one.
     pub(super) fn open(dir: &Path, node_id: u64, file_bytes: u64) -> Result<Self, RaftError> {
-        let log_dir = dir.join("log");
-        verify(&log_dir)?;
-        let config = Config {
-            dir: log_dir.to_string_lossy().into_owned(),
-            target_file_size: ReadableSize(file_bytes),
-            purge_threshold: ReadableSize(file_bytes * FILES),
-            // No checksum covers the byte that says whether a record is compressed.
-            batch_compression_threshold: ReadableSize(0),
-            // A page that was never written must not have an older file's records.
-            enable_log_recycle: false,
-            recovery_threads: 2,
-            ..Config::default()
-        };
-        let failed = |source| RaftError::Log { dir: log_dir.clone(), source };
-        let engine = Engine::open(config).map_err(failed)?;
-        let read = Keys { dir: &log_dir, engine: &engine };
+        let dir = dir.join("log");
+        Self::new(engine::open(&dir, file_bytes)?, dir, node_id)
+    }
+
+    /// The log of a node in an engine, which may be empty; `dir` is where its files
+    /// are, for people.
+    pub(super) fn new(
+        engine: Box<dyn Engine>,
+        dir: PathBuf,
+        node_id: u64,
+    ) -> Result<Self, RaftError> {
+        let read = Keys { dir: &dir, engine: &*engine };
         let found = read.number(NODE_ID, "node id")?;
         if found.is_none() && !engine.is_empty() {
             return Err(read.damaged("node id"));
         }
         let snapshot: Option<SnapshotRecord> = read.record(SNAPSHOT, "snapshot record")?;
         let mut store = Self {
-            dir: log_dir.clone(),
-            hard_state: engine.get_message(META, HARD_STATE).map_err(failed)?.unwrap_or_default(),
+            hard_state: read.hard_state()?,
             conf_state: snapshot.as_ref().map(SnapshotRecord::conf_state).unwrap_or_default(),
             snapshot,
             truncated: read.record(TRUNCATED, "start")?.unwrap_or_default(),
             entries: read.number(ENTRIES, "group of entries")?.unwrap_or(FIRST_ENTRIES),
             received_history: read.number(RECEIVED_HISTORY, "end of the history")?.unwrap_or(0),
+            dir: dir.clone(),
             engine,
             recent: VecDeque::new(),
             wanted: Cell::new(false),
         };
         match found {
             Some(found) if found != node_id => {
-                return Err(RaftError::ForeignFolder {
-                    dir: dir.to_owned(),
-                    found,
-                    expected: node_id,
-                });
+                return Err(RaftError::ForeignFolder { dir, found, expected: node_id });
             }
             Some(_) => {}
             None => store.initialise(node_id)?,
@@ -188,9 +169,9 @@ impl Store {
     }
 
     fn initialise(&mut self, node_id: u64) -> Result<(), RaftError> {
-        let mut batch = LogBatch::default();
-        self.put(&mut batch, NODE_ID, node_id.to_le_bytes().to_vec())?;
-        self.write(&mut batch, true)
+        let mut batch = Batch::default();
+        batch.puts.push((NODE_ID, node_id.to_le_bytes().to_vec()));
+        self.write(batch, true)
     }
 
     /// Nothing was ever written to this log, and no vote was given.
@@ -230,9 +211,9 @@ impl Store {
 
     /// Notes that the history came from another node and reaches this far.
     pub(super) fn set_received_history(&mut self, through: Index) -> Result<(), RaftError> {
-        let mut batch = LogBatch::default();
-        self.put(&mut batch, RECEIVED_HISTORY, through.to_le_bytes().to_vec())?;
-        self.write(&mut batch, true)?;
+        let mut batch = Batch::default();
+        batch.puts.push((RECEIVED_HISTORY, through.to_le_bytes().to_vec()));
+        self.write(batch, true)?;
         self.received_history = through;
         Ok(())
     }
@@ -254,21 +235,21 @@ impl Store {
         hard_state: Option<&HardState>,
         sync: bool,
     ) -> Result<(), RaftError> {
-        let mut batch = LogBatch::default();
+        let mut batch = Batch::default();
         if let Some(first) = entries.first() {
             let first = first.index;
-            batch.add_entries::<EntryCodec>(self.entries, &entries).map_err(|e| self.failed(e))?;
             while self.recent.back().is_some_and(|last| last.index >= first) {
                 self.recent.pop_back();
             }
-            self.recent.extend(entries);
+            self.recent.extend(entries.iter().cloned());
+            batch.entries = Some((self.entries, entries));
         }
         if let Some(hard_state) = hard_state {
             self.hard_state = hard_state.clone();
             let bytes = self.encode(hard_state)?;
-            self.put(&mut batch, HARD_STATE, bytes)?;
+            batch.puts.push((HARD_STATE, bytes));
         }
-        if batch.is_empty() { Ok(()) } else { self.write(&mut batch, sync) }
+        if batch.is_empty() { Ok(()) } else { self.write(batch, sync) }
     }
 
     /// Entries up to here will not be read again soon.
@@ -281,20 +262,20 @@ impl Store {
     /// From now on `record` stands for every entry up to its index. All but the last
     /// `keep` of them are given up; one write, so that they go with it or not at all.
     pub(super) fn compact(&mut self, record: SnapshotRecord, keep: u64) -> Result<(), RaftError> {
-        let mut batch = LogBatch::default();
-        self.put_record(&mut batch, SNAPSHOT, &record)?;
+        let mut batch = Batch::default();
+        batch.puts.push((SNAPSHOT, record_bytes(&record)));
         // The commit index may lag behind on disk, and must not lag behind the snapshot.
         self.hard_state.commit = self.hard_state.commit.max(record.index);
         let hard_state = self.encode(&self.hard_state)?;
-        self.put(&mut batch, HARD_STATE, hard_state)?;
+        batch.puts.push((HARD_STATE, hard_state));
         let last_gone = record.index.saturating_sub(keep);
         let mut truncated = self.truncated;
         if last_gone > truncated.index {
             truncated = Truncated { index: last_gone, term: self.term(last_gone)? };
-            self.put_record(&mut batch, TRUNCATED, &truncated)?;
-            batch.add_command(self.entries, Command::Compact { index: last_gone + 1 });
+            batch.puts.push((TRUNCATED, record_bytes(&truncated)));
+            batch.compact = Some((self.entries, last_gone + 1));
         }
-        self.write(&mut batch, true)?;
+        self.write(batch, true)?;
         self.truncated = truncated;
         self.snapshot = Some(record);
         Ok(())
@@ -306,16 +287,16 @@ impl Store {
         record: SnapshotRecord,
         hard_state: &HardState,
     ) -> Result<(), RaftError> {
-        let mut batch = LogBatch::default();
-        self.put_record(&mut batch, SNAPSHOT, &record)?;
+        let mut batch = Batch::default();
+        batch.puts.push((SNAPSHOT, record_bytes(&record)));
         let truncated = Truncated { index: record.index, term: record.term };
-        self.put_record(&mut batch, TRUNCATED, &truncated)?;
+        batch.puts.push((TRUNCATED, record_bytes(&truncated)));
         let bytes = self.encode(hard_state)?;
-        self.put(&mut batch, HARD_STATE, bytes)?;
+        batch.puts.push((HARD_STATE, bytes));
         let entries = self.entries + 1;
-        self.put(&mut batch, ENTRIES, entries.to_le_bytes().to_vec())?;
-        batch.add_command(self.entries, Command::Clean);
-        self.write(&mut batch, true)?;
+        batch.puts.push((ENTRIES, entries.to_le_bytes().to_vec()));
+        batch.clean = Some(self.entries);
+        self.write(batch, true)?;
         self.conf_state = record.conf_state();
         self.snapshot = Some(record);
         self.truncated = truncated;
@@ -327,8 +308,7 @@ impl Store {
 
     /// Removes files that hold nothing but entries that are gone.
     pub(super) fn purge(&mut self) -> Result<(), RaftError> {
-        self.engine.purge_expired_files().map_err(|e| self.failed(e))?;
-        Ok(())
+        self.engine.purge().map_err(|e| self.failed(e))
     }
 
     /// Puts everything on disk. Then the last record holds nothing that anybody
@@ -338,50 +318,45 @@ impl Store {
         self.append(Vec::new(), Some(&hard_state), true)
     }
 
-    fn put(&self, batch: &mut LogBatch, key: &[u8], value: Vec<u8>) -> Result<(), RaftError> {
-        batch.put(META, key.to_vec(), value).map_err(|e| self.failed(e))
-    }
-
-    fn put_record(
-        &self,
-        batch: &mut LogBatch,
-        key: &[u8],
-        record: &impl Serialize,
-    ) -> Result<(), RaftError> {
-        #[expect(clippy::expect_used, reason = "numbers and a hash can be encoded")]
-        let bytes = rmp_serde::to_vec_named(record).expect("a record can be encoded");
-        self.put(batch, key, bytes)
-    }
-
-    fn write(&self, batch: &mut LogBatch, sync: bool) -> Result<(), RaftError> {
-        self.engine.write(batch, sync).map_err(|e| self.failed(e))?;
-        Ok(())
+    fn write(&mut self, batch: Batch, sync: bool) -> Result<(), RaftError> {
+        self.engine.write(batch, sync).map_err(|e| self.failed(e))
     }
 
     fn encode(&self, message: &impl protobuf::Message) -> Result<Vec<u8>, RaftError> {
         message.write_to_bytes().map_err(|e| self.failed(e.into()))
     }
 
-    fn failed(&self, source: raft_engine::Error) -> RaftError {
+    fn failed(&self, source: EngineError) -> RaftError {
         RaftError::Log { dir: self.dir.clone(), source }
     }
+}
+
+fn record_bytes(record: &impl Serialize) -> Vec<u8> {
+    #[expect(clippy::expect_used, reason = "numbers and a hash can be encoded")]
+    rmp_serde::to_vec_named(record).expect("a record can be encoded")
 }
 
 /// The keys of a log that is being opened.
 struct Keys<'a> {
     dir: &'a Path,
-    engine: &'a Engine,
+    engine: &'a dyn Engine,
 }
 
 impl Keys<'_> {
-    fn number(&self, key: &[u8], what: &str) -> Result<Option<u64>, RaftError> {
-        let found = self.engine.get(META, key).map(<[u8; 8]>::try_from);
+    fn hard_state(&self) -> Result<HardState, RaftError> {
+        let found = self.engine.get(HARD_STATE).map(|bytes| HardState::parse_from_bytes(&bytes));
+        let found = found.transpose().map_err(|_| self.damaged("hard state"))?;
+        Ok(found.unwrap_or_default())
+    }
+
+    fn number(&self, key: &str, what: &str) -> Result<Option<u64>, RaftError> {
+        let found = self.engine.get(key).map(<[u8; 8]>::try_from);
         let found = found.transpose().map_err(|_| self.damaged(what))?;
         Ok(found.map(u64::from_le_bytes))
     }
 
-    fn record<T: DeserializeOwned>(&self, key: &[u8], what: &str) -> Result<Option<T>, RaftError> {
-        let found = self.engine.get(META, key).map(|bytes| rmp_serde::from_slice(&bytes));
+    fn record<T: DeserializeOwned>(&self, key: &str, what: &str) -> Result<Option<T>, RaftError> {
+        let found = self.engine.get(key).map(|bytes| rmp_serde::from_slice(&bytes));
         found.transpose().map_err(|_| self.damaged(what))
     }
 
@@ -391,8 +366,8 @@ impl Keys<'_> {
     }
 }
 
-fn unavailable(error: raft_engine::Error) -> raft::Error {
-    raft::Error::Store(StorageError::Other(Box::new(error)))
+fn unavailable(error: EngineError) -> raft::Error {
+    raft::Error::Store(StorageError::Other(error))
 }
 
 impl Storage for Store {
@@ -418,9 +393,8 @@ impl Storage for Store {
             raft::util::limit_size(&mut entries, max_size);
         } else {
             let max_size = max_size.map(|size| usize::try_from(size).unwrap_or(usize::MAX));
-            self.engine
-                .fetch_entries_to::<EntryCodec>(self.entries, low, high, max_size, &mut entries)
-                .map_err(unavailable)?;
+            entries =
+                self.engine.entries(self.entries, low, high, max_size).map_err(unavailable)?;
         }
         Ok(entries)
     }
@@ -439,8 +413,7 @@ impl Storage for Store {
         {
             return Ok(entry.term);
         }
-        let entry =
-            self.engine.get_entry::<EntryCodec>(self.entries, index).map_err(unavailable)?;
+        let entry = self.engine.entry(self.entries, index).map_err(unavailable)?;
         entry.map(|entry| entry.term).ok_or(raft::Error::Store(StorageError::Unavailable))
     }
 

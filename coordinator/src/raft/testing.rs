@@ -4,9 +4,13 @@ use std::{path::Path, sync::Arc};
 
 use baton_state::{Command, Level, Member, NodeId, Timestamp, command::FoundCluster};
 use raft::eraftpb::Message;
+use tokio::runtime::Handle;
 
-use super::{Beginning, Fetch, Options, Transport};
+use super::{Beginning, Fetch, Options, RaftError, RaftHandle, Transport};
 use crate::environment::Environment;
+
+/// Small, so that little work fills several files of the log.
+pub(crate) const FILE: u64 = 8 * 1024;
 
 /// There are no others.
 struct Nobody;
@@ -40,17 +44,22 @@ pub(crate) fn founding() -> Command {
     })
 }
 
+/// Starts a node with small files.
+pub(crate) fn start(options: Options) -> Result<RaftHandle, RaftError> {
+    super::start(options, FILE)
+}
+
 /// A cluster of one.
 pub(crate) fn options(dir: &Path, snapshot_every: u64) -> Options {
     Options {
         node_id: 1,
         dir: dir.to_owned(),
         snapshot_every,
-        log_file_bytes: 1024 * 1024,
         beginning: Beginning::Found(Box::new(founding())),
         history: None,
         observers: Vec::new(),
         transport: Arc::new(Nobody),
         environment: Environment::system(),
+        runtime: Handle::current(),
     }
 }

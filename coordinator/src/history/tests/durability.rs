@@ -11,9 +11,13 @@ use std::{
 
 use baton_state::Timestamp;
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection, sqlite::SqliteConnectOptions};
+use tokio::task::JoinSet;
 
 use super::fixtures::{all, batch, newest_first, plain, reached, send, stored};
-use crate::history::{Error, History, QUEUE, Retention, sql::Database};
+use crate::{
+    environment::SystemThreads,
+    history::{Error, History, QUEUE, Retention, sql::Database},
+};
 
 async fn raw(path: &Path) -> SqliteConnection {
     SqliteConnectOptions::new().filename(path).connect().await.unwrap()
@@ -102,7 +106,9 @@ async fn a_reader_of_an_old_state_delays_durability_and_says_so() {
 async fn a_full_disk_loses_nothing_and_a_prune_makes_room() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("history.db");
-    let history = History::start(Database::new(&path).limited_to(100)).await.unwrap();
+    let history = History::start(Database::new(&path).limited_to(100), Arc::new(SystemThreads))
+        .await
+        .unwrap();
     let jobs = plain(1..=400);
     let mut chunks = jobs.chunks(8);
     let unwritten = loop {
@@ -137,14 +143,16 @@ async fn a_full_disk_loses_nothing_and_a_prune_makes_room() {
 async fn while_the_disk_is_full_the_queue_is_bounded_and_a_stop_is_quick() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("history.db");
-    let history = History::start(Database::new(&path).limited_to(60)).await.unwrap();
+    let history =
+        History::start(Database::new(&path).limited_to(60), Arc::new(SystemThreads)).await.unwrap();
     let sender = history.sender();
     let sent = Arc::new(AtomicU64::new(0));
     let count = Arc::clone(&sent);
-    let sending = std::thread::Builder::new().spawn(move || {
+    let mut sending = JoinSet::new();
+    sending.spawn(async move {
         loop {
             let number = count.load(Ordering::SeqCst) * 100;
-            sender.send(batch(&plain(number + 1..=number + 100)))?;
+            sender.send(batch(&plain(number + 1..=number + 100))).await?;
             count.fetch_add(1, Ordering::SeqCst);
         }
     });
@@ -155,8 +163,8 @@ async fn while_the_disk_is_full_the_queue_is_bounded_and_a_stop_is_quick() {
     }
     assert!(sent.load(Ordering::SeqCst) >= QUEUE as u64);
     tokio::time::timeout(std::time::Duration::from_secs(60), history.stop()).await.unwrap();
-    // The waiting thread is let go.
-    let refused: Result<(), Error> = sending.unwrap().join().unwrap();
+    // Whoever waits is let go.
+    let refused: Result<(), Error> = sending.join_next().await.unwrap().unwrap();
     assert!(matches!(refused, Err(Error::Stopped)), "{refused:?}");
     assert!(History::open(&path).await.is_ok());
 }

@@ -93,7 +93,7 @@ async fn stopping_stores_what_was_sent_and_refuses_the_rest() {
     history.stop().await;
     let late = batch(&plain(51..=51));
     let sender = history.sender();
-    let refused = tokio::task::spawn_blocking(move || sender.send(late)).await.unwrap();
+    let refused = sender.send(late).await;
     assert!(matches!(refused, Err(Error::Stopped)), "{refused:?}");
     let history = History::open(&path).await.unwrap();
     assert_eq!(all(&history).await, newest_first(&jobs));

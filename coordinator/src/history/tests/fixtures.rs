@@ -144,11 +144,10 @@ pub(super) fn plain(numbers: std::ops::RangeInclusive<u64>) -> Vec<Finished> {
     numbers.map(Finished::new).collect()
 }
 
-/// Sends in a thread of its own, as the one that applies the log does.
 pub(super) async fn send(history: &History, batch: Batch) {
     let sender = history.sender();
-    let sent = tokio::task::spawn_blocking(move || sender.send(batch));
-    tokio::time::timeout(PATIENCE, sent).await.expect("room in time").unwrap().expect("sent");
+    let sent = tokio::time::timeout(PATIENCE, sender.send(batch)).await;
+    sent.expect("room in time").expect("sent");
 }
 
 /// Waits until everything up to `index` is stored.

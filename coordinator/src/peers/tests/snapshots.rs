@@ -55,9 +55,8 @@ async fn fill(history: &History, through: u64, length: usize) {
     let runner = RunnerId("r".repeat(length));
     let kind = EventKind::RunnerOnline { runner };
     let event = Event { index: through, ordinal: 0, at: Timestamp(1), kind };
-    let sender = history.sender();
     let batch = Batch { through, events: vec![event] };
-    tokio::task::spawn_blocking(move || sender.send(batch)).await.unwrap().unwrap();
+    history.sender().send(batch).await.unwrap();
     let mut position = history.position();
     soon("the batch", position.wait_for(|position| *position >= through)).await.unwrap();
 }

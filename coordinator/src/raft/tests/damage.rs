@@ -8,8 +8,8 @@ use std::{
 
 use raft_engine::{Config, Engine, LogBatch, ReadableSize};
 
-use super::{FILE, bytes, history, node, options, propose};
-use crate::raft::{Options, RaftError, start};
+use super::{FILE, bytes, history, node, options, propose, start};
+use crate::raft::{Options, RaftError};
 
 /// Copies a folder, as a crash at this moment would leave it.
 pub(super) fn copy(from: &Path, to: &Path) {

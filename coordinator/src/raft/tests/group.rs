@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex},
 };
 
@@ -11,16 +11,20 @@ use baton_state::{
     Command, Index, NodeId, Reply, Timestamp,
     command::{PutMember, RemoveMember},
 };
+use futures::{
+    FutureExt as _,
+    future::{BoxFuture, ready},
+};
 use raft::eraftpb::Message;
 use tokio::{runtime::Handle, sync::mpsc};
 
-use super::{FILE, bytes, propose, register};
+use super::{bytes, propose, register};
 use crate::{
     environment::Environment,
     raft::{
         Beginning, Change, Fetch, HistoryStore, Options, ProposeError, RaftHandle, Status,
-        Transport, start,
-        testing::{founding, member},
+        Transport,
+        testing::{founding, member, start},
     },
 };
 
@@ -99,23 +103,29 @@ impl Transport for Link {
 /// A history that reaches as far as the last copy that it got.
 struct Copied(Mutex<Index>);
 
+impl Copied {
+    fn reach(&self, through: Index) {
+        let mut position = self.0.lock().unwrap();
+        *position = through.max(*position);
+    }
+}
+
 impl HistoryStore for Copied {
     fn position(&self) -> Index {
         *self.0.lock().unwrap()
     }
 
-    fn secure(&self, through: Index) -> io::Result<()> {
-        let mut position = self.0.lock().unwrap();
-        *position = through.max(*position);
-        Ok(())
+    fn secure(&self, through: Index) -> BoxFuture<'_, io::Result<()>> {
+        self.reach(through);
+        ready(Ok(())).boxed()
     }
 
-    fn replace(&self, copy: &Path) -> io::Result<Index> {
-        assert_eq!(fs::read_to_string(copy).unwrap(), "history");
+    fn replace(&self, copy: PathBuf) -> BoxFuture<'_, io::Result<Index>> {
+        assert_eq!(fs::read_to_string(&copy).unwrap(), "history");
         let name = copy.file_name().unwrap().to_str().unwrap();
         let index: Index = name.strip_prefix("history-").unwrap().parse().unwrap();
-        self.secure(index + 1000)?;
-        Ok(index + 1000)
+        self.reach(index + 1000);
+        ready(Ok(index + 1000)).boxed()
     }
 }
 
@@ -143,12 +153,12 @@ impl Group {
             node_id: node,
             dir: self.dir(node),
             snapshot_every: self.snapshot_every,
-            log_file_bytes: FILE,
             beginning,
             history: Some(history),
             observers: Vec::new(),
             transport: Arc::new(Link::start(&self.network)),
             environment: Environment::system(),
+            runtime: Handle::current(),
         });
         let handle = handle.unwrap();
         let reachable = (handle.clone(), self.dir(node));

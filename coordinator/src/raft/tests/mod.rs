@@ -6,7 +6,7 @@ mod group;
 
 use std::{
     io,
-    path::Path,
+    path::PathBuf,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -19,10 +19,15 @@ use baton_state::{
     snapshot,
 };
 
-use super::{HistoryStore, Observer, Options, ProposeError, RaftError, RaftHandle, start, testing};
+use futures::{
+    FutureExt as _,
+    future::{BoxFuture, ready},
+};
 
-/// Small, so that little work fills several files.
-const FILE: u64 = 8 * 1024;
+use super::{
+    HistoryStore, Observer, Options, ProposeError, RaftError, RaftHandle,
+    testing::{FILE, options, start},
+};
 
 #[derive(Default)]
 struct Seen(Mutex<Vec<Index>>);
@@ -45,11 +50,11 @@ impl<F: Fn(Index) -> io::Result<()> + Send + Sync> HistoryStore for Kept<F> {
         self.position
     }
 
-    fn secure(&self, through: Index) -> io::Result<()> {
-        (self.secure)(through)
+    fn secure(&self, through: Index) -> BoxFuture<'_, io::Result<()>> {
+        ready((self.secure)(through)).boxed()
     }
 
-    fn replace(&self, copy: &Path) -> io::Result<Index> {
+    fn replace(&self, copy: PathBuf) -> BoxFuture<'_, io::Result<Index>> {
         panic!("nobody sends a history: {}", copy.display());
     }
 }
@@ -59,10 +64,6 @@ fn history(
     secure: impl Fn(Index) -> io::Result<()> + Send + Sync + 'static,
 ) -> Option<Arc<dyn HistoryStore>> {
     Some(Arc::new(Kept { position, secure }))
-}
-
-fn options(dir: &Path, snapshot_every: u64) -> Options {
-    Options { log_file_bytes: FILE, ..testing::options(dir, snapshot_every) }
 }
 
 fn register(name: &str) -> Command {
