@@ -183,7 +183,7 @@ impl Coordinator {
 
         let threads = Arc::clone(&environment.blocking);
         let history = History::open_with(config.data_dir.join(HISTORY_FILE), threads).await?;
-        let files = open_files(config.data_dir.join(FILES_DIR)).await?;
+        let files = open_files(config.data_dir.join(FILES_DIR), &environment).await?;
         let watchers = Arc::new(Watchers::default());
         let observer = DispatchObserver::new(config.timing, environment.clone());
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
@@ -212,9 +212,13 @@ impl Coordinator {
         ));
         let replication = Replication::start(
             files.clone(),
-            Arc::clone(&directory),
+            Arc::clone(&directory) as _,
             &raft,
-            Records { raft: raft.clone(), history: history.clone() },
+            Records {
+                raft: raft.clone(),
+                history: history.clone(),
+                clock: Arc::clone(&environment.clock),
+            },
             &tasks,
             &stop,
         );
@@ -413,8 +417,10 @@ pub(crate) fn lock_data_dir(dir: &Path) -> Result<Flock<File>, Error> {
         .map_err(|_| Error::DataDirInUse(dir.to_owned()))
 }
 
-async fn open_files(root: PathBuf) -> Result<Files, Error> {
-    blocking(move || Files::open(root, FilesOptions::default()).map_err(Error::from)).await
+async fn open_files(root: PathBuf, environment: &Environment) -> Result<Files, Error> {
+    let threads = Arc::clone(&environment.blocking);
+    let options = FilesOptions { blocking: threads, ..FilesOptions::default() };
+    blocking(move || Files::open(root, options).map_err(Error::from)).await
 }
 
 /// What the Raft node is put together from.

@@ -258,7 +258,11 @@ impl Jobs {
 
     /// What is known of jobs on this node.
     pub(crate) fn records(&self) -> Records {
-        Records { raft: self.raft.clone(), history: self.history.clone() }
+        Records {
+            raft: self.raft.clone(),
+            history: self.history.clone(),
+            clock: self.environment.clock.clone(),
+        }
     }
 
     async fn in_history(&self, id: JobId) -> Result<bool, ApiError> {

@@ -170,7 +170,7 @@ async fn usage(jobs: &Jobs, limit: u64) -> Result<u64, RetentionError> {
                 used = used.saturating_add(file.length);
                 *logs.entry(job).or_default() += file.length;
             }
-            FileName::Upload { .. } if is_young(file.modified) => {}
+            FileName::Upload { .. } if is_young(file.modified, jobs.environment.clock.now()) => {}
             FileName::Upload { .. } => {
                 if !remove_unused(jobs, file.name, file.modified).await? {
                     used = used.saturating_add(file.length);
@@ -240,7 +240,7 @@ async fn remove_unused(
     name: FileName,
     modified: SystemTime,
 ) -> Result<bool, RetentionError> {
-    if is_young(modified) {
+    if is_young(modified, jobs.environment.clock.now()) {
         return Ok(false);
     }
     match name {

@@ -285,7 +285,7 @@ async fn a_job_that_has_left_the_state_is_looked_for_when_the_history_has_caught
     let jobs = coordinator(folder.path()).await;
     let FileName::Log { job, .. } = lost(&jobs).await else { panic!("not a log") };
     let slow = History::open(folder.path().join("slow.db")).await.unwrap();
-    let records = Records { raft: jobs.raft.clone(), history: slow.clone() };
+    let records = Records { history: slow.clone(), ..jobs.records() };
     let mut has_job = std::pin::pin!(records.has_job(job));
     assert!(futures::poll!(has_job.as_mut()).is_pending(), "it cannot know yet");
     let (sender, through) = (slow.sender(), jobs.raft.state().applied());

@@ -3,7 +3,7 @@
 //! write the same bytes, and the seal finds out who does not.
 
 use std::{
-    fs,
+    fs::File,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -16,11 +16,11 @@ use tokio::sync::watch;
 
 use super::{
     Files, Inner, catalog,
-    disk::{self, blocking, lock},
+    disk::{self, keep_entry, lock},
     entry::{Content, Durability, Ended, Entry, Lost, Progress, Slot},
     error::{FilesError, LogFault, Result},
     name::{Digest, FileName},
-    part::{Part, keep_entry},
+    part::Part,
 };
 
 impl Files {
@@ -36,7 +36,7 @@ impl Files {
     pub async fn append(&self, name: FileName, maximum: u64) -> Result<Appender> {
         let entry = self.inner.entry(name);
         let files = self.clone();
-        blocking(move || {
+        self.blocking(move || {
             let epoch = open(&files.inner, &entry, Open::TakeOver)?;
             let writer = Arc::new(Writer { epoch, maximum, written: AtomicU64::new(0) });
             Ok(Appender { files, entry, writer })
@@ -63,7 +63,7 @@ impl Files {
     /// As [`Files::append`].
     pub(crate) async fn copy(&self, name: FileName) -> Result<Appender> {
         let (files, entry) = (self.clone(), self.inner.entry(name));
-        blocking(move || {
+        self.blocking(move || {
             let epoch = open(&files.inner, &entry, Open::Share)?;
             let writer = Writer { epoch, maximum: u64::MAX, written: AtomicU64::new(0) };
             Ok(Appender { files, entry, writer: Arc::new(writer) })
@@ -131,7 +131,7 @@ impl Appender {
     pub async fn write(&mut self, offset: u64, bytes: Bytes) -> Result<u64> {
         let (files, entry) = (self.files.clone(), Arc::clone(&self.entry));
         let writer = Arc::clone(&self.writer);
-        blocking(move || write(&files.inner, &entry, &writer, offset, &bytes)).await
+        self.files.blocking(move || write(&files.inner, &entry, &writer, offset, &bytes)).await
     }
 
     /// Makes the file final: all its bytes are on disk, and it never changes
@@ -160,8 +160,8 @@ impl Appender {
     ) -> Result<()> {
         let (files, entry) = (self.files.clone(), Arc::clone(&self.entry));
         let writer = Arc::clone(&self.writer);
-        blocking(move || seal(&files.inner, &entry, &writer, Promise { length, digest, modified }))
-            .await
+        let promise = Promise { length, digest, modified };
+        self.files.blocking(move || seal(&files.inner, &entry, &writer, promise)).await
     }
 }
 
@@ -244,17 +244,17 @@ fn open(inner: &Inner, entry: &Arc<Entry>, how: Open) -> Result<u64> {
 /// Looks at the disk, makes a part where there is nothing, and says how much of
 /// the content is durable.
 fn load(inner: &Inner, entry: &Arc<Entry>) -> Result<Content> {
-    let (root, spacing) = (&inner.root, inner.options.index_spacing);
+    let root = &inner.root;
     if let Some(metadata) = disk::metadata(&entry.name.sealed_path(root))? {
         let length = metadata.len();
         // A crash may have come between the new name and its flush.
-        keep_entry(&entry.name.folder(root))?;
+        keep_entry(&*inner.options.disk, &entry.name.folder(root))?;
         entry.durability.send_modify(|state| state.length = length);
         return Ok(Content::Sealed { length, digest: None });
     }
-    let part = match Part::reopen(root, entry.name, spacing)? {
+    let part = match Part::reopen(inner, entry.name)? {
         Some(part) => part,
-        None => Part::create(root, entry.name, spacing)?,
+        None => Part::create(inner, entry.name)?,
     };
     inner.handles.opened(entry);
     entry.durability.send_modify(|state| state.length = part.length);
@@ -296,9 +296,9 @@ fn write(
         return Err(FilesError::TooLarge { limit: writer.maximum });
     }
     let file = inner.handles.file(entry, part)?;
-    if let Err(error) = part.append(&file, new) {
+    if let Err(error) = part.append(&*inner.options.disk, &file, new) {
         if part.torn {
-            entry.fail(&mut slot);
+            entry.fail(&*inner.options.disk, &mut slot);
         }
         return Err(error);
     }
@@ -376,7 +376,7 @@ fn refuse(
     if matches!(name, FileName::Log { .. }) {
         return mismatch;
     }
-    if let Err(error) = catalog::erase(&inner.root, name) {
+    if let Err(error) = catalog::erase(inner, name) {
         return error;
     }
     entry.forget(slot);
@@ -392,21 +392,21 @@ fn finish(
     inner: &Inner,
     entry: &Entry,
     slot: &mut Slot,
-    file: &fs::File,
+    file: &File,
     length: u64,
     digest: Digest,
 ) -> Result<()> {
-    let (name, root) = (entry.name, &inner.root);
-    if let Err(error) = file.sync_all() {
+    let (name, root, disk) = (entry.name, &inner.root, &*inner.options.disk);
+    let part = name.part_path(root);
+    if let Err(error) = disk.sync_all(&part, file) {
         tracing::error!(file = %name, %error, "cannot flush; giving the file up");
-        entry.fail(slot);
+        entry.fail(disk, slot);
         return Err(FilesError::SyncFailed);
     }
     catalog::remember_digest(root, name, digest);
     let sealed = name.sealed_path(root);
-    fs::rename(name.part_path(root), &sealed)
-        .map_err(|error| FilesError::io("seal", &sealed, error))?;
-    if let Err(error) = keep_entry(&name.folder(root)) {
+    disk.rename(&part, &sealed).map_err(|error| FilesError::io("seal", &sealed, error))?;
+    if let Err(error) = keep_entry(disk, &name.folder(root)) {
         tracing::error!(file = %name, %error, "cannot flush the folder; giving the file up");
         slot.content = Content::Failed;
         entry.durability.send_modify(|durability| durability.lost = Some(Lost::SyncFailed));

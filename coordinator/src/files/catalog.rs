@@ -1,20 +1,13 @@
-//! What is stored: looking at files, listing them for retention, removing them,
-//! and the digests of sealed logs.
+//! What is stored: looking at files, removing them, and the digests of sealed logs.
 
-use std::{
-    fs::{self, DirEntry},
-    path::Path,
-    time::SystemTime,
-};
-
-use tokio::{sync::mpsc, task::JoinHandle};
+use std::{fs, path::Path, time::SystemTime};
 
 use super::{
     Files, Inner,
-    disk::{self, blocking, lock},
+    disk::{self, lock},
     entry::{Entry, Slot},
     error::{FilesError, Result},
-    name::{Digest, FileName, KINDS},
+    name::{Digest, FileName},
 };
 
 /// What is known of a file without reading it.
@@ -30,36 +23,6 @@ pub struct Stat {
     pub modified: SystemTime,
 }
 
-/// A file in a [`Listing`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
-    /// Which file.
-    pub name: FileName,
-    /// Its length in bytes.
-    pub length: u64,
-    /// Whether it is final.
-    pub sealed: bool,
-    /// When it was last written.
-    pub modified: SystemTime,
-}
-
-/// All files, in no order. Files that come or go meanwhile may or may not be in it.
-#[derive(Debug)]
-pub struct Listing {
-    listed: mpsc::Receiver<Result<Listed>>,
-    _walk: JoinHandle<()>,
-}
-
-impl Listing {
-    /// The next file; `None` after the last.
-    ///
-    /// # Errors
-    /// [`FilesError::Io`]; the listing ends there.
-    pub async fn next(&mut self) -> Result<Option<Listed>> {
-        self.listed.recv().await.transpose()
-    }
-}
-
 impl Files {
     /// Looks at a file; `None` when it is not stored here.
     ///
@@ -67,7 +30,7 @@ impl Files {
     /// [`FilesError::Io`], [`FilesError::Stopping`].
     pub async fn stat(&self, name: FileName) -> Result<Option<Stat>> {
         let files = self.clone();
-        blocking(move || stat(&files.inner, name)).await
+        self.blocking(move || stat(&files.inner, name)).await
     }
 
     /// Removes a file, and says whether there was one. Its appender and its
@@ -77,7 +40,7 @@ impl Files {
     /// [`FilesError::Io`], [`FilesError::Stopping`].
     pub async fn remove(&self, name: FileName) -> Result<bool> {
         let files = self.clone();
-        blocking(move || {
+        self.blocking(move || {
             let entry = files.inner.entry(name);
             let mut slot = lock(&entry.slot);
             files.inner.remove(&entry, &mut slot)
@@ -91,7 +54,7 @@ impl Files {
     /// As [`Files::remove`].
     pub(crate) async fn remove_as_of(&self, name: FileName, modified: SystemTime) -> Result<bool> {
         let files = self.clone();
-        blocking(move || {
+        self.blocking(move || {
             let entry = files.inner.entry(name);
             // Held, so that it is not renewed between the look and the removal.
             let mut slot = lock(&entry.slot);
@@ -107,27 +70,12 @@ impl Files {
         })
         .await
     }
-
-    /// Lists all files: what retention and garbage collection go by. The walk
-    /// goes on only as fast as the listing is read, and ends when it is dropped.
-    #[must_use]
-    pub fn list(&self) -> Listing {
-        let (sender, listed) = mpsc::channel(256);
-        let root = self.inner.root.clone();
-        let walk = tokio::task::spawn_blocking(move || {
-            if let Err(error) = walk(&root, &sender) {
-                // Nobody reads on: then nobody misses the error either.
-                let _ = sender.blocking_send(Err(error));
-            }
-        });
-        Listing { listed, _walk: walk }
-    }
 }
 
 impl Inner {
     /// Removes a file whose slot the caller holds.
     fn remove(&self, entry: &Entry, slot: &mut Slot) -> Result<bool> {
-        let removed = erase(&self.root, entry.name)?;
+        let removed = erase(self, entry.name)?;
         self.indexes.remove(entry.name);
         entry.forget(slot);
         Ok(removed)
@@ -160,14 +108,15 @@ fn stat(inner: &Inner, name: FileName) -> Result<Option<Stat>> {
 }
 
 /// Removes what is on disk of a file.
-pub(super) fn erase(root: &Path, name: FileName) -> Result<bool> {
-    let sealed = disk::remove(&name.sealed_path(root))?;
-    let part = disk::remove(&name.part_path(root))?;
+pub(super) fn erase(inner: &Inner, name: FileName) -> Result<bool> {
+    let (root, disk) = (&inner.root, &*inner.options.disk);
+    let sealed = disk::remove(disk, &name.sealed_path(root))?;
+    let part = disk::remove(disk, &name.part_path(root))?;
     if matches!(name, FileName::Log { .. }) {
-        disk::remove(&name.digest_path(root))?;
+        disk::remove(disk, &name.digest_path(root))?;
     }
     if sealed || part {
-        disk::sync_folder(&name.folder(root))?;
+        disk::sync_folder(disk, &name.folder(root))?;
     }
     Ok(sealed || part)
 }
@@ -209,39 +158,4 @@ pub(super) fn read_digest(name: FileName, path: &Path) -> Result<Digest> {
     let file = disk::open_read(path)?.ok_or(FilesError::NotFound(name))?;
     hasher.update_reader(file).map_err(|error| FilesError::io("read", path, error))?;
     Ok(hasher.finalize().into())
-}
-
-/// Sends every file, until nobody receives them any more.
-fn walk(root: &Path, sender: &mpsc::Sender<Result<Listed>>) -> Result<()> {
-    for kind in KINDS {
-        for shard in folder(&root.join(kind))? {
-            if !shard.path().is_dir() {
-                continue;
-            }
-            for file in folder(&shard.path())? {
-                if let Some(listed) = listed(kind, &file)?
-                    && sender.blocking_send(Ok(listed)).is_err()
-                {
-                    return Ok(());
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-fn folder(path: &Path) -> Result<Vec<DirEntry>> {
-    fs::read_dir(path)
-        .and_then(Iterator::collect)
-        .map_err(|error| FilesError::io("list", path, error))
-}
-
-fn listed(kind: &str, file: &DirEntry) -> Result<Option<Listed>> {
-    let path = file.path();
-    let name = file.file_name().to_str().and_then(|file| FileName::from_path(kind, file));
-    let Some((name, sealed)) = name else { return Ok(None) };
-    // Sealed or removed since the folder was read.
-    let Some(metadata) = disk::metadata(&path)? else { return Ok(None) };
-    let modified = metadata.modified().map_err(|error| FilesError::io("look at", &path, error))?;
-    Ok(Some(Listed { name, length: metadata.len(), sealed, modified }))
 }

@@ -5,7 +5,7 @@
 //! subscriber, and nothing is missed.
 
 use std::{
-    collections::HashSet,
+    collections::BTreeSet,
     mem,
     sync::{Arc, Mutex, Weak},
 };
@@ -20,7 +20,7 @@ pub(crate) struct Names(Arc<Waiting>);
 
 #[derive(Debug, Default)]
 struct Waiting {
-    names: Mutex<HashSet<FileName>>,
+    names: Mutex<BTreeSet<FileName>>,
     some: Notify,
 }
 
@@ -33,12 +33,17 @@ impl Names {
     /// All names that wait, when there are some. May be dropped at any time.
     pub(crate) async fn take(&self) -> Vec<FileName> {
         loop {
-            let names = mem::take(&mut *lock(&self.0.names));
+            let names = self.take_now();
             if !names.is_empty() {
-                return names.into_iter().collect();
+                return names;
             }
             self.0.some.notified().await;
         }
+    }
+
+    /// All names that wait, also when there are none.
+    pub(crate) fn take_now(&self) -> Vec<FileName> {
+        mem::take(&mut *lock(&self.0.names)).into_iter().collect()
     }
 }
 

@@ -5,8 +5,7 @@ use std::{fs::File, sync::Arc};
 use bytes::Bytes;
 
 use super::{
-    Files,
-    disk::{self, blocking},
+    Files, disk,
     error::{FilesError, Result},
     name::FileName,
 };
@@ -20,7 +19,8 @@ impl Files {
     /// [`FilesError::Io`], [`FilesError::Stopping`].
     pub async fn read(&self, name: FileName, offset: u64) -> Result<ContentReader> {
         let path = name.sealed_path(&self.inner.root);
-        blocking(move || {
+        let files = self.clone();
+        self.blocking(move || {
             let file = disk::open_read(&path)?.ok_or(FilesError::NotFound(name))?;
             let metadata = file.metadata();
             let length = metadata.map_err(|error| FilesError::io("look at", &path, error))?.len();
@@ -28,7 +28,7 @@ impl Files {
                 return Err(FilesError::OffsetGap { length });
             }
             let hasher = (offset == 0).then(|| Box::new(blake3::Hasher::new()));
-            Ok(ContentReader { name, file: Arc::new(file), offset, length, hasher })
+            Ok(ContentReader { files, name, file: Arc::new(file), offset, length, hasher })
         })
         .await
     }
@@ -37,6 +37,7 @@ impl Files {
 /// The bytes of a sealed file, in order. It goes on although the file is removed meanwhile.
 #[derive(Debug)]
 pub struct ContentReader {
+    files: Files,
     name: FileName,
     file: Arc<File>,
     offset: u64,
@@ -71,11 +72,11 @@ impl ContentReader {
             return self.check().map(|()| None);
         }
         let (name, file, offset) = (self.name, Arc::clone(&self.file), self.offset);
-        let bytes = blocking(move || {
+        let read = self.files.blocking(move || {
             disk::read_at(&file, offset, left.min(baton_proto::MAX_CHUNK))
                 .map_err(|source| FilesError::Io { action: "read", path: name.to_string(), source })
-        })
-        .await?;
+        });
+        let bytes = read.await?;
         if let Some(hasher) = &mut self.hasher {
             hasher.update(&bytes);
         }

@@ -1,6 +1,10 @@
 //! The few operations on disk that the other modules share. All block.
+//!
+//! Those that a crash could undo, or whose failure must not go unnoticed, go through
+//! [`Disk`], so that a simulation can do both.
 
 use std::{
+    fmt,
     fs::{self, File, OpenOptions},
     io::{self, Read, Seek, SeekFrom},
     os::unix::fs::FileExt as _,
@@ -8,35 +12,105 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::task::JoinError;
-
 use super::error::{FilesError, Result};
+
+/// How a store changes its files and keeps the changes. A path is what the file is
+/// called at that moment.
+///
+/// Reading does not go through it, nor what may get lost at any time: the digests that
+/// are kept beside sealed logs, and the times of files.
+pub trait Disk: fmt::Debug + Send + Sync {
+    /// Makes an empty file, to be read and written.
+    ///
+    /// # Errors
+    /// Those of the system; also when there is a file already.
+    fn create(&self, path: &Path) -> io::Result<File>;
+
+    /// Writes all the bytes at a place of a file.
+    ///
+    /// # Errors
+    /// Those of the system. Some of the bytes may be written.
+    fn write_all_at(&self, path: &Path, file: &File, bytes: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Cuts a file off after so many bytes.
+    ///
+    /// # Errors
+    /// Those of the system.
+    fn set_len(&self, path: &Path, file: &File, length: u64) -> io::Result<()>;
+
+    /// Makes a file's bytes and its length survive a crash.
+    ///
+    /// # Errors
+    /// Those of the system. What was written since the last time may be lost then.
+    fn sync_data(&self, path: &Path, file: &File) -> io::Result<()>;
+
+    /// As [`Disk::sync_data`], and what else is known of the file.
+    ///
+    /// # Errors
+    /// As [`Disk::sync_data`].
+    fn sync_all(&self, path: &Path, file: &File) -> io::Result<()>;
+
+    /// Makes the names in a folder survive a crash: those that were given and those
+    /// that were taken away.
+    ///
+    /// # Errors
+    /// Those of the system.
+    fn sync_folder(&self, folder: &Path) -> io::Result<()>;
+
+    /// Gives a file another name in the same folder.
+    ///
+    /// # Errors
+    /// Those of the system.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file.
+    ///
+    /// # Errors
+    /// Those of the system; also when there is none.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+}
+
+/// The disk of this machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemDisk;
+
+impl Disk for SystemDisk {
+    fn create(&self, path: &Path) -> io::Result<File> {
+        OpenOptions::new().read(true).write(true).create_new(true).open(path)
+    }
+
+    fn write_all_at(&self, _path: &Path, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+        file.write_all_at(bytes, offset)
+    }
+
+    fn set_len(&self, _path: &Path, file: &File, length: u64) -> io::Result<()> {
+        file.set_len(length)
+    }
+
+    fn sync_data(&self, _path: &Path, file: &File) -> io::Result<()> {
+        file.sync_data()
+    }
+
+    fn sync_all(&self, _path: &Path, file: &File) -> io::Result<()> {
+        file.sync_all()
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        File::open(folder)?.sync_all()
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+}
 
 /// Locks; after a panic elsewhere the data is still what the last whole step left.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Runs what blocks on a thread where that does no harm.
-///
-/// # Errors
-/// Those of `work`, and [`FilesError::Stopping`] when the runtime ends first.
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    joined(tokio::task::spawn_blocking(work).await)
-}
-
-/// The result of a task that was started to block.
-///
-/// # Errors
-/// As [`blocking`].
-pub(super) fn joined<T>(result: Result<Result<T>, JoinError>) -> Result<T> {
-    match result {
-        Ok(result) => result,
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        Err(_) => Err(FilesError::Stopping),
-    }
 }
 
 /// Makes a folder if it is missing; its parent must exist.
@@ -48,18 +122,23 @@ pub(super) fn ensure_folder(folder: &Path) -> Result<()> {
     }
 }
 
-/// Makes the entries of a folder survive a crash.
-pub(super) fn sync_folder(folder: &Path) -> Result<()> {
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(|error| FilesError::io("sync", folder, error))
+/// Makes the names in a folder survive a crash.
+pub(super) fn sync_folder(disk: &dyn Disk, folder: &Path) -> Result<()> {
+    disk.sync_folder(folder).map_err(|error| FilesError::io("sync", folder, error))
+}
+
+/// Makes a new file's name in `folder` survive a crash, and the folder's own, which
+/// may be as new.
+pub(super) fn keep_entry(disk: &dyn Disk, folder: &Path) -> Result<()> {
+    sync_folder(disk, folder)?;
+    folder.parent().map_or(Ok(()), |parent| sync_folder(disk, parent))
 }
 
 /// Opens for reading and writing; `None` when there is no such file.
-pub(super) fn open_write(path: &Path, create: bool) -> Result<Option<File>> {
-    match OpenOptions::new().read(true).write(true).create_new(create).open(path) {
+pub(super) fn open_write(path: &Path) -> Result<Option<File>> {
+    match OpenOptions::new().read(true).write(true).open(path) {
         Ok(file) => Ok(Some(file)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !create => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(FilesError::io("open", path, error)),
     }
 }
@@ -83,8 +162,8 @@ pub(super) fn metadata(path: &Path) -> Result<Option<fs::Metadata>> {
 }
 
 /// Removes a file, and says whether there was one.
-pub(super) fn remove(path: &Path) -> Result<bool> {
-    match fs::remove_file(path) {
+pub(super) fn remove(disk: &dyn Disk, path: &Path) -> Result<bool> {
+    match disk.remove(path) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(FilesError::io("remove", path, error)),

@@ -2,7 +2,7 @@
 //! the flushing share. A file that nobody uses costs no memory and no descriptor.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     fs::File,
     sync::{Arc, Mutex, PoisonError, Weak},
 };
@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::{
     changes::Changes,
-    disk::lock,
+    disk::{Disk, lock},
     error::Result,
     name::{Digest, FileName},
     part::Part,
@@ -27,9 +27,9 @@ pub(super) struct Registry {
 
 #[derive(Debug, Default)]
 struct Entries {
-    in_use: HashMap<FileName, Weak<Entry>>,
+    in_use: BTreeMap<FileName, Weak<Entry>>,
     /// Bytes on disk of the parts that were in use and are not any more.
-    flushed: HashMap<FileName, u64>,
+    flushed: BTreeMap<FileName, u64>,
 }
 
 impl Registry {
@@ -113,10 +113,11 @@ impl Entry {
 
     /// Gives the part up: what was not flushed may be lost and is cut off, so
     /// that nobody takes bytes for kept that only the page cache has.
-    pub(super) fn fail(&self, slot: &mut Slot) {
+    pub(super) fn fail(&self, disk: &dyn Disk, slot: &mut Slot) {
         let kept = self.durability.borrow().length;
         if let Content::Open(part) = &slot.content
-            && let Some(Err(error)) = part.file.as_ref().map(|file| file.set_len(kept))
+            && let Some(file) = &part.file
+            && let Err(error) = disk.set_len(&part.path, file, kept)
         {
             tracing::error!(file = %self.name, %error, "cannot cut off what was not flushed");
         }

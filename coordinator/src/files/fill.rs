@@ -3,10 +3,12 @@
 use std::{fs::File, sync::Arc};
 
 use bytes::Bytes;
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::sync::watch;
 
 use super::{
-    Files, disk,
+    Files,
+    blocking::Work,
+    disk,
     entry::{Ended, Entry, Progress},
     error::{FilesError, Result},
     log::Follow,
@@ -21,7 +23,7 @@ pub(super) struct Fill {
     pub(super) told: bool,
     /// The log was sealed before the read began.
     pub(super) sealed: bool,
-    pub(super) work: JoinHandle<Result<Option<Filled>>>,
+    pub(super) work: Work<Option<Filled>>,
 }
 
 /// What a read found.
@@ -53,17 +55,18 @@ impl Fill {
         if progress.end == Some(Ended::Removed) {
             return Err(FilesError::Removed(name));
         }
-        let files = files.clone();
-        let work = tokio::task::spawn_blocking(move || {
+        let inner = Arc::clone(&files.inner);
+        let work = files.blocking(move || {
             let opened = match open {
                 Some(open) => Some(open),
-                None => start::open_log(&files.inner, name)?
-                    .map(|(file, sealed)| (Arc::new(file), sealed)),
+                None => {
+                    start::open_log(&inner, name)?.map(|(file, sealed)| (Arc::new(file), sealed))
+                }
             };
             let Some((file, sealed)) = opened else {
                 return if patient { Ok(None) } else { Err(FilesError::NotFound(name)) };
             };
-            let most = files.inner.options.read_size.get();
+            let most = inner.options.read_size.get();
             // A log that was found sealed may have grown since the limit was looked up.
             let limit = progress.length.filter(|_| !sealed);
             let ahead = read(&file, position, ahead, limit, most).map_err(|source| {

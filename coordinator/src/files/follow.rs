@@ -6,8 +6,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::{
-    Files, catalog,
-    disk::{self, blocking},
+    Files, catalog, disk,
     entry::{Ended, Entry, Progress},
     error::{FilesError, Result},
     name::{Digest, FileName},
@@ -54,7 +53,7 @@ impl Files {
         let entry = self.inner.entry(name);
         let progress = entry.progress.subscribe();
         let files = self.clone();
-        blocking(move || {
+        self.blocking(move || {
             let root = &files.inner.root;
             let failed =
                 |source| FilesError::Io { action: "look at", path: name.to_string(), source };
@@ -109,8 +108,10 @@ impl Follower {
             }
             if ended {
                 let files = self.files.clone();
-                let digest =
-                    blocking(move || catalog::sealed_digest(&files.inner.root, name)).await?;
+                let digest = self
+                    .files
+                    .blocking(move || catalog::sealed_digest(&files.inner.root, name))
+                    .await?;
                 return Ok(Grown::End { length, digest });
             }
             self.progress.changed().await.map_err(|_| FilesError::Removed(name))?;
@@ -120,14 +121,14 @@ impl Follower {
     async fn read(&mut self, length: u64) -> Result<Bytes> {
         let (name, file, offset) = (self.entry.name, Arc::clone(&self.file), self.offset);
         let want = usize::try_from(length - offset).unwrap_or(usize::MAX).min(CHUNK);
-        let bytes = blocking(move || {
+        let read = self.files.blocking(move || {
             disk::read_at(&file, offset, want).map_err(|source| FilesError::Io {
                 action: "read",
                 path: name.to_string(),
                 source,
             })
-        })
-        .await?;
+        });
+        let bytes = read.await?;
         if bytes.is_empty() {
             return Err(FilesError::OffsetGap { length: offset });
         }

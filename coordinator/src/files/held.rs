@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use super::{
     Files, Inner, catalog,
-    disk::{self, blocking, lock},
+    disk::{self, lock},
     error::{FilesError, Result},
     name::{Digest, FileName},
 };
@@ -30,7 +30,7 @@ impl Files {
     /// [`FilesError::Io`], [`FilesError::Stopping`].
     pub(crate) async fn held(&self, names: Vec<FileName>) -> Result<Vec<(FileName, Option<Held>)>> {
         let files = self.clone();
-        blocking(move || {
+        self.blocking(move || {
             names.into_iter().map(|name| Ok((name, held(&files.inner, name)?))).collect()
         })
         .await
@@ -42,7 +42,7 @@ impl Files {
     /// As [`Files::held`].
     pub(crate) async fn holds(&self, name: FileName) -> Result<Option<Held>> {
         let files = self.clone();
-        blocking(move || held(&files.inner, name)).await
+        self.blocking(move || held(&files.inner, name)).await
     }
 
     /// Whether the bytes of a sealed file are those of the digest. Reads all of it.
@@ -51,7 +51,7 @@ impl Files {
     /// [`FilesError::NotFound`], [`FilesError::Io`], [`FilesError::Stopping`].
     pub(crate) async fn is_intact(&self, name: FileName, digest: Digest) -> Result<bool> {
         let path = name.sealed_path(&self.inner.root);
-        blocking(move || Ok(catalog::read_digest(name, &path)? == digest)).await
+        self.blocking(move || Ok(catalog::read_digest(name, &path)? == digest)).await
     }
 
     /// Says of a sealed file that it was wanted at `time`, unless it was later.
@@ -60,11 +60,11 @@ impl Files {
     /// [`FilesError::Io`], [`FilesError::Stopping`].
     pub(crate) async fn renew(&self, name: FileName, time: SystemTime) -> Result<()> {
         let (files, entry) = (self.clone(), self.inner.entry(name));
-        blocking(move || {
+        self.blocking(move || {
             let slot = lock(&entry.slot);
             let path = name.sealed_path(&files.inner.root);
             let failed = |error| FilesError::io("renew", &path, error);
-            let Some(file) = disk::open_write(&path, false)? else { return Ok(()) };
+            let Some(file) = disk::open_write(&path)? else { return Ok(()) };
             if file.metadata().and_then(|metadata| metadata.modified()).map_err(failed)? < time {
                 file.set_modified(time).map_err(failed)?;
                 drop(slot);

@@ -12,7 +12,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Files, catalog,
-    disk::{self, blocking},
     entry::{Ended, Entry, Progress},
     error::{FilesError, Result},
     fill::{Fill, Filled},
@@ -103,7 +102,8 @@ impl Files {
         let entry = self.inner.entry(name);
         let progress = entry.progress.subscribe();
         let (files, used) = (self.clone(), Arc::clone(&entry));
-        let located = blocking(move || start::locate(&files.inner, &used, start, filter)).await?;
+        let located = self.blocking(move || start::locate(&files.inner, &used, start, filter));
+        let located = located.await?;
         let (place, awaited) = match (located, start, &follow) {
             (Located::At(place), ..) => (place, None),
             (Located::Missing, _, Follow::No) => return Err(FilesError::NotFound(name)),
@@ -187,7 +187,7 @@ impl LogReader {
                     (self.place.position, self.ahead.clone()),
                 )?),
             };
-            let filled = disk::joined((&mut fill.work).await);
+            let filled = (&mut fill.work).await;
             let (told, sealed) = (fill.told, fill.sealed);
             self.filling = None;
             if self.take_filled(filled?) {
@@ -219,7 +219,7 @@ impl LogReader {
                 let (files, entry) = (self.files.clone(), Arc::clone(&self.entry));
                 let (start, filter) = (Start::Position(position), self.filter);
                 let locate = move || start::locate(&files.inner, &entry, start, filter);
-                if let Located::At(place) = blocking(locate).await? {
+                if let Located::At(place) = self.files.blocking(locate).await? {
                     self.place = place;
                     self.awaited = None;
                     return Ok(true);
@@ -244,6 +244,7 @@ impl LogReader {
     async fn wait(&mut self) {
         if let Follow::Until(over) = &self.follow {
             tokio::select! {
+                biased;
                 // The sender is in the entry that this reader holds.
                 _ = self.progress.changed() => {}
                 () = over.cancelled() => {}
@@ -254,14 +255,14 @@ impl LogReader {
     async fn finish(&mut self) -> Result<Option<LogItem>> {
         let (files, name, open) = (self.files.clone(), self.entry.name, self.file.clone());
         if self.end.is_some() {
-            let (length, digest) = blocking(move || {
+            let found = self.files.blocking(move || {
                 let file = open.ok_or(FilesError::NotFound(name))?.0;
                 let length = file.metadata().map(|metadata| metadata.len()).map_err(|source| {
                     FilesError::Io { action: "look at", path: name.to_string(), source }
                 })?;
                 Ok((length, catalog::sealed_digest(&files.inner.root, name)?))
-            })
-            .await?;
+            });
+            let (length, digest) = found.await?;
             if let Some(end) = &mut self.end {
                 end.file_length = length;
                 end.file_blake3 = digest.to_string();

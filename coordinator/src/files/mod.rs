@@ -12,6 +12,7 @@
 //! who may read: a caller checks leases and tokens before it comes here.
 
 mod append;
+mod blocking;
 mod catalog;
 mod changes;
 mod content;
@@ -23,6 +24,7 @@ mod follow;
 mod frames;
 mod held;
 mod index;
+mod listing;
 mod log;
 mod name;
 mod part;
@@ -31,6 +33,7 @@ mod stored;
 mod sync;
 
 use std::{
+    fmt,
     num::NonZeroUsize,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
@@ -39,12 +42,14 @@ use std::{
 };
 
 pub use append::{Appender, Durable};
-pub use catalog::{Listed, Listing, Stat};
+pub use catalog::Stat;
 pub(crate) use changes::Names;
 pub use content::ContentReader;
+pub use disk::{Disk, SystemDisk};
 pub use error::{FilesError, LogFault, Result};
 pub(crate) use follow::{Follower, Grown};
 pub(crate) use held::Held;
+pub use listing::{Listed, Listing};
 pub use log::{Follow, LogItem, LogReader, Start, Stream, StreamFilter};
 pub use name::{Digest, FileName, InvalidDigest};
 pub(crate) use stored::{stored_name, stored_path};
@@ -55,14 +60,16 @@ use self::{
     start::IndexCache,
     sync::SyncQueue,
 };
+use crate::environment::{Blocking, Environment};
 
 /// How a store behaves. The defaults suit a coordinator.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct FilesOptions {
     /// The least time between two flushes of one file.
     pub sync_interval: Duration,
     /// Threads that flush. Several, so that the file system can join their commits.
-    pub sync_threads: NonZeroUsize,
+    /// With none, [`Files::flush_due`] alone flushes.
+    pub sync_threads: usize,
     /// About how many growing files stay open; one with bytes to flush always does.
     pub open_files: usize,
     /// How many indexes of sealed logs stay in memory.
@@ -71,18 +78,33 @@ pub struct FilesOptions {
     pub index_spacing: u64,
     /// The most bytes of a log read at once.
     pub read_size: NonZeroUsize,
+    /// Where work is done that waits for the disk.
+    pub blocking: Arc<dyn Blocking>,
+    /// The disk, as far as faults and crashes are concerned.
+    pub disk: Arc<dyn Disk>,
+}
+
+impl fmt::Debug for FilesOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FilesOptions")
+            .field("sync_interval", &self.sync_interval)
+            .field("sync_threads", &self.sync_threads)
+            .field("disk", &self.disk)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for FilesOptions {
     fn default() -> Self {
-        const EIGHT: NonZeroUsize = NonZeroUsize::MIN.saturating_add(7);
         Self {
             sync_interval: Duration::from_millis(20),
-            sync_threads: EIGHT,
+            sync_threads: 8,
             open_files: 256,
             cached_indexes: 64,
             index_spacing: 256 * 1024,
             read_size: NonZeroUsize::MIN.saturating_add(256 * 1024 - 1),
+            blocking: Environment::system().blocking,
+            disk: Arc::new(SystemDisk),
         }
     }
 }
@@ -91,6 +113,7 @@ impl Default for FilesOptions {
 ///
 /// When the last clone, appender and reader is gone, what was written is
 /// flushed and the store's threads end; that blocks for as long as the disk takes.
+/// A store without threads just ends, as in a crash.
 #[derive(Clone, Debug)]
 pub struct Files {
     inner: Arc<Inner>,
@@ -120,12 +143,13 @@ impl Files {
             std::fs::create_dir_all(&folder)
                 .map_err(|error| FilesError::io("create", &folder, error))?;
         }
-        disk::sync_folder(&root)?;
+        disk::sync_folder(&*options.disk, &root)?;
         root.parent()
             .filter(|parent| *parent != Path::new(""))
-            .map_or(Ok(()), disk::sync_folder)?;
+            .map_or(Ok(()), |parent| disk::sync_folder(&*options.disk, parent))?;
 
-        let queue = Arc::new(SyncQueue::new(options.sync_interval, root.clone()));
+        let (interval, disk) = (options.sync_interval, Arc::clone(&options.disk));
+        let queue = Arc::new(SyncQueue::new(interval, root.clone(), disk));
         let files = Self {
             inner: Arc::new(Inner {
                 registry: Arc::default(),
@@ -137,7 +161,7 @@ impl Files {
                 root,
             }),
         };
-        for number in 0..files.inner.options.sync_threads.get() {
+        for number in 0..files.inner.options.sync_threads {
             let queue = Arc::clone(&queue);
             let thread = std::thread::Builder::new()
                 .name(format!("files-sync-{number}"))
@@ -148,6 +172,12 @@ impl Files {
             lock(&files.inner.threads).push(thread);
         }
         Ok(files)
+    }
+
+    /// Flushes what is due now, on this thread; with threads of its own, the store
+    /// does that by itself.
+    pub fn flush_due(&self) {
+        self.inner.queue.flush_due();
     }
 }
 

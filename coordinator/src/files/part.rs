@@ -2,10 +2,11 @@
 //!
 //! All of it blocks. Who may write, and what readers are told, is not decided here.
 
-use std::{fs::File, os::unix::fs::FileExt as _, path::Path, path::PathBuf, sync::Arc};
+use std::{fs::File, path::PathBuf, sync::Arc};
 
 use super::{
-    disk,
+    Inner,
+    disk::{self, Disk, keep_entry},
     error::{FilesError, Result},
     frames::Frames,
     index::Point,
@@ -16,7 +17,7 @@ const REBUILD_CHUNK: usize = 256 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Part {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     /// Closed while there is nothing to flush and others need the descriptor.
     pub(super) file: Option<Arc<File>>,
     /// Bytes that are whole.
@@ -47,39 +48,48 @@ impl Known {
 
 impl Part {
     /// Makes an empty part. Its folder is made if missing.
-    pub(super) fn create(root: &Path, name: FileName, spacing: u64) -> Result<Self> {
-        disk::ensure_folder(&name.folder(root))?;
-        let path = name.part_path(root);
-        let file = disk::open_write(&path, true)?.map(Arc::new);
-        let content = Known::new(name);
-        Ok(Self { path, file, length: 0, entry_synced: false, torn: false, content, spacing })
+    pub(super) fn create(inner: &Inner, name: FileName) -> Result<Self> {
+        disk::ensure_folder(&name.folder(&inner.root))?;
+        let path = name.part_path(&inner.root);
+        let file = inner.options.disk.create(&path);
+        let file = file.map_err(|error| FilesError::io("open", &path, error))?;
+        Ok(Self {
+            path,
+            file: Some(Arc::new(file)),
+            length: 0,
+            entry_synced: false,
+            torn: false,
+            content: Known::new(name),
+            spacing: inner.options.index_spacing,
+        })
     }
 
     /// Opens a part that is there, and reads it whole; `None` when there is
     /// none. All its bytes are on disk then. Of a log, what is not in frames is
     /// cut off: a crash of the machine can leave such bytes after the ones that
     /// were acknowledged.
-    pub(super) fn reopen(root: &Path, name: FileName, spacing: u64) -> Result<Option<Self>> {
-        let path = name.part_path(root);
-        let Some(file) = disk::open_write(&path, false)? else { return Ok(None) };
+    pub(super) fn reopen(inner: &Inner, name: FileName) -> Result<Option<Self>> {
+        let (disk, spacing) = (&*inner.options.disk, inner.options.index_spacing);
+        let path = name.part_path(&inner.root);
+        let Some(file) = disk::open_write(&path)? else { return Ok(None) };
         let failed = |error| FilesError::io("reopen", &path, error);
         let (content, length) = loop {
             match rebuild(&file, name, spacing) {
                 Err(FilesError::MalformedLog { position, fault }) => {
                     tracing::warn!(file = %name, position, %fault, "cutting off what is no log");
-                    file.set_len(position).map_err(failed)?;
+                    disk.set_len(&path, &file, position).map_err(failed)?;
                 }
                 other => break other?,
             }
         };
-        file.sync_all().map_err(failed)?;
-        keep_entry(&name.folder(root))?;
+        disk.sync_all(&path, &file).map_err(failed)?;
+        keep_entry(disk, &name.folder(&inner.root))?;
         let file = Some(Arc::new(file));
         Ok(Some(Self { path, file, length, entry_synced: true, torn: false, content, spacing }))
     }
 
     pub(super) fn open_file(&mut self) -> Result<Arc<File>> {
-        let Some(file) = disk::open_write(&self.path, false)? else {
+        let Some(file) = disk::open_write(&self.path)? else {
             let missing = std::io::ErrorKind::NotFound.into();
             return Err(FilesError::io("open", &self.path, missing));
         };
@@ -90,13 +100,13 @@ impl Part {
 
     /// Checks and writes the bytes that follow. On an error the file is as
     /// before, unless [`Self::torn`] says otherwise.
-    pub(super) fn append(&mut self, file: &File, bytes: &[u8]) -> Result<()> {
+    pub(super) fn append(&mut self, disk: &dyn Disk, file: &File, bytes: &[u8]) -> Result<()> {
         let known = self.content.points.len();
         let mut frames = self.content.frames.clone();
         let written = frames
             .as_mut()
             .map_or(Ok(()), |frames| frames.feed(bytes, self.spacing, &mut self.content.points))
-            .and_then(|()| self.write(file, bytes));
+            .and_then(|()| self.write(disk, file, bytes));
         if let Err(error) = written {
             self.content.points.truncate(known);
             return Err(error);
@@ -107,9 +117,9 @@ impl Part {
         Ok(())
     }
 
-    fn write(&mut self, file: &File, bytes: &[u8]) -> Result<()> {
-        file.write_all_at(bytes, self.length).map_err(|error| {
-            self.torn = file.set_len(self.length).is_err();
+    fn write(&mut self, disk: &dyn Disk, file: &File, bytes: &[u8]) -> Result<()> {
+        disk.write_all_at(&self.path, file, bytes, self.length).map_err(|error| {
+            self.torn = disk.set_len(&self.path, file, self.length).is_err();
             FilesError::io("write", &self.path, error)
         })
     }
@@ -147,11 +157,4 @@ fn rebuild(file: &File, name: FileName, spacing: u64) -> Result<(Known, u64)> {
         known.hasher.update(&bytes);
         length += bytes.len() as u64;
     }
-}
-
-/// Makes a new file's entry in `folder` survive a crash, and the folder's own,
-/// which may be as new.
-pub(super) fn keep_entry(folder: &Path) -> Result<()> {
-    disk::sync_folder(folder)?;
-    folder.parent().map_or(Ok(()), disk::sync_folder)
 }

@@ -1,7 +1,7 @@
 //! Where to begin reading a log for an offset or a resume position.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     fs::File,
     sync::{Arc, Mutex},
 };
@@ -149,7 +149,7 @@ pub(super) struct IndexCache {
 #[derive(Debug, Default)]
 struct Cached {
     /// Each with the number of its last use.
-    indexes: HashMap<FileName, (Arc<[Point]>, u64)>,
+    indexes: BTreeMap<FileName, (Arc<[Point]>, u64)>,
     uses: u64,
 }
 

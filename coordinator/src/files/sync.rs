@@ -15,9 +15,8 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    disk::lock,
+    disk::{self, Disk, lock},
     entry::{Content, Entry},
-    part,
 };
 
 /// Where one file is on its way through the queue.
@@ -43,6 +42,7 @@ enum Phase {
 pub(super) struct SyncQueue {
     interval: Duration,
     root: PathBuf,
+    disk: Arc<dyn Disk>,
     waiting: Mutex<Waiting>,
     changed: Condvar,
 }
@@ -64,8 +64,8 @@ impl Waiting {
 }
 
 impl SyncQueue {
-    pub(super) fn new(interval: Duration, root: PathBuf) -> Self {
-        Self { interval, root, waiting: Mutex::default(), changed: Condvar::new() }
+    pub(super) fn new(interval: Duration, root: PathBuf, disk: Arc<dyn Disk>) -> Self {
+        Self { interval, root, disk, waiting: Mutex::default(), changed: Condvar::new() }
     }
 
     /// Has the file flushed: all that was written before this call.
@@ -96,6 +96,33 @@ impl SyncQueue {
         }
     }
 
+    /// Flushes what is due by now, and returns.
+    pub(super) fn flush_due(&self) {
+        let now = Instant::now();
+        loop {
+            let mut waiting = lock(&self.waiting);
+            let first = waiting.due.first_key_value();
+            if first.is_none_or(|((due, _), _)| due.is_some_and(|due| due > now)) {
+                return;
+            }
+            let Some(entry) = self.begin(&mut waiting, now) else { return };
+            drop(waiting);
+            self.flush(&entry);
+            self.finish(&entry);
+        }
+    }
+
+    /// The first that waits, whose flush begins.
+    fn begin(&self, waiting: &mut Waiting, now: Instant) -> Option<Arc<Entry>> {
+        let (_, entry) = waiting.due.pop_first()?;
+        let mut schedule = lock(&entry.schedule);
+        schedule.phase = Phase::Flushing;
+        schedule.next = Some(now + self.interval);
+        drop(schedule);
+        Some(entry)
+    }
+
+    /// The next whose flush is due, when it is.
     fn take(&self) -> Option<Arc<Entry>> {
         let mut waiting = lock(&self.waiting);
         loop {
@@ -114,14 +141,7 @@ impl SyncQueue {
                     let woken = self.changed.wait_timeout(waiting, early);
                     woken.unwrap_or_else(PoisonError::into_inner).0
                 }
-                None => {
-                    let (_, entry) = waiting.due.pop_first()?;
-                    let mut schedule = lock(&entry.schedule);
-                    schedule.phase = Phase::Flushing;
-                    schedule.next = Some(now + self.interval);
-                    drop(schedule);
-                    return Some(entry);
-                }
+                None => return self.begin(&mut waiting, now),
             };
         }
     }
@@ -138,18 +158,18 @@ impl SyncQueue {
     }
 
     fn flush(&self, entry: &Entry) {
-        let (file, length, entry_synced) = match &lock(&entry.slot).content {
+        let (path, file, length, entry_synced) = match &lock(&entry.slot).content {
             // A closed file has nothing to flush.
             Content::Open(part) => match &part.file {
-                Some(file) => (Arc::clone(file), part.length, part.entry_synced),
+                Some(file) => (part.path.clone(), Arc::clone(file), part.length, part.entry_synced),
                 None => return,
             },
             _ => return,
         };
-        let mut result = file.sync_data().map_err(|error| error.to_string());
+        let mut result = self.disk.sync_data(&path, &file).map_err(|error| error.to_string());
         if result.is_ok() && !entry_synced {
             let folder = entry.name.folder(&self.root);
-            result = part::keep_entry(&folder).map_err(|error| error.to_string());
+            result = disk::keep_entry(&*self.disk, &folder).map_err(|error| error.to_string());
         }
 
         let mut slot = lock(&entry.slot);
@@ -166,7 +186,7 @@ impl SyncQueue {
             }
             Err(error) => {
                 tracing::error!(file = %entry.name, error, "cannot flush; giving the file up");
-                entry.fail(&mut slot);
+                entry.fail(&*self.disk, &mut slot);
             }
         }
     }
@@ -176,6 +196,7 @@ impl SyncQueue {
 mod tests {
     use super::{
         super::{
+            disk::SystemDisk,
             entry::Registry,
             name::{Digest, FileName},
         },
@@ -187,13 +208,17 @@ mod tests {
         Registry::entry(&Arc::default(), FileName::Upload { digest })
     }
 
+    fn queue() -> SyncQueue {
+        SyncQueue::new(Duration::from_secs(3600), PathBuf::from("/"), Arc::new(SystemDisk))
+    }
+
     fn due(queue: &SyncQueue) -> Vec<Option<Instant>> {
         lock(&queue.waiting).due.keys().map(|(due, _)| *due).collect()
     }
 
     #[test]
     fn a_lone_write_is_flushed_at_once_and_the_next_ones_together_after_the_interval() {
-        let queue = SyncQueue::new(Duration::from_secs(3600), PathBuf::from("/"));
+        let queue = queue();
         let file = entry(b"file");
         queue.push(&file);
         queue.push(&file);
@@ -212,7 +237,7 @@ mod tests {
 
     #[test]
     fn a_file_that_waits_does_not_hold_up_others_and_is_flushed_before_the_stop() {
-        let queue = SyncQueue::new(Duration::from_secs(3600), PathBuf::from("/"));
+        let queue = queue();
         let (busy, other) = (entry(b"busy"), entry(b"other"));
         queue.push(&busy);
         let taken = queue.take().unwrap();

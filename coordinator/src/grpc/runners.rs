@@ -10,11 +10,15 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Answers, Services, gone, job_id, jobs, send_log};
+use super::{
+    Answers, Services, gone, job_id, jobs,
+    send_log::{self, LogStore},
+};
 use crate::{
     convert::runner_to_proto,
     errors::{from_propose, internal},
     files::FileName,
+    jobs::Jobs,
     runners,
 };
 
@@ -45,8 +49,10 @@ impl runners_server::Runners for Services {
         &self,
         request: Request<Streaming<v1::SendLogRequest>>,
     ) -> Result<Response<Self::SendLogStream>, Status> {
-        let (jobs, inbound) = (self.jobs.clone(), request.into_inner());
-        Ok(Response::new(self.stream(|answers| send_log::send_log(jobs, inbound, answers))))
+        let Jobs { raft, files, replication, .. } = self.jobs.clone();
+        let store = LogStore { raft, files, replication };
+        let inbound = request.into_inner();
+        Ok(Response::new(self.stream(|answers| send_log::send_log(store, inbound, answers))))
     }
 
     type FetchSourceStream = Answers<v1::FileChunk>;
@@ -57,7 +63,7 @@ impl runners_server::Runners for Services {
     ) -> Result<Response<Self::FetchSourceStream>, Status> {
         let request = request.into_inner();
         let (job, lease) = (job_id(&request.job_id)?, Lease(request.lease));
-        send_log::check_lease(&self.jobs, job, lease)?;
+        send_log::check_lease(&self.jobs.raft, job, lease)?;
         let source = self.jobs.get(job).await?.spec.source.clone();
         let archive = source.ok_or_else(|| {
             ApiError::new(Reason::InvalidArgument, "the job brings no code", "start it without")

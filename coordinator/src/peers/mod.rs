@@ -5,7 +5,7 @@
 //! raft ── Network::fetch ─► snapshot::fetch ◄─ Peer.Snapshot ── Outgoing
 //! ```
 //!
-//! `directory.rs` knows who they are, `link.rs` sends and `calls.rs` takes what Raft
+//! `directory.rs` knows who they are, `files.rs` asks them for files, `link.rs` sends and `calls.rs` takes what Raft
 //! says, `snapshot/` transfers snapshots. Nothing here decides anything, and whoever
 //! sends never waits: what cannot be sent is dropped, and Raft repeats it.
 //!
@@ -14,6 +14,7 @@
 
 mod calls;
 mod directory;
+mod files;
 mod link;
 mod node;
 mod retry;

@@ -1,22 +1,21 @@
 //! Copies one file from one other member, through the store, so that a copy is
 //! checked and flushed as what a runner sends is.
 
-use std::{future::Future, time::Duration};
+use std::time::Duration;
 
 use baton_proto::peer::{self, read_file_response::Item};
 use baton_state::NodeId;
+use futures::StreamExt as _;
 use tokio::time::timeout;
 
 use super::{
     Shared,
+    members::{Members, NotGiven},
     quorum::Has,
     wanted::from_millis,
-    wire::{digest_from_proto, name_to_proto, reason},
+    wire::{digest_from_proto, name_to_proto},
 };
-use crate::{
-    files::{Appender, FileName, FilesError},
-    peers::Directory,
-};
+use crate::files::{Appender, FileName, FilesError};
 
 /// How long a growing file is listened to without a change. After that it is asked
 /// for again when the other tells that it has grown.
@@ -33,15 +32,15 @@ pub(super) enum CopyError {
     #[error(transparent)]
     Here(#[from] FilesError),
     /// The other member did not give it.
-    #[error("{0}")]
-    There(String),
+    #[error(transparent)]
+    There(#[from] NotGiven),
 }
 
 /// Fetches what `node` has more of a file than this one. Ends when that is here, and
 /// of a file that grows also when `is_crowded`.
 pub(super) async fn copy(
     shared: &Shared,
-    directory: &Directory,
+    members: &dyn Members,
     name: FileName,
     (node, has): (NodeId, Has),
     is_crowded: impl Fn() -> bool,
@@ -51,7 +50,7 @@ pub(super) async fn copy(
         None => shared.files.copy(name).await?,
     };
     let is_sealed =
-        copy_into(&mut appender, shared, directory, name, (node, has), is_crowded).await?;
+        copy_into(&mut appender, shared, members, name, (node, has), is_crowded).await?;
     if !is_sealed {
         shared.open.put(name, appender);
     }
@@ -62,7 +61,7 @@ pub(super) async fn copy(
 async fn copy_into(
     appender: &mut Appender,
     shared: &Shared,
-    directory: &Directory,
+    members: &dyn Members,
     name: FileName,
     (node, has): (NodeId, Has),
     is_crowded: impl Fn() -> bool,
@@ -77,15 +76,7 @@ async fn copy_into(
         // To open it was all that it took.
         return Ok(false);
     }
-    let peer = directory.peer(node).ok_or_else(|| there("it is no member any more"))?;
-    let request = peer::ReadFileRequest {
-        hello: Some(directory.hello(node)),
-        name: Some(name_to_proto(name)),
-        offset,
-    };
-    let mut client = peer.bulk();
-    let answer = in_time(client.read_file(request)).await?;
-    let mut incoming = answer.into_inner();
+    let mut incoming = in_time(members.read_file(node, name_to_proto(name), offset)).await??;
     let mut at = offset;
     loop {
         let caught_up = has.sealed.is_none() && at >= has.length;
@@ -94,14 +85,14 @@ async fn copy_into(
             return Ok(false);
         }
         let message = if caught_up {
-            match timeout(LINGER, incoming.message()).await {
-                Ok(message) => message.map_err(|status| failed(&status))?,
+            match timeout(LINGER, incoming.next()).await {
+                Ok(message) => message,
                 Err(_) => return Ok(false),
             }
         } else {
-            in_time(incoming.message()).await?
+            in_time(incoming.next()).await?
         };
-        match message.and_then(|message| message.item) {
+        match message.transpose()?.and_then(|message| message.item) {
             Some(Item::Data(data)) => {
                 let length = data.len() as u64;
                 let written = appender.write(at, data).await;
@@ -156,19 +147,10 @@ async fn is_part(shared: &Shared, name: FileName) -> Result<bool, FilesError> {
     Ok(shared.files.holds(name).await?.is_some_and(|held| held.sealed.is_none()))
 }
 
-async fn in_time<T>(
-    answer: impl Future<Output = Result<T, tonic::Status>>,
-) -> Result<T, CopyError> {
-    match timeout(STALL, answer).await {
-        Ok(answer) => answer.map_err(|status| failed(&status)),
-        Err(_) => Err(there("it gives nothing")),
-    }
-}
-
-fn failed(status: &tonic::Status) -> CopyError {
-    CopyError::There(reason(status))
+async fn in_time<T>(answer: impl Future<Output = T>) -> Result<T, NotGiven> {
+    timeout(STALL, answer).await.map_err(|_| NotGiven("it gives nothing".to_owned()))
 }
 
 fn there(what: &str) -> CopyError {
-    CopyError::There(what.to_owned())
+    CopyError::There(NotGiven(what.to_owned()))
 }

@@ -2,7 +2,7 @@
 //! whoever has more of it, and from another when that one fails.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -21,13 +21,11 @@ use super::{
     Shared,
     choose::choose,
     copy::{CopyError, copy},
+    members::Members,
     quorum::Has,
     wanted::{Wanted, from_millis, to_millis},
 };
-use crate::{
-    files::{FileName, FilesError, Held},
-    peers::Directory,
-};
+use crate::files::{FileName, FilesError, Held};
 
 /// How often everything is compared again, for what could not be fetched when it
 /// was told.
@@ -39,7 +37,7 @@ const ROUNDS: u32 = 4;
 const RETRY: Duration = Duration::from_millis(200);
 
 /// Files that are fetched in the same way share their places.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     /// Somebody waits for it.
     Urgent,
@@ -64,12 +62,12 @@ impl Kind {
 /// The files that wait for a place, and those that have one.
 #[derive(Default)]
 struct Queues {
-    waiting: HashMap<Kind, VecDeque<FileName>>,
+    waiting: BTreeMap<Kind, VecDeque<FileName>>,
     /// What waits, and as what.
-    queued: HashMap<FileName, Kind>,
-    running: HashMap<FileName, Kind>,
+    queued: BTreeMap<FileName, Kind>,
+    running: BTreeMap<FileName, Kind>,
     /// Something was told of these while they were fetched.
-    again: HashSet<FileName>,
+    again: BTreeSet<FileName>,
 }
 
 impl Queues {
@@ -125,7 +123,7 @@ pub(super) struct Fetcher {
 #[derive(Clone)]
 struct Source {
     shared: Arc<Shared>,
-    directory: Arc<Directory>,
+    members: Arc<dyn Members>,
     wanted: Arc<dyn Wanted>,
     /// Growing files wait for a place.
     crowded: Arc<AtomicBool>,
@@ -134,11 +132,11 @@ struct Source {
 impl Fetcher {
     pub(super) fn new(
         shared: &Arc<Shared>,
-        directory: Arc<Directory>,
+        members: Arc<dyn Members>,
         wanted: Arc<dyn Wanted>,
     ) -> Self {
         let (shared, crowded) = (Arc::clone(shared), Arc::default());
-        Self { source: Source { shared, directory, wanted, crowded }, queues: Queues::default() }
+        Self { source: Source { shared, members, wanted, crowded }, queues: Queues::default() }
     }
 
     pub(super) async fn run(mut self) {
@@ -147,9 +145,10 @@ impl Fetcher {
         let mut compare = interval(COMPARE_EVERY);
         compare.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            // In this order none holds up another for good: a comparison is rare, no more
+            // fetches end than were begun, and with what somebody waits for goes the rest.
             tokio::select! {
-                names = shared.urgent.take() => self.consider(names, true).await,
-                names = shared.told.take() => self.consider(names, false).await,
+                biased;
                 _ = compare.tick() => {
                     shared.open.close_idle();
                     self.consider(shared.view.names(), false).await;
@@ -162,6 +161,11 @@ impl Fetcher {
                         shared.view.wake(name);
                     }
                 }
+                names = shared.urgent.take() => {
+                    self.consider(names, true).await;
+                    self.consider(shared.told.take_now(), false).await;
+                }
+                names = shared.told.take() => self.consider(names, false).await,
             }
             while let Some((name, kind)) = self.queues.pop() {
                 let source = self.source.clone();
@@ -257,7 +261,7 @@ impl Source {
                 }
             }
             let is_crowded = || self.crowded.load(Ordering::Relaxed);
-            let copied = copy(&self.shared, &self.directory, name, (node, has), is_crowded).await;
+            let copied = copy(&self.shared, &*self.members, name, (node, has), is_crowded).await;
             self.shared.view.wake(name);
             match copied {
                 // Others wait: it is told again if there is more.

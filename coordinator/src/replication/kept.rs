@@ -50,6 +50,7 @@ impl Kept {
                 return Ok(length);
             }
             tokio::select! {
+                biased;
                 local = self.local.changed() => { local?; }
                 // The view and whoever told the standing keep the senders as long as
                 // the node runs.

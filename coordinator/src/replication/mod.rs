@@ -23,6 +23,7 @@ mod choose;
 mod copy;
 mod fetch;
 mod kept;
+mod members;
 mod open;
 mod quorum;
 pub(crate) mod serve;
@@ -46,12 +47,13 @@ use tracing::warn;
 use self::{fetch::Fetcher, open::OpenCopies, view::View, wanted::Wanted};
 pub(crate) use self::{
     kept::Kept,
+    members::{Answers, Members, NotGiven},
     quorum::Standing,
     wanted::{Records, is_young},
 };
 use crate::{
+    environment::Clock,
     files::{Appender, Digest, FileName, Files, FilesError, Names},
-    peers::Directory,
     raft::RaftHandle,
 };
 
@@ -66,6 +68,7 @@ pub(crate) struct Replication {
 
 struct Shared {
     files: Files,
+    clock: Arc<dyn Clock>,
     standing: sync::watch::Receiver<Standing>,
     /// Keeps `standing` as it is where nothing changes it.
     _alone: Option<sync::watch::Sender<Standing>>,
@@ -81,35 +84,36 @@ impl Replication {
     /// Starts to tell, to listen and to fetch.
     pub(crate) fn start(
         files: Files,
-        directory: Arc<Directory>,
+        members: Arc<dyn Members>,
         raft: &RaftHandle,
         records: Records,
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Self {
-        let standing = follow_standing(raft, tasks, stop);
-        Self::start_with(files, directory, standing, Arc::new(records), tasks, stop)
+        let (standing, clock) = (follow_standing(raft, tasks, stop), Arc::clone(&records.clock));
+        Self::start_with(files, members, standing, Arc::new(records), clock, tasks, stop)
     }
 
     fn start_with(
         files: Files,
-        directory: Arc<Directory>,
+        members: Arc<dyn Members>,
         standing: sync::watch::Receiver<Standing>,
         wanted: Arc<dyn Wanted>,
+        clock: Arc<dyn Clock>,
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Self {
-        let replication = Self::new(files, standing, None);
-        for node in directory.peers().borrow().keys() {
+        let replication = Self::new(files, standing, None, clock);
+        for node in members.others().into_keys() {
             // Whoever waits for a file must wait for these to tell what they have.
-            replication.shared.view.begin(*node);
+            replication.shared.view.begin(node);
         }
-        let fetcher = Fetcher::new(&replication.shared, Arc::clone(&directory), wanted);
+        let fetcher = Fetcher::new(&replication.shared, Arc::clone(&members), wanted);
         let until = stop.clone();
         tasks.spawn(async move { until.run_until_cancelled(fetcher.run()).await });
         let (shared, until) = (Arc::clone(&replication.shared), stop.clone());
         tasks.spawn(async move {
-            until.run_until_cancelled(watch::run(shared, directory)).await;
+            until.run_until_cancelled(watch::run(shared, members)).await;
         });
         replication
     }
@@ -120,17 +124,20 @@ impl Replication {
         let this = baton_state::NodeId(1);
         let standing = Standing { this, leader: this, leading: true, voters: vec![this] };
         let (sender, standing) = sync::watch::channel(standing);
-        Self::new(files, standing, Some(sender))
+        let clock = crate::environment::Environment::system().clock;
+        Self::new(files, standing, Some(sender), clock)
     }
 
     fn new(
         files: Files,
         standing: sync::watch::Receiver<Standing>,
         alone: Option<sync::watch::Sender<Standing>>,
+        clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
             shared: Arc::new(Shared {
                 files,
+                clock,
                 standing,
                 _alone: alone,
                 view: View::default(),
@@ -172,6 +179,7 @@ impl Replication {
                 return;
             }
             tokio::select! {
+                biased;
                 // The view keeps the sender.
                 _ = told.changed() => {}
                 changed = standing.changed() => if changed.is_err() {
@@ -217,9 +225,11 @@ impl Replication {
             }
             shared.urgent.put([name]);
             tokio::select! {
+                biased;
+                // Before the others: these may have something to tell all the time.
+                () = sleep_until(deadline) => return Ok(()),
                 _ = told.changed() => {}
                 _ = lists.changed() => {}
-                () = sleep_until(deadline) => return Ok(()),
             }
         }
     }
@@ -280,7 +290,8 @@ impl Replication {
             return Ok(false);
         }
         self.renew_source(digest).await?;
-        let kept = self.agreed(name, |standing| self.shared.view.is_kept(standing, name, digest));
+        let Shared { view, clock, .. } = &*self.shared;
+        let kept = self.agreed(name, |standing| view.is_kept(standing, name, digest, clock.now()));
         timeout(PATIENCE, kept).await.map_err(|_| {
             ApiError::new(
                 Reason::NoLeader,
@@ -296,9 +307,10 @@ impl Replication {
     pub(crate) async fn renew_source(&self, digest: Digest) -> Result<(), FilesError> {
         let name = FileName::Upload { digest };
         let held = self.shared.files.holds(name).await?;
+        let now = self.shared.clock.now();
         match held {
-            Some(held) if held.sealed.is_some() && !wanted::is_fresh(held.modified) => {
-                self.shared.files.renew(name, wanted::now()).await
+            Some(held) if held.sealed.is_some() && !wanted::is_fresh(held.modified, now) => {
+                self.shared.files.renew(name, wanted::from_millis(now.0)).await
             }
             _ => Ok(()),
         }

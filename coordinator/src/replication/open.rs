@@ -2,7 +2,7 @@
 //! one again takes reading all of it.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -18,7 +18,7 @@ const IDLE: Duration = Duration::from_secs(10 * 60);
 
 /// Appenders that are not in use at this moment.
 #[derive(Default)]
-pub(super) struct OpenCopies(Mutex<HashMap<FileName, (Appender, Instant)>>);
+pub(super) struct OpenCopies(Mutex<BTreeMap<FileName, (Appender, Instant)>>);
 
 impl OpenCopies {
     /// The appender of a file, if it is open.
@@ -41,7 +41,7 @@ impl OpenCopies {
         self.lock().retain(|_, (_, since)| since.elapsed() < IDLE);
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<FileName, (Appender, Instant)>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<FileName, (Appender, Instant)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

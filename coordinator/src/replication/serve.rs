@@ -85,10 +85,8 @@ impl Telling {
             sleep_until(self.next).await;
             let names = self.changes.take().await;
             self.next = Instant::now() + PACE;
-            return Ok(peer::WatchFilesResponse {
-                files: self.states(names).await?,
-                listed: false,
-            });
+            let files = states(&self.files, names).await?;
+            return Ok(peer::WatchFilesResponse { files, listed: false });
         };
         let mut names = Vec::with_capacity(BATCH);
         while names.len() < BATCH {
@@ -100,12 +98,12 @@ impl Telling {
                 }
             }
         }
-        let files = self.states(names).await?;
+        let files = states(&self.files, names).await?;
         Ok(peer::WatchFilesResponse { files, listed: self.listing.is_none() })
     }
+}
 
-    async fn states(&self, names: Vec<FileName>) -> Result<Vec<peer::FileState>, FilesError> {
-        let held = self.files.held(names).await?;
-        Ok(held.into_iter().map(|(name, held)| state_to_proto(name, held)).collect())
-    }
+async fn states(files: &Files, names: Vec<FileName>) -> Result<Vec<peer::FileState>, FilesError> {
+    let held = files.held(names).await?;
+    Ok(held.into_iter().map(|(name, held)| state_to_proto(name, held)).collect())
 }

@@ -1,16 +1,16 @@
 //! What the other members have, as they have told, and who waits for it.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use baton_state::NodeId;
+use baton_state::{NodeId, Timestamp};
 use tokio::sync::{Notify, watch};
 
 use super::{
     quorum::{Has, Standing},
-    wanted,
+    wanted::{from_millis, is_fresh},
 };
 use crate::files::{Digest, FileName};
 
@@ -28,12 +28,12 @@ pub(super) struct View {
 #[derive(Default)]
 struct Known {
     nodes: BTreeMap<NodeId, Node>,
-    waiting: HashMap<FileName, watch::Sender<()>>,
+    waiting: BTreeMap<FileName, watch::Sender<()>>,
 }
 
 #[derive(Default)]
 struct Node {
-    files: HashMap<FileName, Has>,
+    files: BTreeMap<FileName, Has>,
     listing: Listing,
 }
 
@@ -163,13 +163,17 @@ impl View {
     }
 
     /// Whether a majority has the archive, and will not take it for unwanted soon.
-    pub(super) fn is_kept(&self, standing: &Standing, name: FileName, digest: Digest) -> bool {
+    pub(super) fn is_kept(
+        &self,
+        standing: &Standing,
+        name: FileName,
+        digest: Digest,
+        now: Timestamp,
+    ) -> bool {
         let known = self.lock();
-        standing.agrees(|node| {
-            known.has(node, name).is_some_and(|has| {
-                has.sealed == Some(digest) && wanted::is_fresh(wanted::from_millis(has.modified))
-            })
-        })
+        let is_kept =
+            |has: &Has| has.sealed == Some(digest) && is_fresh(from_millis(has.modified), now);
+        standing.agrees(|node| known.has(node, name).is_some_and(is_kept))
     }
 }
 
@@ -179,7 +183,7 @@ impl Known {
     }
 }
 
-fn wake(waiting: &mut HashMap<FileName, watch::Sender<()>>, name: FileName) {
+fn wake(waiting: &mut BTreeMap<FileName, watch::Sender<()>>, name: FileName) {
     if let Some(sender) = waiting.get(&name) {
         if sender.receiver_count() == 0 {
             waiting.remove(&name);

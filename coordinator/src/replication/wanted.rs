@@ -5,12 +5,16 @@
 //! copies keep it; so all nodes remove an archive at about the same time, and none
 //! while another has just promised it to a job.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
-use baton_state::JobId;
+use baton_state::{JobId, Timestamp};
 use futures::{FutureExt as _, future::BoxFuture};
 
 use crate::{
+    environment::Clock,
     files::FileName,
     history::{self, History},
     raft::{ProposeError, RaftHandle},
@@ -43,6 +47,8 @@ pub(crate) struct Records {
     pub(crate) raft: RaftHandle,
     /// The others.
     pub(crate) history: History,
+    /// Tells how long ago an archive was wanted.
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 impl Records {
@@ -90,7 +96,8 @@ impl Records {
     ) -> Result<bool, WantedError> {
         match name {
             FileName::Upload { digest } => {
-                Ok(is_young(modified) || self.uses_source(&digest.to_string()).await?)
+                let is_young = is_young(modified, self.clock.now());
+                Ok(is_young || self.uses_source(&digest.to_string()).await?)
             }
             FileName::Log { job, .. } => {
                 if self.has_job(job).await? {
@@ -127,23 +134,18 @@ impl Wanted for Records {
 }
 
 /// Whether somebody may have brought a file for a job that is about to come.
-pub(crate) fn is_young(modified: SystemTime) -> bool {
-    age(modified) < KEEP
+pub(crate) fn is_young(modified: SystemTime, now: Timestamp) -> bool {
+    age(modified, now) < KEEP
 }
 
 /// Whether a file stays young for long enough to accept a job that wants it.
-pub(super) fn is_fresh(modified: SystemTime) -> bool {
-    age(modified) < KEEP / 2
+pub(super) fn is_fresh(modified: SystemTime, now: Timestamp) -> bool {
+    age(modified, now) < KEEP / 2
 }
 
-fn age(modified: SystemTime) -> Duration {
-    now().duration_since(modified).unwrap_or_default()
-}
-
-/// Now, by the clock that also stamps files.
-pub(super) fn now() -> SystemTime {
-    #[expect(clippy::disallowed_methods, reason = "compared with a file's time only")]
-    SystemTime::now()
+/// None of a file that seems to come from the future.
+fn age(modified: SystemTime, now: Timestamp) -> Duration {
+    from_millis(now.0).duration_since(modified).unwrap_or_default()
 }
 
 /// Milliseconds since the epoch.

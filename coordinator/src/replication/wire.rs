@@ -55,11 +55,6 @@ pub(super) fn state_from_proto(state: &peer::FileState) -> Option<(FileName, Opt
     Some((name, something.then_some(Has { length, durable, sealed, modified: state.modified })))
 }
 
-/// Why another member ended a call, for the log.
-pub(super) fn reason(status: &tonic::Status) -> String {
-    format!("{}: {}", status.code(), status.message())
-}
-
 pub(super) fn digest_from_proto(blake3: &[u8]) -> Option<Digest> {
     blake3::Hash::from_slice(blake3).ok().map(Digest::from)
 }

@@ -23,7 +23,7 @@ use super::*;
 fn small() -> FilesOptions {
     FilesOptions {
         sync_interval: Duration::from_millis(1),
-        sync_threads: NonZeroUsize::new(2).unwrap(),
+        sync_threads: 2,
         index_spacing: 60,
         read_size: NonZeroUsize::new(47).unwrap(),
         ..FilesOptions::default()

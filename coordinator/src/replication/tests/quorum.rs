@@ -5,6 +5,7 @@ use futures::{FutureExt as _, poll};
 use baton_state::NodeId;
 
 use super::*;
+use crate::environment::Environment;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_alone_counts_on_its_own_disk() {
@@ -164,7 +165,8 @@ async fn an_archive_is_kept_by_a_majority_that_knows_it_is_wanted() {
     let content = b"archive";
     let name = upload_name(content);
     let FileName::Upload { digest } = name else { panic!("not an upload") };
-    let long_ago = wanted::now() - Duration::from_secs(24 * 60 * 60);
+    let now = Environment::system().clock.now();
+    let long_ago = wanted::from_millis(now.0) - Duration::from_secs(24 * 60 * 60);
     let world = World::with(3, async |node, files: &Files| {
         if node == 1 {
             let mut appender = files.append(name, u64::MAX).await.unwrap();
@@ -177,12 +179,12 @@ async fn an_archive_is_kept_by_a_majority_that_knows_it_is_wanted() {
     for node in [2, 3] {
         until_sealed(world.files(node), name).await;
         let held = world.files(node).holds(name).await.unwrap().unwrap();
-        assert!(!is_young(held.modified), "a copy does not seem newer than what was copied");
+        assert!(!is_young(held.modified, now), "a copy does not seem newer than what was copied");
     }
     let size = content.len() as u64;
     assert!(world.node(1).replication.keep_source(digest, size).await.unwrap());
     for node in [1, 2, 3] {
-        until(world.files(node), name, |held| is_young(held.unwrap().modified)).await;
+        until(world.files(node), name, |held| is_young(held.unwrap().modified, now)).await;
     }
     assert!(!world.node(1).replication.keep_source(digest, size + 1).await.unwrap());
     let none = blake3::hash(b"none").into();

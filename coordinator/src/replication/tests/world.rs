@@ -26,7 +26,11 @@ use tokio::{
 use tonic::{Request, Response, Status, Streaming, transport::Server};
 
 use super::super::{wanted::WantedError, *};
-use crate::{files::FilesOptions, peers::This};
+use crate::{
+    environment::Environment,
+    files::FilesOptions,
+    peers::{Directory, This},
+};
 
 /// Nodes 1 to N, all of which vote; node 1 leads.
 pub(super) struct World {
@@ -162,8 +166,15 @@ impl World {
         let (standing, standing_of) = watch::channel(standing);
         let unwanted = Arc::new(Unwanted::default());
         let wanted = Arc::clone(&unwanted) as Arc<dyn Wanted>;
-        let replication =
-            Replication::start_with(files.clone(), directory, standing_of, wanted, &tasks, &stop);
+        let replication = Replication::start_with(
+            files.clone(),
+            directory,
+            standing_of,
+            wanted,
+            Environment::system().clock,
+            &tasks,
+            &stop,
+        );
         let started = Node { files, replication, standing, unwanted, tasks, stop };
         self.nodes.insert(node, started);
     }
