@@ -3,9 +3,11 @@
 
 mod clock;
 mod config;
+mod environment;
 pub mod executor;
 mod identity;
 mod job;
+mod network;
 mod retry;
 mod runner;
 mod session;
@@ -15,5 +17,7 @@ mod untrusted;
 
 pub use self::{
     config::Config,
+    environment::{Blocking, Clock, Environment},
+    network::{Answers, Link, Network, Requests},
     runner::{Error, Runner},
 };

@@ -11,7 +11,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
 use crate::{
-    Config, executor::local::LocalExecutor, identity::Identity, job::Attempts, session::Session,
+    Config, Environment,
+    environment::blocking,
+    executor::{Executor, local::LocalExecutor},
+    identity::Identity,
+    job::Attempts,
+    session::Session,
 };
 
 /// Why a runner cannot start.
@@ -42,35 +47,60 @@ const STOP_WITHIN: Duration = Duration::from_secs(5);
 /// A running runner.
 pub struct Runner {
     id: String,
-    executor: Arc<LocalExecutor>,
+    executor: Arc<dyn Executor>,
     session: JoinHandle<Option<ApiError>>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
 
 impl Runner {
-    /// Starts a runner: it takes up what an earlier process left, and connects.
+    /// Starts a runner of this host: it takes up what an earlier process left, and
+    /// connects.
     ///
     /// # Errors
     /// [`Error`], with what to do about it.
     pub async fn start(config: Config) -> Result<Self, Error> {
+        let executor = Arc::new(LocalExecutor::new(config.shim_command.clone()));
+        Self::start_with(config, Environment::system(), executor).await
+    }
+
+    /// Starts a runner in an environment of the caller's, whose jobs `executor` runs:
+    /// [`Config::shim_command`] means nothing to it. The data folder is a real one.
+    ///
+    /// # Errors
+    /// [`Error`], with what to do about it.
+    pub async fn start_with(
+        config: Config,
+        environment: Environment,
+        executor: Arc<dyn Executor>,
+    ) -> Result<Self, Error> {
         // An absolute path: jobs have folders in it and run elsewhere.
         let given = config.data_dir.clone();
         let data_dir =
             std::path::absolute(&given).map_err(|source| Error::DataDir { dir: given, source })?;
         let config = Config { data_dir, ..config };
-        let identity = Identity::take(&config.data_dir)?;
+        let dir = config.data_dir.clone();
+        let identity = blocking(&*environment.blocking, move || Identity::take(&dir)).await;
+        let identity = identity.map_err(|error| Error::DataDir {
+            dir: config.data_dir.clone(),
+            source: io::Error::other(error),
+        })??;
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let (link, linked) = watch::channel(None);
         let (report, reports) = mpsc::unbounded_channel();
-        let executor = Arc::new(LocalExecutor::new(config.shim_command.clone()));
-        let runs = Arc::clone(&executor);
-        let attempts =
-            Attempts::new(config.clone(), runs, linked, report, tasks.clone(), stop.clone());
+        let attempts = Attempts::new(
+            config.clone(),
+            environment.clone(),
+            Arc::clone(&executor),
+            linked,
+            report,
+            tasks.clone(),
+            stop.clone(),
+        );
         attempts.recover().await?;
         let id = identity.runner_id.clone();
         info!(runner = id, name = config.name, data = %config.data_dir.display(), "runner starts");
-        let session = Session { config, identity, attempts, link, reports };
+        let session = Session { config, environment, identity, attempts, link, reports };
         let stopped = stop.clone();
         let session = tasks.spawn(async move { stopped.run_until_cancelled(session.keep()).await });
         Ok(Self { id, executor, session, tasks, stop })

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, FutureExt as _};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
@@ -233,4 +233,10 @@ pub trait Executor: Send + Sync {
         &'a self,
         dir: &'a AttemptDir,
     ) -> BoxFuture<'a, Result<Recovered, ExecutorError>>;
+
+    /// Lets go of everything that runs, for good; returns when nothing follows it any
+    /// more. What is asked of it later may fail.
+    fn detach(&self) -> BoxFuture<'_, ()> {
+        std::future::ready(()).boxed()
+    }
 }

@@ -3,7 +3,7 @@
 
 mod supervision;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use baton_proto::{
     time::{duration_from_proto, timestamp_from_micros},
@@ -20,10 +20,7 @@ use super::{
     output::{self, Complete, Output},
     prepare, remove,
 };
-use crate::{
-    clock,
-    executor::{Execution, Launch, Progress, Recovered},
-};
+use crate::executor::{Execution, Launch, Progress, Recovered};
 
 /// How an attempt came to this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,6 +122,7 @@ impl Attempt {
         };
         let dir = self.journal.dir();
         let bring = prepare::bring_source(
+            self.attempts.threads(),
             self.attempts.0.link.clone(),
             &self.assign,
             &archive,
@@ -135,6 +133,8 @@ impl Attempt {
         let mut orders = self.orders.clone();
         let stopped = until(&mut orders, |orders| orders.stop.is_some());
         tokio::select! {
+            biased;
+            orders = stopped => orders.stop.map(|stop| self.stopped(stop)),
             result = bring => match result {
                 Ok(()) => None,
                 Err(error) => {
@@ -144,7 +144,6 @@ impl Attempt {
                     Some(self.finished(outcome, !error.is_permanent()))
                 }
             },
-            orders = stopped => orders.stop.map(|stop| self.stopped(stop)),
         }
     }
 
@@ -152,9 +151,10 @@ impl Attempt {
     /// preparation take longer than it was good for? Then the coordinator has
     /// to say so again before anything starts.
     async fn until_lease_is_known(&mut self) -> Option<Ended> {
+        let clock = &self.attempts.0.environment.clock;
         let known = |orders: &Orders| {
             let fresh = match (orders.renewed, orders.lease_limit) {
-                (Some(renewed), Some(limit)) => clock::boottime().saturating_sub(renewed) < limit,
+                (Some(renewed), Some(limit)) => clock.boottime().saturating_sub(renewed) < limit,
                 _ => false,
             };
             fresh || orders.stop.is_some()
@@ -195,6 +195,7 @@ impl Attempt {
         let (complete, completed) = watch::channel(None);
         let (spool_length, length) = watch::channel(0);
         let output = Output {
+            threads: Arc::clone(&self.attempts.0.environment.blocking),
             link: self.attempts.0.link.clone(),
             job_id: self.assign.job_id.clone(),
             lease: self.assign.lease,
@@ -208,6 +209,7 @@ impl Attempt {
         let run = async {
             let supervision = Supervision {
                 executor: &*self.attempts.0.executor,
+                clock: &*self.attempts.0.environment.clock,
                 dir: self.journal.dir(),
                 orders: self.orders.clone(),
                 grace: self.attempts.0.config.stop_grace,
@@ -215,18 +217,20 @@ impl Attempt {
                 spool_length,
             };
             let progress = supervision.run(execution).await;
-            let looked_at = output::complete(spool).await.unwrap_or_else(|error| {
-                warn!(job = self.assign.job_id, %error, "the output cannot be read");
-                Complete::default()
-            });
+            let looked_at =
+                output::complete(self.attempts.threads(), spool).await.unwrap_or_else(|error| {
+                    warn!(job = self.assign.job_id, %error, "the output cannot be read");
+                    Complete::default()
+                });
             complete.send_replace(Some(looked_at));
             progress
         };
         let send = async {
             tokio::select! {
-                log = output.send() => log,
+                biased;
                 // Nobody takes the output any more; the process still has to end.
                 _ = until(&mut orders, lease_lost) => None,
+                log = output.send() => log,
             }
         };
         let (progress, log) = tokio::join!(run, send);
@@ -270,7 +274,9 @@ impl Attempt {
 
     async fn clean_up(&self) {
         let path = self.journal.dir().path();
-        if let Err(error) = remove::remove(path, &self.attempts.trash()).await {
+        if let Err(error) =
+            remove::remove(self.attempts.threads(), path, &self.attempts.trash()).await
+        {
             warn!(job = self.assign.job_id, dir = %path.display(), %error, "folder not removed");
         }
     }
@@ -313,7 +319,7 @@ impl Attempt {
         v1::Finished {
             job_id: self.assign.job_id.clone(),
             lease: self.assign.lease,
-            time: Some(timestamp_from_micros(clock::wall())),
+            time: Some(timestamp_from_micros(self.attempts.0.environment.clock.wall())),
             outcome: Some(outcome),
             log,
             started_at: None,

@@ -2,17 +2,19 @@
 //! assignment, and the outcome once there is one.
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::{self, ErrorKind},
     os::unix::fs::DirBuilderExt as _,
     path::Path,
+    sync::Arc,
 };
 
 use baton_proto::v1;
 use prost::Message;
 
 use super::blocking;
-use crate::{executor::AttemptDir, untrusted};
+use crate::{Blocking, executor::AttemptDir, untrusted};
 
 const ASSIGNMENT: &str = "assignment";
 const OUTCOME: &str = "outcome";
@@ -21,37 +23,41 @@ const LIMIT: u64 = 64 * 1024 * 1024;
 
 /// The record of one attempt. All that touches the disk may take as long as the
 /// job pleases, and goes where blocking does no harm.
-#[derive(Clone, Debug)]
-pub(super) struct Journal(AttemptDir);
+pub(super) struct Journal {
+    dir: AttemptDir,
+    threads: Arc<dyn Blocking>,
+}
 
 impl Journal {
     /// The record of a new attempt; nothing is written yet.
-    pub(super) fn new(root: &Path, assign: &v1::Assign) -> Self {
-        Self(AttemptDir::new(root.join(format!("{}-{}", assign.job_id, assign.lease))))
+    pub(super) fn new(root: &Path, assign: &v1::Assign, threads: Arc<dyn Blocking>) -> Self {
+        let dir = root.join(format!("{}-{}", assign.job_id, assign.lease));
+        Self { dir: AttemptDir::new(dir), threads }
     }
 
-    /// The records that are there.
-    pub(super) async fn all(root: &Path) -> io::Result<Vec<Self>> {
+    /// The records that are there, by the names of their folders.
+    pub(super) async fn all(root: &Path, threads: &Arc<dyn Blocking>) -> io::Result<Vec<Self>> {
         let root = root.to_owned();
-        blocking(move || {
+        let dirs = blocking(&**threads, move || {
             let entries = match fs::read_dir(root) {
                 Ok(entries) => entries,
-                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(BTreeSet::new()),
                 Err(error) => return Err(error),
             };
-            entries.map(|entry| Ok(Self(AttemptDir::new(entry?.path())))).collect()
-        })
-        .await
+            entries.map(|entry| Ok(entry?.path())).collect()
+        });
+        let journal = |dir| Self { dir: AttemptDir::new(dir), threads: Arc::clone(threads) };
+        Ok(dirs.await?.into_iter().map(journal).collect())
     }
 
     pub(super) fn dir(&self) -> &AttemptDir {
-        &self.0
+        &self.dir
     }
 
     /// Makes the folders and writes the assignment.
     pub(super) async fn begin(&self, assign: &v1::Assign) -> io::Result<()> {
-        let (work, tmp) = (self.0.work(), self.0.tmp());
-        blocking(move || {
+        let (work, tmp) = (self.dir.work(), self.dir.tmp());
+        blocking(&*self.threads, move || {
             let private =
                 |path: &Path| fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
             private(&work)?;
@@ -76,7 +82,7 @@ impl Journal {
 
     /// The job and the lease, by the folder's name.
     pub(super) fn names(&self) -> Option<(String, u64)> {
-        let (job_id, lease) = self.0.path().file_name()?.to_str()?.split_once('-')?;
+        let (job_id, lease) = self.dir.path().file_name()?.to_str()?.split_once('-')?;
         Some((job_id.to_owned(), lease.parse().ok()?))
     }
 
@@ -94,13 +100,13 @@ impl Journal {
     }
 
     async fn write(&self, name: &str, message: &impl Message) -> io::Result<()> {
-        let (path, bytes) = (self.0.path().join(name), message.encode_to_vec());
-        blocking(move || untrusted::replace(&path, &bytes)).await
+        let (path, bytes) = (self.dir.path().join(name), message.encode_to_vec());
+        blocking(&*self.threads, move || untrusted::replace(&path, &bytes)).await
     }
 
     async fn read<M: Message + Default>(&self, name: &str) -> io::Result<Option<M>> {
-        let path = self.0.path().join(name);
-        match blocking(move || untrusted::read(&path, LIMIT)).await {
+        let path = self.dir.path().join(name);
+        match blocking(&*self.threads, move || untrusted::read(&path, LIMIT)).await {
             Ok(bytes) => Ok(Some(M::decode(bytes.as_slice())?)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -111,6 +117,7 @@ impl Journal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::environment::SystemThreads;
 
     fn assign() -> v1::Assign {
         let spec = Some(v1::JobSpec::default());
@@ -120,7 +127,7 @@ mod tests {
     #[tokio::test]
     async fn what_was_written_is_read_back() {
         let root = tempfile::tempdir().unwrap();
-        let journal = Journal::new(root.path(), &assign());
+        let journal = Journal::new(root.path(), &assign(), Arc::new(SystemThreads));
         journal.begin(&assign()).await.unwrap();
         assert_eq!(journal.assignment().await.unwrap(), assign());
         assert_eq!(journal.outcome().await.unwrap(), None);
@@ -134,7 +141,7 @@ mod tests {
     #[tokio::test]
     async fn an_empty_or_foreign_record_counts_as_none() {
         let root = tempfile::tempdir().unwrap();
-        let journal = Journal::new(root.path(), &assign());
+        let journal = Journal::new(root.path(), &assign(), Arc::new(SystemThreads));
         journal.begin(&assign()).await.unwrap();
         journal.record_outcome(&v1::Finished::default()).await.unwrap();
         assert_eq!(journal.outcome().await.unwrap(), None);

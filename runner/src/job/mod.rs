@@ -19,14 +19,13 @@ use std::{
     time::Duration,
 };
 
-use baton_client::Connection;
 use baton_proto::v1::{self, session_request::Item};
 use tokio::sync::{mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
 use self::{attempt::Attempt, journal::Journal};
-use crate::{Config, Error, executor::Executor};
+use crate::{Blocking, Config, Environment, Error, Link, environment, executor::Executor};
 
 /// All attempts of this runner. Cheap to clone.
 #[derive(Clone)]
@@ -34,10 +33,11 @@ pub(crate) struct Attempts(Arc<Shared>);
 
 struct Shared {
     config: Config,
+    environment: Environment,
     executor: Arc<dyn Executor>,
     held: Mutex<BTreeMap<u64, Held>>,
     /// The connection to the leader, while there is one.
-    link: watch::Receiver<Option<Connection>>,
+    link: watch::Receiver<Option<Arc<dyn Link>>>,
     /// What the session sends next. It is repeated from `held` after a reconnect.
     reports: mpsc::UnboundedSender<v1::SessionRequest>,
     tasks: TaskTracker,
@@ -75,24 +75,25 @@ enum Stop {
 impl Attempts {
     pub(crate) fn new(
         config: Config,
+        environment: Environment,
         executor: Arc<dyn Executor>,
-        link: watch::Receiver<Option<Connection>>,
+        link: watch::Receiver<Option<Arc<dyn Link>>>,
         reports: mpsc::UnboundedSender<v1::SessionRequest>,
         tasks: TaskTracker,
         stop: CancellationToken,
     ) -> Self {
         let held = Mutex::default();
-        Self(Arc::new(Shared { config, executor, held, link, reports, tasks, stop }))
+        Self(Arc::new(Shared { config, environment, executor, held, link, reports, tasks, stop }))
     }
 
     /// Takes up the attempts that an earlier process of this runner left.
     pub(crate) async fn recover(&self) -> Result<(), Error> {
         let root = self.root();
         let failed = |source| Error::DataDir { dir: root.clone(), source };
-        if let Err(error) = remove::empty_trash(&self.trash()).await {
+        if let Err(error) = remove::empty_trash(self.threads(), &self.trash()).await {
             warn!(%error, trash = %self.trash().display(), "something stays in the trash");
         }
-        for journal in Journal::all(&root).await.map_err(failed)? {
+        for journal in Journal::all(&root, &self.0.environment.blocking).await.map_err(failed)? {
             match journal.assignment().await {
                 Ok(assign) => {
                     info!(job = assign.job_id, lease = assign.lease, "taking up an attempt again");
@@ -113,7 +114,8 @@ impl Attempts {
             return;
         }
         info!(job = assign.job_id, lease = assign.lease, attempt = assign.attempt, "job assigned");
-        let journal = Journal::new(&self.root(), &assign);
+        let threads = Arc::clone(&self.0.environment.blocking);
+        let journal = Journal::new(&self.root(), &assign, threads);
         let lease = assign.lease;
         self.spawn(assign, journal, attempt::Origin::Fresh);
         self.order(lease, |orders| {
@@ -190,6 +192,7 @@ impl Attempts {
         let attempts = self.clone();
         self.0.tasks.spawn(async move {
             tokio::select! {
+                biased;
                 // The process goes on without this runner.
                 () = attempts.0.stop.cancelled() => {}
                 () = attempt.run(origin) => {
@@ -228,6 +231,10 @@ impl Attempts {
         let _ = self.0.reports.send(v1::SessionRequest { item: Some(item) });
     }
 
+    fn threads(&self) -> &dyn Blocking {
+        &*self.0.environment.blocking
+    }
+
     fn root(&self) -> PathBuf {
         self.0.config.data_dir.join("attempts")
     }
@@ -241,9 +248,10 @@ impl Attempts {
     }
 }
 
-/// Runs what waits for the disk on a thread where that does no harm.
+/// Runs what waits for the disk where that does no harm.
 async fn blocking<T: Send + 'static>(
+    threads: &dyn Blocking,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+    environment::blocking(threads, work).await.map_err(io::Error::other)?
 }

@@ -6,22 +6,24 @@ use std::{
     io::{self, BufReader, Read as _},
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
-use baton_client::{ClientError, Connection};
+use baton_client::ClientError;
 use baton_proto::{
     error::Reason,
     spool::{self, HEADER_LEN, Header, Kind},
     v1::{self, LogEnd, send_log_request::Item},
 };
 use bytes::Bytes;
+use futures::StreamExt as _;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tracing::{debug, warn};
 
 use super::blocking;
-use crate::{retry::Delays, untrusted};
+use crate::{Answers, Blocking, Link, retry::Delays, untrusted};
 
 /// Bytes sent in one message.
 const CHUNK: u64 = 256 * 1024;
@@ -38,13 +40,13 @@ pub(super) struct Complete {
 }
 
 /// Looks at a spool that will not grow any more: its length, its hash, its end.
-pub(super) async fn complete(spool: PathBuf) -> io::Result<Complete> {
+pub(super) async fn complete(threads: &dyn Blocking, spool: PathBuf) -> io::Result<Complete> {
     let work = move || match untrusted::open_to_read(&spool) {
         Ok(file) => read_end(file),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Complete::default()),
         Err(error) => Err(error),
     };
-    blocking(work).await
+    blocking(threads, work).await
 }
 
 /// Whatever is cut off or damaged has no end, and is as long as what is whole
@@ -84,7 +86,8 @@ fn read_end(file: File) -> io::Result<Complete> {
 
 /// What is sent, and where to.
 pub(super) struct Output {
-    pub(super) link: watch::Receiver<Option<Connection>>,
+    pub(super) threads: Arc<dyn Blocking>,
+    pub(super) link: watch::Receiver<Option<Arc<dyn Link>>>,
     pub(super) job_id: String,
     pub(super) lease: u64,
     pub(super) spool: PathBuf,
@@ -109,7 +112,7 @@ impl Output {
         let mut delays = Delays::new(RETRY_AFTER);
         loop {
             let link = self.link.wait_for(Option::is_some).await.ok()?.clone()?;
-            match self.send_over(&link).await {
+            match self.send_over(&*link).await {
                 Ok(end) => return end,
                 Err(Interrupted::Refused(error)) => {
                     warn!(job = self.job_id, lease = self.lease, error, "output refused");
@@ -118,25 +121,22 @@ impl Output {
                 Err(Interrupted::TryAgain(error)) => {
                     debug!(job = self.job_id, lease = self.lease, error, "output interrupted");
                     tokio::select! {
-                        () = delays.wait() => {}
+                        biased;
                         // Another leader, or the same one again: no reason to wait.
                         Ok(()) = self.link.changed() => delays = Delays::new(RETRY_AFTER),
+                        () = delays.wait() => {}
                     }
                 }
             }
         }
     }
 
-    async fn send_over(&mut self, link: &Connection) -> Result<Option<LogEnd>, Interrupted> {
+    async fn send_over(&mut self, link: &dyn Link) -> Result<Option<LogEnd>, Interrupted> {
         let (sender, requests) = mpsc::channel(4);
         let open = v1::SendLogOpen { job_id: self.job_id.clone(), lease: self.lease };
         send(&sender, Item::Open(open)).await;
-        let mut answers = link
-            .runners()
-            .send_log(ReceiverStream::new(requests))
-            .await
-            .map_err(interrupted)?
-            .into_inner();
+        let requests = ReceiverStream::new(requests).boxed();
+        let mut answers = link.send_log(requests).await?;
         let mut durable = next_answer(&mut answers).await?.durable;
         let mut sent = durable;
         loop {
@@ -154,25 +154,30 @@ impl Output {
             }
             if sent < length {
                 tokio::select! {
-                    chunk = read_chunk(&self.spool, sent, length) => {
+                    // An answer tells of bytes that were sent before it, so there are never
+                    // so many that no chunk is sent; and a refusal is heard of at once.
+                    biased;
+                    answer = next_answer(&mut answers) => durable = answer?.durable,
+                    chunk = read_chunk(&*self.threads, &self.spool, sent, length) => {
                         let chunk = chunk.map_err(|e| Interrupted::TryAgain(e.to_string()))?;
                         let offset = sent;
                         sent += chunk.len() as u64;
                         send(&sender, Item::Chunk(v1::FileChunk { offset, data: chunk })).await;
                     }
-                    answer = next_answer(&mut answers) => durable = answer?.durable,
                 }
                 continue;
             }
             tokio::select! {
+                // Whatever it is, both lengths are read again.
+                biased;
                 answer = next_answer(&mut answers) => durable = answer?.durable,
+                changed = self.complete.changed() => changed.map_err(|_| gone())?,
                 changed = self.length.changed(), if self.complete.borrow().is_none() => {
                     if changed.is_err() {
                         // The end is being looked at.
                         self.complete.changed().await.map_err(|_| gone())?;
                     }
                 }
-                changed = self.complete.changed() => changed.map_err(|_| gone())?,
             }
         }
     }
@@ -180,7 +185,7 @@ impl Output {
 
 async fn seal(
     sender: &mpsc::Sender<v1::SendLogRequest>,
-    answers: &mut tonic::Streaming<v1::SendLogResponse>,
+    answers: &mut Answers<v1::SendLogResponse>,
     end: LogEnd,
 ) -> Result<LogEnd, Interrupted> {
     let seal = v1::SendLogSeal { length: end.file_length, blake3: end.file_blake3.clone() };
@@ -195,13 +200,18 @@ async fn send(sender: &mpsc::Sender<v1::SendLogRequest>, item: Item) {
 }
 
 async fn next_answer(
-    answers: &mut tonic::Streaming<v1::SendLogResponse>,
+    answers: &mut Answers<v1::SendLogResponse>,
 ) -> Result<v1::SendLogResponse, Interrupted> {
-    let answer = answers.message().await.map_err(interrupted)?;
+    let answer = answers.next().await.transpose()?;
     answer.ok_or_else(|| Interrupted::TryAgain("the stream ended".to_owned()))
 }
 
-async fn read_chunk(spool: &Path, offset: u64, length: u64) -> io::Result<Bytes> {
+async fn read_chunk(
+    threads: &dyn Blocking,
+    spool: &Path,
+    offset: u64,
+    length: u64,
+) -> io::Result<Bytes> {
     let spool = spool.to_owned();
     let size = usize::try_from((length - offset).min(CHUNK)).unwrap_or(usize::MAX);
     let work = move || {
@@ -209,21 +219,22 @@ async fn read_chunk(spool: &Path, offset: u64, length: u64) -> io::Result<Bytes>
         untrusted::open_to_read(&spool)?.read_exact_at(&mut chunk, offset)?;
         Ok(chunk.into())
     };
-    blocking(work).await
+    blocking(threads, work).await
 }
 
-fn interrupted(status: tonic::Status) -> Interrupted {
-    let error = ClientError::from(status);
-    let text = error.to_string();
-    match error.refusal().map(|refusal| refusal.reason) {
-        Some(
-            Reason::StaleLease
-            | Reason::MalformedLog
-            | Reason::ChecksumMismatch
-            | Reason::TooLarge
-            | Reason::InvalidArgument,
-        ) => Interrupted::Refused(text),
-        _ => Interrupted::TryAgain(text),
+impl From<ClientError> for Interrupted {
+    fn from(error: ClientError) -> Self {
+        let text = error.to_string();
+        match error.refusal().map(|refusal| refusal.reason) {
+            Some(
+                Reason::StaleLease
+                | Reason::MalformedLog
+                | Reason::ChecksumMismatch
+                | Reason::TooLarge
+                | Reason::InvalidArgument,
+            ) => Self::Refused(text),
+            _ => Self::TryAgain(text),
+        }
     }
 }
 
@@ -234,6 +245,7 @@ fn gone() -> Interrupted {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::environment::SystemThreads;
 
     fn read(bytes: &[u8]) -> Complete {
         let dir = tempfile::tempdir().unwrap();
@@ -283,6 +295,9 @@ mod tests {
     #[tokio::test]
     async fn a_spool_that_is_not_there_is_complete_and_empty() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(complete(dir.path().join("spool")).await.unwrap(), Complete::default());
+        assert_eq!(
+            complete(&SystemThreads, dir.path().join("spool")).await.unwrap(),
+            Complete::default()
+        );
     }
 }

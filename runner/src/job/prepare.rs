@@ -1,32 +1,31 @@
 //! Brings the job's code into its work folder.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, Write as _},
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
-use baton_client::{ClientError, Connection};
+use baton_client::ClientError;
 use baton_proto::v1;
-use bytes::Bytes;
-use tokio::sync::{mpsc, watch};
+use futures::StreamExt as _;
+use tokio::sync::watch;
 use tracing::warn;
 
+use super::blocking;
 use crate::{
+    Blocking, Link, environment,
     source::archive::{UnpackError, UnpackLimits, unpack},
     untrusted,
 };
 
 /// The wait after a broken transfer.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
-
-/// Chunks that may wait to be written.
-const CHUNKS: usize = 4;
 
 /// Why the code could not be brought.
 #[derive(Debug, thiserror::Error)]
@@ -67,17 +66,17 @@ impl PrepareError {
 
 /// Fetches the archive and unpacks it into `work`; stops soon after it is dropped.
 pub(super) async fn bring_source(
-    mut link: watch::Receiver<Option<Connection>>,
+    threads: &dyn Blocking,
+    mut link: watch::Receiver<Option<Arc<dyn Link>>>,
     assign: &v1::Assign,
     archive: &v1::Archive,
     file: PathBuf,
     work: PathBuf,
     unpack_limit: u64,
 ) -> Result<(), PrepareError> {
-    let (chunks, received) = mpsc::channel(CHUNKS);
-    let stored_in = file.clone();
-    let storing = tokio::task::spawn_blocking(move || store(&stored_in, received));
-    let mut fetch = Fetch { chunks, length: 0 };
+    let create = file.clone();
+    let stored = blocking(threads, move || Stored::create(&create)).await?;
+    let mut fetch = Fetch { threads, stored: Arc::new(Mutex::new(stored)), length: 0 };
     while fetch.length < archive.size {
         let Ok(connection) = link.wait_for(Option::is_some).await.map(|link| link.clone()) else {
             return Err(io::Error::other("the runner is stopping").into());
@@ -86,13 +85,12 @@ pub(super) async fn bring_source(
             continue;
         };
         let before = fetch.length;
-        match fetch.transfer(&connection, assign).await {
+        match fetch.transfer(&*connection, assign).await {
             // All of it, or the way to another coordinator.
-            Ok(Transferred::All) if fetch.length > before => {}
-            Ok(Transferred::All) => {
+            Ok(()) if fetch.length > before => {}
+            Ok(()) => {
                 return Err(PrepareError::Short { length: before, size: archive.size });
             }
-            Ok(Transferred::NotStored) => break,
             Err(PrepareError::Fetch(error)) if error.is_temporary() => {
                 warn!(job = assign.job_id, %error, "fetching the source broke off; going on soon");
                 tokio::time::sleep(RETRY_AFTER).await;
@@ -100,83 +98,83 @@ pub(super) async fn bring_source(
             Err(error) => return Err(error),
         }
     }
+    let digest = lock(&fetch.stored).hasher.finalize();
     drop(fetch);
-    let digest = storing.await.map_err(io::Error::other)??;
     if digest.to_hex().as_str() != archive.digest {
         return Err(PrepareError::Damaged);
     }
-    unpack_file(&file, work, unpack_limit).await?;
-    tokio::fs::remove_file(&file).await?;
-    Ok(())
+    unpack_file(threads, file, work, unpack_limit).await
 }
 
-/// Writes what comes to a new file until no more does; the hash of all of it.
-fn store(file: &Path, mut chunks: mpsc::Receiver<Bytes>) -> io::Result<blake3::Hash> {
-    let mut file = File::create_new(file)?;
-    let mut hasher = blake3::Hasher::new();
-    while let Some(chunk) = chunks.blocking_recv() {
-        hasher.update(&chunk);
-        file.write_all(&chunk)?;
+/// What of the archive is there already.
+struct Stored {
+    file: File,
+    hasher: blake3::Hasher,
+}
+
+impl Stored {
+    fn create(path: &Path) -> io::Result<Self> {
+        Ok(Self { file: File::create_new(path)?, hasher: blake3::Hasher::new() })
     }
-    Ok(hasher.finalize())
+
+    fn append(&mut self, chunk: &[u8]) -> io::Result<()> {
+        self.hasher.update(chunk);
+        self.file.write_all(chunk)
+    }
 }
 
-struct Fetch {
-    /// To [`store`].
-    chunks: mpsc::Sender<Bytes>,
-    /// Bytes passed on.
+fn lock(stored: &Mutex<Stored>) -> MutexGuard<'_, Stored> {
+    stored.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+struct Fetch<'a> {
+    threads: &'a dyn Blocking,
+    /// Only one chunk is written at a time: nobody waits for the lock.
+    stored: Arc<Mutex<Stored>>,
+    /// Bytes stored.
     length: u64,
 }
 
-/// How a transfer ended without an error of its own.
-enum Transferred {
-    /// The stream is at its end.
-    All,
-    /// Nobody stores it any more: [`store`] knows why.
-    NotStored,
-}
-
-impl Fetch {
-    /// Goes on where it stopped, until the stream ends.
-    async fn transfer(
-        &mut self,
-        connection: &Connection,
-        assign: &v1::Assign,
-    ) -> Result<Transferred, PrepareError> {
+impl Fetch<'_> {
+    /// Goes on where it stopped, until the stream ends. While a chunk is written, the
+    /// next ones arrive, until the connection holds them up.
+    async fn transfer(&mut self, link: &dyn Link, assign: &v1::Assign) -> Result<(), PrepareError> {
         let request = v1::FetchSourceRequest {
             job_id: assign.job_id.clone(),
             lease: assign.lease,
             offset: self.length,
         };
-        let fetch = |status| PrepareError::Fetch(ClientError::from(status));
-        let mut chunks =
-            connection.runners().fetch_source(request).await.map_err(fetch)?.into_inner();
-        while let Some(chunk) = chunks.message().await.map_err(fetch)? {
+        let mut chunks = link.fetch_source(request).await.map_err(PrepareError::Fetch)?;
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk.map_err(PrepareError::Fetch)?;
             if chunk.offset != self.length {
                 return Err(PrepareError::Damaged);
             }
             let length = chunk.data.len() as u64;
-            if self.chunks.send(chunk.data).await.is_err() {
-                return Ok(Transferred::NotStored);
-            }
+            let stored = Arc::clone(&self.stored);
+            blocking(self.threads, move || lock(&stored).append(&chunk.data)).await?;
             self.length += length;
         }
-        Ok(Transferred::All)
+        Ok(())
     }
 }
 
-async fn unpack_file(file: &Path, work: PathBuf, limit: u64) -> Result<(), PrepareError> {
-    let file = file.to_owned();
+/// Unpacks the archive and removes it.
+async fn unpack_file(
+    threads: &dyn Blocking,
+    file: PathBuf,
+    work: PathBuf,
+    limit: u64,
+) -> Result<(), PrepareError> {
     let given_up = Arc::new(AtomicBool::new(false));
     let _guard = SetOnDrop(Arc::clone(&given_up));
-    let unpacking = tokio::task::spawn_blocking(move || {
+    let unpacking = move || {
         let archive = untrusted::open_to_read(&file)?;
         let limits = UnpackLimits { bytes: limit, ..UnpackLimits::default() };
-        unpack(archive, &work, &limits, &|| given_up.load(Ordering::Relaxed))
-            .map_err(PrepareError::from)
-    });
-    unpacking.await.map_err(io::Error::other)??;
-    Ok(())
+        unpack(archive, &work, &limits, &|| given_up.load(Ordering::Relaxed))?;
+        Ok(fs::remove_file(&file)?)
+    };
+    environment::blocking(threads, unpacking).await.map_err(io::Error::other)?
 }
 
 struct SetOnDrop(Arc<AtomicBool>);

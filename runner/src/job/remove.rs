@@ -9,15 +9,15 @@ use std::{
 };
 
 use super::blocking;
-use crate::untrusted;
+use crate::{Blocking, untrusted};
 
 /// Removes `path` by way of the folder `trash`.
-pub(super) async fn remove(path: &Path, trash: &Path) -> io::Result<()> {
+pub(super) async fn remove(threads: &dyn Blocking, path: &Path, trash: &Path) -> io::Result<()> {
     let Some(name) = path.file_name() else {
         return Err(io::Error::new(ErrorKind::InvalidInput, "the path has no name"));
     };
     let (path, trash, target) = (path.to_owned(), trash.to_owned(), trash.join(name));
-    blocking(move || {
+    blocking(threads, move || {
         make_folder(&trash)?;
         match fs::rename(&path, &target) {
             Ok(()) => untrusted::remove(&target),
@@ -53,9 +53,9 @@ fn make_folder(path: &Path) -> io::Result<()> {
 }
 
 /// Removes what is in the folder `trash`.
-pub(super) async fn empty_trash(trash: &Path) -> io::Result<()> {
+pub(super) async fn empty_trash(threads: &dyn Blocking, trash: &Path) -> io::Result<()> {
     let trash = trash.to_owned();
-    blocking(move || {
+    blocking(threads, move || {
         make_folder(&trash)?;
         // One that cannot be removed must not keep the others.
         let results: Vec<io::Result<()>> =
@@ -68,6 +68,7 @@ pub(super) async fn empty_trash(trash: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::environment::SystemThreads;
 
     #[tokio::test]
     async fn what_a_job_put_in_the_place_of_the_trash_keeps_nothing_from_going() {
@@ -82,11 +83,11 @@ mod tests {
             let attempt = root.path().join("attempt");
             fs::create_dir(&attempt).unwrap();
             obstacle();
-            remove(&attempt, &trash).await.unwrap();
+            remove(&SystemThreads, &attempt, &trash).await.unwrap();
             assert!(!attempt.exists());
             fs::remove_dir(&trash).unwrap();
             obstacle();
-            empty_trash(&trash).await.unwrap();
+            empty_trash(&SystemThreads, &trash).await.unwrap();
             fs::remove_dir(&trash).unwrap();
         }
         assert!(kept.join("file").exists());

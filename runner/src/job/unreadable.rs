@@ -31,7 +31,7 @@ pub(super) async fn end(attempts: &Attempts, journal: &Journal) {
             }
         }
     }
-    if let Err(error) = remove::remove(dir.path(), &attempts.trash()).await {
+    if let Err(error) = remove::remove(attempts.threads(), dir.path(), &attempts.trash()).await {
         warn!(dir = %dir.path().display(), %error, "folder not removed");
     }
 }

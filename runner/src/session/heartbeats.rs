@@ -5,8 +5,6 @@ use std::{collections::VecDeque, time::Duration};
 
 use baton_proto::v1;
 
-use crate::clock;
-
 /// Heartbeats remembered; an answer to an older one renews nothing.
 const REMEMBERED: usize = 64;
 
@@ -27,15 +25,16 @@ impl Heartbeats {
         Self { sent: VecDeque::new(), next: 0 }
     }
 
-    /// Remembers a heartbeat that is about to be sent; its number.
-    pub(super) fn sent(&mut self, held: &[v1::HeldLease]) -> u64 {
+    /// Remembers a heartbeat that is about to be sent, `at` this time since the host's
+    /// boot; its number.
+    pub(super) fn sent(&mut self, held: &[v1::HeldLease], at: Duration) -> u64 {
         let sequence = self.next;
         self.next += 1;
         if self.sent.len() == REMEMBERED {
             self.sent.pop_front();
         }
         let leases = held.iter().map(|held| held.lease).collect();
-        self.sent.push_back(Sent { sequence, at: clock::boottime(), leases });
+        self.sent.push_back(Sent { sequence, at, leases });
         sequence
     }
 
@@ -62,11 +61,11 @@ mod tests {
     #[test]
     fn a_lease_is_never_dated_later_than_the_heartbeat_it_was_given_for() {
         let mut heartbeats = Heartbeats::new();
-        let before = clock::boottime();
-        let first = heartbeats.sent(&[]);
-        assert!((before..=clock::boottime()).contains(&heartbeats.sent_at(first)));
-        for _ in 0..REMEMBERED {
-            heartbeats.sent(&[]);
+        let at = Duration::from_secs(7);
+        let first = heartbeats.sent(&[], at);
+        assert_eq!(heartbeats.sent_at(first), at);
+        for later in 1..=REMEMBERED as u64 {
+            heartbeats.sent(&[], at + Duration::from_secs(later));
         }
         assert_eq!(heartbeats.sent_at(first), Duration::ZERO);
     }

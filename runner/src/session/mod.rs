@@ -4,35 +4,39 @@
 mod delays;
 mod heartbeats;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use baton_client::{ClientError, Connection, Endpoint};
+use baton_client::{ClientError, Endpoint};
 use baton_proto::{
     error::{ApiError, Reason},
     time::duration_from_proto,
     v1::{self, session_request, session_response::Item},
 };
+use futures::StreamExt as _;
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, MissedTickBehavior, interval, timeout},
+    task::coop::cooperative,
+    time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
 };
 use tokio_stream::wrappers::UnboundedReceiverStream;
-use tonic::Streaming;
 use tracing::{error, info, warn};
 
 use self::{delays::Delays, heartbeats::Heartbeats};
-use crate::{Config, clock, identity::Identity, job::Attempts};
+use crate::{Answers, Config, Environment, Link, identity::Identity, job::Attempts};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const WELCOME_WITHIN: Duration = Duration::from_secs(10);
+/// A coordinator that has answered none of so many heartbeats is gone.
+const SILENT_BEATS: u32 = 4;
 
 /// What keeps the session.
 pub(crate) struct Session {
     pub(crate) config: Config,
+    pub(crate) environment: Environment,
     pub(crate) identity: Identity,
     pub(crate) attempts: Attempts,
     /// Where the rest of the runner finds the connection.
-    pub(crate) link: watch::Sender<Option<Connection>>,
+    pub(crate) link: watch::Sender<Option<Arc<dyn Link>>>,
     /// What the attempts have to report.
     pub(crate) reports: mpsc::UnboundedReceiver<v1::SessionRequest>,
 }
@@ -101,11 +105,13 @@ impl Session {
     }
 
     async fn open(&mut self, endpoint: &Endpoint) -> Result<Open, Ended> {
-        let connection = Connection::connect(endpoint.clone(), CONNECT_TIMEOUT).await?;
+        let Environment { clock, network, .. } = &self.environment;
+        let link = network.connect(endpoint.clone(), CONNECT_TIMEOUT).await?;
         let (sender, requests) = mpsc::unbounded_channel();
         let mut heartbeats = Heartbeats::new();
         let held = self.attempts.held();
-        heartbeats.sent(&held);
+        let now = clock.boottime();
+        heartbeats.sent(&held, now);
         let hello = v1::Hello {
             runner_id: self.identity.runner_id.clone(),
             name: self.config.name.clone(),
@@ -115,15 +121,13 @@ impl Session {
             boot_id: self.identity.boot_id.clone(),
             held,
             place: self.identity.place.clone(),
-            connect: u64::try_from(clock::boottime().as_nanos()).unwrap_or(u64::MAX),
+            connect: u64::try_from(now.as_nanos()).unwrap_or(u64::MAX),
         };
         send(&sender, session_request::Item::Hello(hello));
-        let stream = UnboundedReceiverStream::new(requests);
-        let mut answers =
-            connection.runners().session(stream).await.map_err(ClientError::from)?.into_inner();
-        let first = timeout(WELCOME_WITHIN, answers.message()).await;
+        let mut answers = link.session(UnboundedReceiverStream::new(requests).boxed()).await?;
+        let first = timeout(WELCOME_WITHIN, answers.next()).await;
         let first = first.map_err(|_| ClientError::Unreachable("no answer in time".to_owned()))?;
-        let welcome = match first.map_err(ClientError::from)?.and_then(|answer| answer.item) {
+        let welcome = match first.transpose()?.and_then(|answer| answer.item) {
             Some(Item::Welcome(welcome)) => welcome,
             Some(Item::Redirect(redirect)) if !redirect.leader.is_empty() => {
                 return Err(Ended::Redirected(redirect.leader));
@@ -131,8 +135,8 @@ impl Session {
             _ => return Err(broken("there is no leader")),
         };
         let ttl = duration(welcome.lease_ttl.as_ref());
-        info!(coordinator = connection.address(), "session open");
-        self.link.send_replace(Some(connection));
+        info!(coordinator = link.address(), "session open");
+        self.link.send_replace(Some(link));
         Ok(Open {
             sender,
             answers,
@@ -156,8 +160,23 @@ impl Session {
         let mut heard = Instant::now();
         loop {
             tokio::select! {
-                answer = open.answers.message() => match answer {
-                    Ok(Some(answer)) => {
+                // What comes first is seldom ready: a beat once in its interval, a report
+                // twice in the life of an attempt. So answers, of which there may be
+                // many, hold up neither, and are held up by neither. Only when none is
+                // there does silence count.
+                biased;
+                _ = beats.tick() => {
+                    let held = self.attempts.held();
+                    let now = self.environment.clock.boottime();
+                    let sequence = open.heartbeats.sent(&held, now);
+                    let heartbeat = v1::Heartbeat { sequence, held };
+                    send(&open.sender, session_request::Item::Heartbeat(heartbeat));
+                }
+                Some(report) = self.reports.recv() => {
+                    let _ = open.sender.send(report);
+                }
+                answer = cooperative(open.answers.next()) => match answer {
+                    Some(Ok(answer)) => {
                         heard = Instant::now();
                         match answer.item {
                             // It was the leader.
@@ -168,20 +187,11 @@ impl Session {
                             None => {}
                         }
                     }
-                    Ok(None) => return broken("the coordinator ended the session"),
-                    Err(status) => return ClientError::from(status).into(),
+                    Some(Err(error)) => return error.into(),
+                    None => return broken("the coordinator ended the session"),
                 },
-                Some(report) = self.reports.recv() => {
-                    let _ = open.sender.send(report);
-                }
-                _ = beats.tick() => {
-                    if heard.elapsed() > open.heartbeat_interval * 4 {
-                        return broken("the coordinator does not answer");
-                    }
-                    let held = self.attempts.held();
-                    let sequence = open.heartbeats.sent(&held);
-                    let heartbeat = v1::Heartbeat { sequence, held };
-                    send(&open.sender, session_request::Item::Heartbeat(heartbeat));
+                () = sleep_until(heard + open.heartbeat_interval * SILENT_BEATS) => {
+                    return broken("the coordinator does not answer");
                 }
             }
         }
@@ -209,7 +219,7 @@ impl Session {
 /// An open session.
 struct Open {
     sender: mpsc::UnboundedSender<v1::SessionRequest>,
-    answers: Streaming<v1::SessionResponse>,
+    answers: Answers<v1::SessionResponse>,
     heartbeats: Heartbeats,
     heartbeat_interval: Duration,
     lease_limit: Duration,

@@ -103,13 +103,6 @@ impl LocalExecutor {
         self
     }
 
-    /// Lets go of all jobs; returns when nothing follows them any more.
-    pub async fn detach(&self) {
-        self.stop.cancel();
-        self.tasks.close();
-        self.tasks.wait().await;
-    }
-
     async fn start_in(&self, dir: &Path, launch: &Launch) -> Result<Execution, ExecutorError> {
         let dir = canonical(dir)?;
         record::write(&dir, record::LAUNCH, launch, false).map_err(io_error("write the launch"))?;
@@ -258,6 +251,15 @@ impl Executor for LocalExecutor {
                 },
                 Err(error) => Err(io_error("find the attempt's folder")(error)),
             }
+        }
+        .boxed()
+    }
+
+    fn detach(&self) -> BoxFuture<'_, ()> {
+        async {
+            self.stop.cancel();
+            self.tasks.close();
+            self.tasks.wait().await;
         }
         .boxed()
     }

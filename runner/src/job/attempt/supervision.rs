@@ -11,7 +11,7 @@ use super::{
     lease_lost, until,
 };
 use crate::{
-    clock,
+    Clock,
     executor::{AttemptDir, Control, Execution, Executor, Progress, Recovered, StopCause},
     retry::Delays,
 };
@@ -39,8 +39,9 @@ pub(super) async fn recover(
         }
         let stop = orders.borrow().stop;
         tokio::select! {
-            () = delays.wait() => {}
+            biased;
             _ = until(orders, |orders| orders.stop != stop) => {}
+            () = delays.wait() => {}
         }
     }
 }
@@ -48,6 +49,7 @@ pub(super) async fn recover(
 /// What it takes to watch over a process.
 pub(super) struct Supervision<'a> {
     pub(super) executor: &'a dyn Executor,
+    pub(super) clock: &'a dyn Clock,
     pub(super) dir: &'a AttemptDir,
     pub(super) orders: watch::Receiver<Orders>,
     /// Between SIGTERM and SIGKILL.
@@ -94,12 +96,15 @@ impl Supervision<'_> {
                 return Some(progress);
             }
             tokio::select! {
+                // Only the output's length may change all the time. Orders, progress and
+                // lease are looked at anew whatever it is, so it holds up none of them.
+                biased;
+                _ = until(&mut self.orders, |orders| *orders != now) => {}
                 changed = execution.progress.changed() => changed.ok()?,
                 Ok(()) = execution.spool_length.changed() => {
                     self.spool_length.send_replace(*execution.spool_length.borrow_and_update());
                 }
                 () = tokio::time::sleep(lease_left.min(LOOK_AGAIN)), if is_dying => {}
-                _ = until(&mut self.orders, |orders| *orders != now) => {}
             }
         }
     }
@@ -108,7 +113,7 @@ impl Supervision<'_> {
         match (orders.renewed, orders.lease_limit) {
             _ if lease_lost(orders) => Duration::ZERO,
             (Some(renewed), Some(limit)) if !self.waits => {
-                renewed.saturating_add(limit).saturating_sub(clock::boottime())
+                renewed.saturating_add(limit).saturating_sub(self.clock.boottime())
             }
             // After a restart of the runner it is for the coordinator to say.
             _ => Duration::MAX,
@@ -140,7 +145,10 @@ mod tests {
     use tokio::{sync::mpsc, time::timeout};
 
     use super::*;
-    use crate::executor::{ExecutorError, Launch};
+    use crate::{
+        environment::SystemClock,
+        executor::{ExecutorError, Launch},
+    };
 
     /// Answers to [`Executor::recover`], one after the other. What is not known
     /// comes with the loss of the lease.
@@ -158,6 +166,7 @@ mod tests {
         async fn supervise(&self, execution: Execution) -> Progress {
             let supervision = Supervision {
                 executor: self,
+                clock: &SystemClock,
                 dir: &AttemptDir::new("/nonexistent"),
                 orders: self.orders.subscribe(),
                 grace: Duration::from_secs(10),
@@ -270,7 +279,7 @@ mod tests {
     async fn what_cannot_be_ended_is_given_up_when_the_lease_is_lost_or_over() {
         let lost = |orders: &mut Orders| orders.stop = Some(Stop::LeaseLost);
         let over = |orders: &mut Orders| {
-            orders.renewed = Some(clock::boottime());
+            orders.renewed = Some(SystemClock.boottime());
             orders.lease_limit = Some(Duration::from_millis(20));
         };
         for end_lease in [lost as fn(&mut Orders), over] {
