@@ -11,10 +11,8 @@ use std::{
 };
 
 use baton_proto::error::ApiError;
-use baton_state::Index;
-use futures::{FutureExt as _, TryFutureExt as _, future::BoxFuture};
 use nix::fcntl::{Flock, FlockArg};
-use tokio::{net::TcpListener, runtime::Handle, sync::watch, task::JoinHandle};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
@@ -22,23 +20,17 @@ use crate::{
     auth::Authenticator,
     backup::{self, Backups},
     config::Config,
-    disk::DiskGuard,
-    dispatch::{Dispatch, DispatchObserver, TimingError},
+    core::{Core, CoreParts, RAFT, Settings},
+    dispatch::TimingError,
     environment::Environment,
     files::{Files, FilesError, FilesOptions},
     grpc::{self, Readers, Services},
-    history::{self, Feed, History},
-    jobs::Jobs,
+    history::{self, History},
     join::JoinError,
-    leadership::Leadership,
     members::Members,
     peers::{self, Calls, Directory, Network, Outgoing, PeerService},
-    raft::{self, HistoryStore, Observer, RaftError, RaftHandle},
-    replication::{Records, Replication},
-    retention,
+    raft::{self, RaftError, RaftHandle},
     this_node::ThisNode,
-    uploads::Uploads,
-    watchers::Watchers,
 };
 
 /// Why a coordinator cannot start or go on.
@@ -118,8 +110,6 @@ pub enum Error {
     Stopped(String),
 }
 
-/// Folder of the Raft node.
-pub(crate) const RAFT: &str = "raft";
 /// The history.
 pub(crate) const HISTORY_FILE: &str = "history.db";
 /// Folder of the stored files.
@@ -184,56 +174,38 @@ impl Coordinator {
         let threads = Arc::clone(&environment.blocking);
         let history = History::open_with(config.data_dir.join(HISTORY_FILE), threads).await?;
         let files = open_files(config.data_dir.join(FILES_DIR), &environment).await?;
-        let watchers = Arc::new(Watchers::default());
-        let observer = DispatchObserver::new(config.timing, environment.clone());
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let told = vec![
-            Arc::clone(&directory) as Arc<dyn Observer>,
-            Arc::new(observer.clone()) as _,
-            Arc::clone(&watchers) as _,
-        ];
         let network = Arc::new(Network::new(Arc::clone(&directory), tasks.clone(), stop.clone()));
-        let node = NodeParts {
-            this: &this,
-            history: &history,
-            observers: told,
-            network: Arc::clone(&network),
+        let parts = CoreParts {
+            node: this.membership.node_id,
+            beginning: this.beginning(&environment),
+            data_dir: config.data_dir.clone(),
+            settings: Settings {
+                timing: config.timing,
+                retention: config.retention,
+                min_free_bytes: config.min_free_bytes,
+                snapshot_every: config.snapshot_every,
+            },
+            history: history.clone(),
+            files: files.clone(),
+            others: Arc::clone(&directory) as _,
+            transport: Arc::clone(&network) as _,
+            observers: vec![Arc::clone(&directory) as _],
+            environment,
+            tasks: tasks.clone(),
             stop: stop.clone(),
         };
-        let raft = start_raft(&config, node, &environment).await?;
+        let start = async |options| {
+            blocking(move || raft::start(options, LOG_FILE_BYTES).map_err(Error::from)).await
+        };
+        let Core { raft, members, jobs, dispatch, leadership } = Core::start(parts, start).await?;
         network.start(raft.clone());
-        let members = Members { raft: raft.clone(), environment: environment.clone() };
-        tasks.spawn(members.clone().promote(stop.clone()));
         tasks.spawn(members.clone().announce(
             this.membership.node_id,
             this.member.clone(),
             config.token.clone(),
             stop.clone(),
         ));
-        let replication = Replication::start(
-            files.clone(),
-            Arc::clone(&directory) as _,
-            &raft,
-            Records {
-                raft: raft.clone(),
-                history: history.clone(),
-                clock: Arc::clone(&environment.clock),
-            },
-            &tasks,
-            &stop,
-        );
-        let jobs = Jobs {
-            raft: raft.clone(),
-            history: history.clone(),
-            files: files.clone(),
-            replication: replication.clone(),
-            uploads: Uploads::default(),
-            disk: DiskGuard::new(config.data_dir.clone(), config.min_free_bytes),
-            watchers,
-            environment,
-        };
-        tasks.spawn(retention::evict(jobs.clone(), stop.clone()));
-        tasks.spawn(retention::prune(jobs.clone(), config.retention, stop.clone()));
         let failed = |source| Error::DataDir { dir: config.data_dir.clone(), source };
         let backups = Backups::new(jobs.clone(), &config.data_dir).map_err(failed)?;
         if let Some(schedule) = config.backups.clone() {
@@ -254,17 +226,8 @@ impl Coordinator {
             stop: stop.clone(),
             calls: Arc::new(Calls::default()),
         };
-        let leadership = Leadership::follow(raft.clone(), &tasks, stop.clone());
-        let follow = leadership.clone();
         let services = Services {
-            dispatch: Dispatch::start(
-                &observer,
-                raft.clone(),
-                replication,
-                follow,
-                &tasks,
-                stop.clone(),
-            ),
+            dispatch,
             leadership,
             jobs,
             backups,
@@ -421,76 +384,6 @@ async fn open_files(root: PathBuf, environment: &Environment) -> Result<Files, E
     let threads = Arc::clone(&environment.blocking);
     let options = FilesOptions { blocking: threads, ..FilesOptions::default() };
     blocking(move || Files::open(root, options).map_err(Error::from)).await
-}
-
-/// What the Raft node is put together from.
-struct NodeParts<'a> {
-    this: &'a ThisNode,
-    history: &'a History,
-    observers: Vec<Arc<dyn Observer>>,
-    network: Arc<Network<RaftHandle>>,
-    stop: CancellationToken,
-}
-
-async fn start_raft(
-    config: &Config,
-    parts: NodeParts<'_>,
-    environment: &Environment,
-) -> Result<RaftHandle, Error> {
-    let NodeParts { this, history, mut observers, network, stop } = parts;
-    observers.insert(0, Arc::new(Feed::start(history.sender())));
-    let beside = Beside { history: history.clone(), stop };
-    let options = raft::Options {
-        node_id: this.membership.node_id.0,
-        dir: config.data_dir.join(RAFT),
-        snapshot_every: config.snapshot_every,
-        beginning: this.beginning(environment),
-        history: Some(Arc::new(beside)),
-        observers,
-        transport: network,
-        environment: environment.clone(),
-        runtime: Handle::current(),
-    };
-    blocking(move || raft::start(options, LOG_FILE_BYTES).map_err(Error::from)).await
-}
-
-/// The history, as the Raft node sees it.
-struct Beside {
-    history: History,
-    stop: CancellationToken,
-}
-
-impl HistoryStore for Beside {
-    fn position(&self) -> Index {
-        *self.history.position().borrow()
-    }
-
-    fn secure(&self, through: Index) -> BoxFuture<'_, io::Result<()>> {
-        let secured = in_history(&self.history, through, &self.stop);
-        secured.map_err(io::Error::other).boxed()
-    }
-
-    fn replace(&self, copy: PathBuf) -> BoxFuture<'_, io::Result<Index>> {
-        async move { self.history.replace_with(copy).await.map_err(io::Error::other) }.boxed()
-    }
-}
-
-/// Waits until the history has everything up to `index` on disk, or for the stop.
-async fn in_history(
-    history: &History,
-    index: Index,
-    stop: &CancellationToken,
-) -> Result<(), history::Error> {
-    let mut position = history.position();
-    while history.make_durable().await? < index {
-        tokio::select! {
-            reached = position.wait_for(|position| *position >= index) => {
-                reached.map_err(|_| history::Error::Stopped)?;
-            }
-            () = stop.cancelled() => return Err(history::Error::Stopped),
-        }
-    }
-    Ok(())
 }
 
 async fn blocking<T: Send + 'static>(

@@ -18,7 +18,8 @@ use super::{
     blocks::{BlockReader, Damage},
 };
 use crate::{
-    coordinator::{FILES_DIR, HISTORY_FILE, LOG_FILE_BYTES, RAFT, RESTORING, lock_data_dir},
+    coordinator::{FILES_DIR, HISTORY_FILE, LOG_FILE_BYTES, RESTORING, lock_data_dir},
+    core::RAFT,
     environment::Environment,
     files::stored_path,
     history,

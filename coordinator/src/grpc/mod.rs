@@ -29,7 +29,10 @@ use tonic::{
 };
 
 use self::forward::ForwardLayer;
-pub(crate) use self::readers::Readers;
+pub(crate) use self::{
+    readers::Readers,
+    send_log::{LogStore, send_log},
+};
 use crate::{
     auth::Authenticator,
     backup::Backups,

@@ -24,15 +24,15 @@ const OVERHEAD: u64 = 14;
 const NOTES: u64 = 1024 * 1024;
 
 /// What it takes to take output.
-pub(super) struct LogStore {
+pub(crate) struct LogStore {
     /// Knows whose lease is current.
-    pub(super) raft: RaftHandle,
-    pub(super) files: Files,
-    pub(super) replication: Replication,
+    pub(crate) raft: RaftHandle,
+    pub(crate) files: Files,
+    pub(crate) replication: Replication,
 }
 
 /// Takes the output of one attempt.
-pub(super) async fn send_log<E>(
+pub(crate) async fn send_log<E>(
     store: LogStore,
     mut inbound: impl Stream<Item = Result<v1::SendLogRequest, E>> + Unpin,
     answers: mpsc::Sender<v1::SendLogResponse>,

@@ -10,13 +10,13 @@ use futures::{future::BoxFuture, stream::BoxStream};
 /// Another member did not give what it was asked for. Says why, for the log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub(crate) struct NotGiven(pub(crate) String);
+pub struct NotGiven(pub String);
 
 /// What comes of a call, as it comes. Whoever drops it ends the call.
-pub(crate) type Answers<T> = BoxStream<'static, Result<T, NotGiven>>;
+pub type Answers<T> = BoxStream<'static, Result<T, NotGiven>>;
 
 /// The other members.
-pub(crate) trait Members: Send + Sync {
+pub trait Members: Send + Sync {
     /// Who they are now, and where each is.
     fn others(&self) -> BTreeMap<NodeId, String>;
 

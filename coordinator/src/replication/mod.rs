@@ -44,10 +44,10 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::warn;
 
+pub use self::members::{Answers, Members, NotGiven};
 use self::{fetch::Fetcher, open::OpenCopies, view::View, wanted::Wanted};
 pub(crate) use self::{
     kept::Kept,
-    members::{Answers, Members, NotGiven},
     quorum::Standing,
     wanted::{Records, is_young},
 };

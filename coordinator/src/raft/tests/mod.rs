@@ -19,10 +19,7 @@ use baton_state::{
     snapshot,
 };
 
-use futures::{
-    FutureExt as _,
-    future::{BoxFuture, ready},
-};
+use futures::{FutureExt as _, future::BoxFuture};
 
 use super::{
     HistoryStore, Observer, Options, ProposeError, RaftError, RaftHandle,
@@ -40,18 +37,21 @@ impl Observer for Seen {
 }
 
 /// A history of which tests say how far it reaches, and what securing it does.
-struct Kept<F> {
+struct Kept {
     position: Index,
-    secure: F,
+    /// May block.
+    secure: Arc<dyn Fn(Index) -> io::Result<()> + Send + Sync>,
 }
 
-impl<F: Fn(Index) -> io::Result<()> + Send + Sync> HistoryStore for Kept<F> {
+impl HistoryStore for Kept {
     fn position(&self) -> Index {
         self.position
     }
 
     fn secure(&self, through: Index) -> BoxFuture<'_, io::Result<()>> {
-        ready((self.secure)(through)).boxed()
+        let secure = Arc::clone(&self.secure);
+        let secured = tokio::task::spawn_blocking(move || secure(through));
+        async move { secured.await.unwrap() }.boxed()
     }
 
     fn replace(&self, copy: PathBuf) -> BoxFuture<'_, io::Result<Index>> {
@@ -63,7 +63,7 @@ fn history(
     position: Index,
     secure: impl Fn(Index) -> io::Result<()> + Send + Sync + 'static,
 ) -> Option<Arc<dyn HistoryStore>> {
-    Some(Arc::new(Kept { position, secure }))
+    Some(Arc::new(Kept { position, secure: Arc::new(secure) }))
 }
 
 fn register(name: &str) -> Command {
