@@ -3,6 +3,7 @@
 
 mod append;
 mod copies;
+mod crashes;
 mod faults;
 mod log;
 mod place;

@@ -1,7 +1,8 @@
-//! What replication promises, between stores that talk over real gRPC.
+//! What replication promises, between stores that talk over real gRPC, and over none.
 
 mod copying;
 mod quorum;
+mod threadless;
 mod world;
 
 use std::{future::Future, time::Duration};
