@@ -25,7 +25,7 @@ use crate::{
     environment::Environment,
     files::{Files, FilesError, FilesOptions},
     grpc::{self, Readers, Services},
-    history::{self, History},
+    history::{self, History, READERS},
     join::JoinError,
     members::Members,
     peers::{self, Calls, Directory, Network, Outgoing, PeerService},
@@ -172,7 +172,8 @@ impl Coordinator {
         let directory = Arc::new(Directory::new(this.hello(), &config.token)?);
 
         let threads = Arc::clone(&environment.blocking);
-        let history = History::open_with(config.data_dir.join(HISTORY_FILE), threads).await?;
+        let history =
+            History::open_with(config.data_dir.join(HISTORY_FILE), threads, READERS).await?;
         let files = open_files(config.data_dir.join(FILES_DIR), &environment).await?;
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let network = Arc::new(Network::new(Arc::clone(&directory), tasks.clone(), stop.clone()));

@@ -2,7 +2,10 @@
 //! core as in a real one, over a disk, a network and clocks of the simulator's. Nothing
 //! in here works any differently from how it works elsewhere.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use baton_proto::{error::ApiError, peer, v1};
 use baton_state::{Job, JobId, Lease, Member, NodeId};
@@ -24,6 +27,10 @@ use crate::{
     raft::{self, Beginning, Driver, Observer, RaftHandle, Transport, engine::Engine},
     replication,
 };
+
+/// Statements that read the history at once. More than ever do: what would wait for one
+/// of them to end would wait for ever, since nothing else goes on meanwhile.
+const READERS: u32 = 256;
 
 /// What a simulated coordinator is put together from.
 pub struct Setup {
@@ -69,8 +76,8 @@ impl Coordinator {
         let threads = Arc::clone(&setup.environment.blocking);
         std::fs::create_dir_all(&setup.data_dir)
             .map_err(|source| Error::DataDir { dir: setup.data_dir.clone(), source })?;
-        let history =
-            History::open_with(setup.data_dir.join(HISTORY_FILE), Arc::clone(&threads)).await?;
+        let file = setup.data_dir.join(HISTORY_FILE);
+        let history = History::open_with(file, Arc::clone(&threads), READERS).await?;
         let options = FilesOptions {
             sync_threads: 0,
             blocking: threads,
@@ -124,12 +131,6 @@ impl Coordinator {
     #[must_use]
     pub fn files(&self) -> &Files {
         &self.core.jobs.files
-    }
-
-    /// Where the output of an attempt is stored once it is sealed, and while it grows.
-    #[must_use]
-    pub fn log_paths(&self, job: JobId, lease: Lease) -> [PathBuf; 2] {
-        self.files().paths(FileName::Log { job, lease })
     }
 
     /// As `Jobs.Submit`.
@@ -222,6 +223,13 @@ impl Coordinator {
         let read = replication::serve::read_file(self.files(), Some(name), offset, stop).await?;
         Ok(read.boxed())
     }
+}
+
+/// Where a coordinator with this data folder stores the output of an attempt once it is
+/// sealed, and while it grows.
+#[must_use]
+pub fn log_paths(data_dir: &Path, job: JobId, lease: Lease) -> [PathBuf; 2] {
+    FileName::Log { job, lease }.paths(&data_dir.join(FILES_DIR))
 }
 
 fn caller(call: &str, key: &str) -> Caller {

@@ -181,14 +181,6 @@ impl Files {
     }
 }
 
-impl Files {
-    /// Where a file is once it is sealed, and while it grows.
-    #[must_use]
-    pub fn paths(&self, name: FileName) -> [PathBuf; 2] {
-        [name.sealed_path(&self.inner.root), name.part_path(&self.inner.root)]
-    }
-}
-
 impl Inner {
     fn entry(&self, name: FileName) -> Arc<Entry> {
         Registry::entry(&self.registry, name)

@@ -114,6 +114,11 @@ impl FileName {
         }
     }
 
+    /// Where it is once sealed, and while it grows.
+    pub(crate) fn paths(&self, root: &Path) -> [PathBuf; 2] {
+        [self.sealed_path(root), self.part_path(root)]
+    }
+
     /// Where it is once sealed.
     pub(super) fn sealed_path(&self, root: &Path) -> PathBuf {
         self.folder(root).join(self.stem())

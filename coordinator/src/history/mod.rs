@@ -36,6 +36,9 @@ use self::{
 };
 use crate::environment::{Blocking, SystemThreads, waited};
 
+/// Statements that read at the same time.
+pub(crate) const READERS: u32 = 4;
+
 /// Batches that may wait for the writer before a sender has to wait.
 const QUEUE: usize = 64;
 
@@ -98,24 +101,29 @@ impl History {
     /// When the file is damaged, of a newer version, or cannot be opened; the
     /// message names the file and says what to do.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self> {
-        Self::open_with(path, Arc::new(SystemThreads)).await
+        Self::open_with(path, Arc::new(SystemThreads), READERS).await
     }
 
-    /// As [`History::open`], where SQLite's threads are waited for in another way.
+    /// As [`History::open`], where SQLite's threads are waited for in another way, and
+    /// `readers` statements may read at once.
     ///
     /// # Errors
     /// As [`History::open`].
-    pub async fn open_with(path: impl AsRef<Path>, threads: Arc<dyn Blocking>) -> Result<Self> {
-        Self::start(Database::new(path.as_ref()), threads).await
+    pub async fn open_with(
+        path: impl AsRef<Path>,
+        threads: Arc<dyn Blocking>,
+        readers: u32,
+    ) -> Result<Self> {
+        Self::start(Database::new(path.as_ref()), threads, readers).await
     }
 
-    async fn start(database: Database, threads: Arc<dyn Blocking>) -> Result<Self> {
+    async fn start(database: Database, threads: Arc<dyn Blocking>, readers: u32) -> Result<Self> {
         let prepared = waited(&*threads, async {
             database.check().await?;
             database.prepare().await
         });
         let (connection, position) = prepared.await?;
-        let readers = database.readers();
+        let readers = database.readers(readers);
         let (batches, batch_queue) = mpsc::channel(QUEUE);
         let (orders, order_queue) = mpsc::channel(1);
         let (position_sender, position) = watch::channel(position);

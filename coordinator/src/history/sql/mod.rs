@@ -27,9 +27,6 @@ use super::error::{Error, Result};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
-/// Statements that read at the same time.
-const READERS: u32 = 4;
-
 /// How long a statement waits for a lock of another process, such as a backup.
 const BUSY: Duration = Duration::from_secs(5);
 
@@ -117,14 +114,14 @@ impl Database {
         Ok((connection, from_sql(position)))
     }
 
-    /// Connections that only read; they never wait for the one that writes.
-    pub(super) fn readers(&self) -> SqlitePool {
+    /// Connections that only read, `most` of them at once; they never wait for the one that writes.
+    pub(super) fn readers(&self, most: u32) -> SqlitePool {
         let options = SqliteConnectOptions::new()
             .filename(&self.path)
             .read_only(true)
             .busy_timeout(BUSY)
             .thread_name(|id| format!("history-reader-{id}"));
-        SqlitePoolOptions::new().max_connections(READERS).connect_lazy_with(options)
+        SqlitePoolOptions::new().max_connections(most).connect_lazy_with(options)
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use super::fixtures::{all, batch, newest_first, plain, reached, send, stored};
 use crate::{
     environment::SystemThreads,
-    history::{Error, History, QUEUE, Retention, sql::Database},
+    history::{Error, History, QUEUE, READERS, Retention, sql::Database},
 };
 
 async fn raw(path: &Path) -> SqliteConnection {
@@ -106,9 +106,10 @@ async fn a_reader_of_an_old_state_delays_durability_and_says_so() {
 async fn a_full_disk_loses_nothing_and_a_prune_makes_room() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("history.db");
-    let history = History::start(Database::new(&path).limited_to(100), Arc::new(SystemThreads))
-        .await
-        .unwrap();
+    let history =
+        History::start(Database::new(&path).limited_to(100), Arc::new(SystemThreads), READERS)
+            .await
+            .unwrap();
     let jobs = plain(1..=400);
     let mut chunks = jobs.chunks(8);
     let unwritten = loop {
@@ -144,7 +145,9 @@ async fn while_the_disk_is_full_the_queue_is_bounded_and_a_stop_is_quick() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("history.db");
     let history =
-        History::start(Database::new(&path).limited_to(60), Arc::new(SystemThreads)).await.unwrap();
+        History::start(Database::new(&path).limited_to(60), Arc::new(SystemThreads), READERS)
+            .await
+            .unwrap();
     let sender = history.sender();
     let sent = Arc::new(AtomicU64::new(0));
     let count = Arc::clone(&sent);

@@ -1,0 +1,223 @@
+//! Those who submit jobs, look at them and cancel some. Each call goes to some
+//! coordinator and may get lost, be answered late or be refused for the moment; then it
+//! is made again, elsewhere, with the same key.
+
+use std::{sync::Arc, time::Duration};
+
+use baton_coordinator::simulation::Coordinator;
+use baton_proto::{
+    error::{ApiError, Reason},
+    v1,
+};
+use baton_state::{Job, JobId};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::{
+    bugs::{Bug, Bugs},
+    facts::Facts,
+    host::HostId,
+    machine,
+    network::{End, Network},
+    registry::Registry,
+};
+
+/// How long a call may take before it is made again.
+const CALL_WITHIN: Duration = Duration::from_secs(3);
+/// The wait before it is.
+const AGAIN_AFTER: Duration = Duration::from_millis(150);
+
+/// What all clients share.
+#[derive(Clone)]
+pub struct Clients {
+    /// The way to the coordinators.
+    pub network: Network,
+    /// Who runs.
+    pub registry: Registry,
+    /// What they are told.
+    pub facts: Facts,
+    /// What is planted.
+    pub bugs: Bugs,
+    /// Numbers of the coordinators there may be.
+    pub coordinators: Arc<[u64]>,
+}
+
+/// One client.
+pub struct Client {
+    shared: Clients,
+    number: u64,
+    random: fastrand::Rng,
+    /// Whom it asks first.
+    preferred: usize,
+}
+
+/// What one job is to be.
+struct Plan {
+    spec: v1::JobSpec,
+    /// When to cancel it, after it was accepted.
+    cancel_after: Option<Duration>,
+}
+
+impl Client {
+    /// A client of its own chance.
+    #[must_use]
+    pub fn new(shared: Clients, number: u64, random: fastrand::Rng) -> Self {
+        Self { shared, number, random, preferred: 0 }
+    }
+
+    /// Submits jobs, one after the other, and sees each to its end.
+    pub async fn run(mut self, jobs: u64, over: Duration) {
+        let begun = Instant::now();
+        for round in 0..jobs {
+            let wait = over.mul_f64(self.random.f64() * 2.0 / jobs as f64);
+            sleep(wait.min((begun + over).saturating_duration_since(Instant::now()))).await;
+            let plan = self.plan();
+            let key = format!("{}-{round}", self.number);
+            self.see_through(&key, plan).await;
+        }
+    }
+
+    fn plan(&mut self) -> Plan {
+        let random = &mut self.random;
+        let millis =
+            if random.u32(..5) == 0 { random.u64(3_000..9_000) } else { random.u64(50..1_500) };
+        let (lines, code) = (random.u64(0..40), i32::from(random.u32(..6) == 0));
+        let on_lost =
+            [v1::OnLost::Requeue, v1::OnLost::Requeue, v1::OnLost::Fail, v1::OnLost::Wait];
+        let on_lost = on_lost[random.usize(..on_lost.len())];
+        let cancel_after =
+            (random.u32(..5) == 0).then(|| Duration::from_millis(random.u64(..millis)));
+        let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+        let spec = v1::JobSpec {
+            command: machine::command(millis, lines, code),
+            attempts: random.u32(1..=4),
+            on_lost: on_lost.into(),
+            soft_timeout: seconds(20),
+            timeout: seconds(25),
+            ..v1::JobSpec::default()
+        };
+        Plan { spec, cancel_after }
+    }
+
+    async fn see_through(&mut self, key: &str, plan: Plan) {
+        let Plan { spec, cancel_after } = plan;
+        let (bugs, original) = (self.shared.bugs.clone(), key.to_owned());
+        let mut tries = 0_u32;
+        let job = self
+            .call("submit", move || {
+                tries += 1;
+                let again = if bugs.has(Bug::KeysAreForgotten) { tries } else { 1 };
+                let (key, spec) = (format!("{original}#{again}"), spec.clone());
+                move |node: Coordinator| async move { node.submit(&key, spec).await }
+            })
+            .await;
+        let Some(job) = job else { return };
+        let id = job.id;
+        self.shared.facts.lock().submitted.push((key.to_owned(), id));
+        if let Some(after) = cancel_after {
+            sleep(after).await;
+            self.cancel(key, id).await;
+        }
+        loop {
+            let Some(job) = self.get(id).await else { return };
+            if job.is_finished() {
+                return;
+            }
+            sleep(Duration::from_millis(self.random.u64(200..900))).await;
+        }
+    }
+
+    async fn cancel(&mut self, key: &str, id: JobId) {
+        let (key, heard) = (format!("cancel-{key}"), !self.shared.bugs.has(Bug::CancelIsNotHeard));
+        let cancelled = self
+            .call("cancel", || {
+                let key = key.clone();
+                move |node: Coordinator| async move {
+                    if heard { node.cancel(&key, id).await } else { node.get(id).await }
+                }
+            })
+            .await;
+        let Some(job) = cancelled else { return };
+        let mut facts = self.shared.facts.lock();
+        let lease = job.attempts.last().map(|attempt| attempt.lease);
+        let now = facts.now;
+        facts.cancelled.entry(id).or_insert((now, lease));
+        if job.is_finished() {
+            facts.note_end(job);
+        }
+    }
+
+    /// A job that was acknowledged, as some coordinator has it.
+    async fn get(&mut self, id: JobId) -> Option<Job> {
+        let stale = self.shared.bugs.has(Bug::StaleReads);
+        let ended = self.shared.facts.lock().ended.get(&id).cloned();
+        let job = self
+            .call("get", || {
+                move |node: Coordinator| async move {
+                    if !stale {
+                        return node.get(id).await;
+                    }
+                    let live = node.raft().state().job(id).cloned();
+                    match live {
+                        Some(job) => Ok(job),
+                        None => node.get(id).await,
+                    }
+                }
+            })
+            .await?;
+        let mut facts = self.shared.facts.lock();
+        if ended.is_some() && !job.is_finished() {
+            facts
+                .contradictions
+                .push(format!("job {id} had ended, and is shown as {:?}", job.phase));
+        }
+        if job.is_finished() {
+            facts.note_end(job.clone());
+        }
+        Some(job)
+    }
+
+    /// Makes a call until it is answered; none when the answer is one that must not be.
+    async fn call<S, F>(&mut self, name: &'static str, mut make: impl FnMut() -> S) -> Option<Job>
+    where
+        S: FnOnce(Coordinator) -> F + Send + 'static,
+        F: Future<Output = Result<Job, ApiError>> + Send + 'static,
+    {
+        loop {
+            let all = &self.shared.coordinators;
+            let to = HostId::Coordinator(all[self.preferred % all.len()]);
+            let (registry, serve) = (self.shared.registry.clone(), make());
+            let accept = move |end: End<Result<Job, ApiError>, ()>| {
+                registry.on(to, |node| async move {
+                    let answer = serve(node).await;
+                    let label = match &answer {
+                        Ok(job) => format!("{name} {}", job.id),
+                        Err(error) => format!("{name} {}", error.reason.as_str()),
+                    };
+                    end.sender.send(label, answer);
+                });
+            };
+            let mut end = self.shared.network.call::<(), _>(HostId::Clients, to, name, accept);
+            match timeout(CALL_WITHIN, end.receiver.next()).await {
+                Ok(Ok(Some(Ok(job)))) => {
+                    self.shared.facts.lock().answered += 1;
+                    return Some(job);
+                }
+                Ok(Ok(Some(Err(error)))) if !may_pass(&error) => {
+                    let mut facts = self.shared.facts.lock();
+                    facts.contradictions.push(format!("{name} was refused: {error}"));
+                    return None;
+                }
+                _ => {}
+            }
+            self.preferred += 1;
+            let jitter = self.random.u64(..100);
+            sleep(AGAIN_AFTER + Duration::from_millis(jitter)).await;
+        }
+    }
+}
+
+/// Whether another try, here or elsewhere, may be answered otherwise.
+fn may_pass(error: &ApiError) -> bool {
+    // What a coordinator says whose disk has just failed, before it ends.
+    error.reason.is_temporary() || error.reason == Reason::Internal
+}

@@ -1,0 +1,216 @@
+//! A disk for stored files: real files, of which the simulator knows what was flushed.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File, OpenOptions},
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use baton_coordinator::files::{Disk, SystemDisk};
+
+use crate::{
+    bugs::{Bug, Bugs},
+    fuse::{Fuse, Step},
+};
+
+/// One node's disk. It outlives the process.
+#[derive(Clone, Debug, Default)]
+pub struct FilesDisk(Arc<Mutex<Known>>);
+
+#[derive(Debug, Default)]
+struct Known {
+    /// Bytes of each file that survive a loss of power.
+    flushed: BTreeMap<PathBuf, u64>,
+    /// Names that were given and may not survive one, in order.
+    names: Vec<Name>,
+    fails: bool,
+    failed: u64,
+}
+
+#[derive(Debug)]
+enum Name {
+    Made(PathBuf),
+    Changed { from: PathBuf, to: PathBuf },
+}
+
+impl Name {
+    fn folder(&self) -> Option<&Path> {
+        match self {
+            Self::Made(path) | Self::Changed { to: path, .. } => path.parent(),
+        }
+    }
+}
+
+impl FilesDisk {
+    /// The next flush of a file fails, once.
+    pub fn fail_next_flush(&self) {
+        self.lock().fails = true;
+    }
+
+    /// How many flushes have failed.
+    #[must_use]
+    pub fn failed_flushes(&self) -> u64 {
+        self.lock().failed
+    }
+
+    /// Bytes of a file that survive a loss of power; none of one whose name does not.
+    #[must_use]
+    pub fn survives(&self, path: &Path) -> u64 {
+        let known = self.lock();
+        let is_lost = known.names.iter().any(|name| match name {
+            Name::Made(made) => made == path,
+            Name::Changed { .. } => false,
+        });
+        if is_lost { 0 } else { known.flushed.get(path).copied().unwrap_or(0) }
+    }
+
+    /// Loses some of what was not flushed. How many files were cut back or are gone.
+    ///
+    /// # Errors
+    /// When the real files cannot be changed.
+    pub fn lose_power(&self, random: &mut fastrand::Rng) -> io::Result<u64> {
+        let mut known = self.lock();
+        let mut lost = 0;
+        let kept = random.usize(..=known.names.len());
+        for name in known.names.split_off(kept).into_iter().rev() {
+            lost += 1;
+            match name {
+                Name::Made(path) => {
+                    remove(&path)?;
+                    known.flushed.remove(&path);
+                }
+                Name::Changed { from, to } => {
+                    fs::rename(&to, &from)?;
+                    if let Some(flushed) = known.flushed.remove(&to) {
+                        known.flushed.insert(from, flushed);
+                    }
+                }
+            }
+        }
+        known.names.clear();
+        for (path, flushed) in &mut known.flushed {
+            let Ok(metadata) = fs::metadata(path) else { continue };
+            if metadata.len() > *flushed {
+                let length = random.u64(*flushed..=metadata.len());
+                OpenOptions::new().write(true).open(path)?.set_len(length)?;
+                *flushed = length;
+                lost += 1;
+            }
+        }
+        Ok(lost)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// The disk as a process uses it.
+#[derive(Debug)]
+pub struct Mounted {
+    disk: FilesDisk,
+    fuse: Fuse,
+    bugs: Bugs,
+}
+
+impl Mounted {
+    /// For a process with this fuse.
+    #[must_use]
+    pub fn new(disk: FilesDisk, fuse: Fuse, bugs: Bugs) -> Self {
+        Self { disk, fuse, bugs }
+    }
+
+    fn take<T>(&self, step: Step, take: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        self.fuse.pass(step, take).map_err(io::Error::other)?
+    }
+
+    fn flush(&self, path: &Path, file: &File) -> io::Result<()> {
+        let length = file.metadata()?.len();
+        let mut known = self.disk.lock();
+        if std::mem::take(&mut known.fails) {
+            known.failed += 1;
+            return Err(io::Error::other("input/output error"));
+        }
+        if !self.bugs.has(Bug::FilesAreNotFlushed) {
+            known.flushed.insert(path.to_owned(), length);
+        }
+        Ok(())
+    }
+}
+
+impl Disk for Mounted {
+    fn create(&self, path: &Path) -> io::Result<File> {
+        self.take(Step::FileWrite, || {
+            let file = SystemDisk.create(path)?;
+            let mut known = self.disk.lock();
+            known.flushed.insert(path.to_owned(), 0);
+            known.names.push(Name::Made(path.to_owned()));
+            Ok(file)
+        })
+    }
+
+    fn write_all_at(&self, path: &Path, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.take(Step::FileWrite, || SystemDisk.write_all_at(path, file, bytes, offset))
+    }
+
+    fn set_len(&self, path: &Path, file: &File, length: u64) -> io::Result<()> {
+        self.take(Step::FileWrite, || {
+            SystemDisk.set_len(path, file, length)?;
+            if let Some(flushed) = self.disk.lock().flushed.get_mut(path) {
+                *flushed = length.min(*flushed);
+            }
+            Ok(())
+        })
+    }
+
+    fn sync_data(&self, path: &Path, file: &File) -> io::Result<()> {
+        self.take(Step::FileSync, || self.flush(path, file))
+    }
+
+    fn sync_all(&self, path: &Path, file: &File) -> io::Result<()> {
+        self.take(Step::FileSync, || self.flush(path, file))
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        self.take(Step::FileSync, || {
+            self.disk.lock().names.retain(|name| name.folder() != Some(folder));
+            Ok(())
+        })
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.take(Step::FileWrite, || {
+            SystemDisk.rename(from, to)?;
+            let mut known = self.disk.lock();
+            if let Some(flushed) = known.flushed.remove(from) {
+                known.flushed.insert(to.to_owned(), flushed);
+            }
+            known.names.push(Name::Changed { from: from.to_owned(), to: to.to_owned() });
+            Ok(())
+        })
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.take(Step::FileWrite, || {
+            SystemDisk.remove(path)?;
+            let mut known = self.disk.lock();
+            known.flushed.remove(path);
+            // It is taken for gone for good: content that is not there any more cannot
+            // come back.
+            known.names.retain(|name| match name {
+                Name::Made(made) => made != path,
+                Name::Changed { to, .. } => to != path,
+            });
+            Ok(())
+        })
+    }
+}

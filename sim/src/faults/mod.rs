@@ -1,0 +1,234 @@
+//! What goes wrong in a run: chosen by the seed before it begins, and counted when it
+//! has happened. A run in which a fault did not happen proves nothing, and fails.
+
+mod happening;
+
+pub use self::happening::{Happening, Hosts, Violation};
+
+use std::{fmt, time::Duration};
+
+use crate::fuse::{Step, When};
+
+/// A fault. Hosts are named by their place, so that it fits every run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Fault {
+    /// One coordinator is cut off from the others; also from runners and clients if so.
+    Isolate {
+        /// Which, or whoever leads.
+        whom: Whom,
+        /// From everybody.
+        from_all: bool,
+        /// For how long.
+        lasts: Duration,
+    },
+    /// Messages come through in one direction only.
+    OneWay {
+        /// From this coordinator nothing goes out, or else nothing comes in.
+        whom: Whom,
+        /// Nothing goes out.
+        out: bool,
+        /// For how long.
+        lasts: Duration,
+    },
+    /// A runner is cut off from one coordinator, or from all.
+    CutRunner {
+        /// Which.
+        runner: usize,
+        /// From all, or from whoever leads.
+        from_all: bool,
+        /// For how long.
+        lasts: Duration,
+    },
+    /// Messages are lost, doubled, delayed and overtaken.
+    FoulWeather {
+        /// For how long.
+        lasts: Duration,
+    },
+    /// A coordinator ends before or after a step of its work.
+    CrashAt {
+        /// Which.
+        whom: Whom,
+        /// The step.
+        step: Step,
+        /// On which side of it.
+        when: When,
+        /// With it goes what was not flushed.
+        power: bool,
+        /// How long it stays away.
+        down: Duration,
+    },
+    /// A flush of a coordinator's log or files fails.
+    FailedFlush {
+        /// Which.
+        whom: Whom,
+        /// Of the log, or else of the stored files.
+        log: bool,
+    },
+    /// A bit of a coordinator's log flips while it is down; it must not start.
+    FlippedBit {
+        /// Which.
+        whom: Whom,
+    },
+    /// A coordinator does nothing for a while, as if stopped.
+    Freeze {
+        /// Which.
+        whom: Whom,
+        /// For how long.
+        lasts: Duration,
+    },
+    /// A runner's host does nothing for a while.
+    FreezeRunner {
+        /// Which.
+        runner: usize,
+        /// For how long.
+        lasts: Duration,
+    },
+    /// A runner is killed; its jobs go on.
+    KillRunner {
+        /// Which.
+        runner: usize,
+        /// How long it stays away.
+        down: Duration,
+    },
+    /// A runner's host loses its power.
+    PowerOfRunner {
+        /// Which.
+        runner: usize,
+        /// How long it stays away.
+        down: Duration,
+    },
+    /// A host's time of day jumps.
+    ClockJump {
+        /// A coordinator, or else a runner.
+        coordinator: bool,
+        /// Which.
+        number: usize,
+        /// By how many milliseconds.
+        millis: i64,
+    },
+}
+
+/// Which coordinator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whom {
+    /// Whoever leads then.
+    Leader,
+    /// Somebody who does not.
+    Follower(usize),
+}
+
+/// A fault and when it happens.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Planned {
+    /// From when on; later if it has to wait for another one to be over.
+    pub at: Duration,
+    /// What.
+    pub fault: Fault,
+}
+
+impl Fault {
+    /// What it is called in tables.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Isolate { from_all: true, .. } => "coordinator cut off from all",
+            Self::Isolate { .. } => "coordinator cut off from the others",
+            Self::OneWay { .. } => "one-way partition",
+            Self::CutRunner { from_all: true, .. } => "runner cut off from all",
+            Self::CutRunner { .. } => "runner cut off from the leader",
+            Self::FoulWeather { .. } => "loss, delay, reordering",
+            Self::CrashAt { power: true, .. } => "power lost at a step",
+            Self::CrashAt { .. } => "process ended at a step",
+            Self::FailedFlush { log: true, .. } => "failed flush of the log",
+            Self::FailedFlush { .. } => "failed flush of a file",
+            Self::FlippedBit { .. } => "flipped bit",
+            Self::Freeze { .. } => "coordinator frozen",
+            Self::FreezeRunner { .. } => "runner's host frozen",
+            Self::KillRunner { .. } => "runner killed",
+            Self::PowerOfRunner { .. } => "runner's host loses power",
+            Self::ClockJump { .. } => "time of day jumps",
+        }
+    }
+
+    /// All kinds.
+    pub const KINDS: [&'static str; 16] = [
+        "coordinator cut off from all",
+        "coordinator cut off from the others",
+        "one-way partition",
+        "runner cut off from all",
+        "runner cut off from the leader",
+        "loss, delay, reordering",
+        "power lost at a step",
+        "process ended at a step",
+        "failed flush of the log",
+        "failed flush of a file",
+        "flipped bit",
+        "coordinator frozen",
+        "runner's host frozen",
+        "runner killed",
+        "runner's host loses power",
+        "time of day jumps",
+    ];
+
+    /// A fault of any kind but the flipped bit, which no run has twice.
+    fn any(random: &mut fastrand::Rng, runners: usize) -> Self {
+        let whom = if random.bool() { Whom::Leader } else { Whom::Follower(random.usize(..4)) };
+        let lasts = Duration::from_millis(random.u64(1_000..14_000));
+        let down = Duration::from_millis(random.u64(200..8_000));
+        let runner = random.usize(..runners);
+        match random.u32(..17) {
+            0 => Self::Isolate { whom, from_all: true, lasts },
+            1 => Self::Isolate { whom, from_all: false, lasts },
+            2 => Self::OneWay { whom, out: random.bool(), lasts },
+            3 => Self::CutRunner { runner, from_all: true, lasts },
+            4 => Self::CutRunner { runner, from_all: false, lasts },
+            5 => Self::FoulWeather { lasts },
+            6..=9 => {
+                let step = Step::ALL[random.usize(..Step::ALL.len())];
+                let when = if random.bool() { When::Before } else { When::After };
+                Self::CrashAt { whom, step, when, power: random.bool(), down }
+            }
+            10 => Self::FailedFlush { whom, log: random.bool() },
+            11 => Self::Freeze { whom, lasts },
+            12 => Self::FreezeRunner { runner, lasts },
+            13 => Self::KillRunner { runner, down },
+            14 => Self::PowerOfRunner { runner, down },
+            _ => {
+                let sign = if random.bool() { 1 } else { -1 };
+                let millis = [100, 1_000, 60_000, 3_600_000][random.usize(..4)];
+                let (coordinator, number) = (random.bool(), random.usize(..5));
+                Self::ClockJump { coordinator, number, millis: sign * millis }
+            }
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
+/// The faults of a run, in order.
+#[must_use]
+pub fn plan(
+    random: &mut fastrand::Rng,
+    from: Duration,
+    to: Duration,
+    runners: usize,
+) -> Vec<Planned> {
+    let count = random.usize(3..=9);
+    let span = (to - from).as_secs_f64();
+    let mut plan: Vec<Planned> = (0..count)
+        .map(|_| {
+            let at = from + Duration::from_secs_f64(span * random.f64());
+            Planned { at, fault: Fault::any(random, runners) }
+        })
+        .collect();
+    plan.sort_by_key(|planned| planned.at);
+    if random.u32(..8) == 0 {
+        let whom = Whom::Follower(random.usize(..4));
+        plan.push(Planned { at: to, fault: Fault::FlippedBit { whom } });
+    }
+    plan
+}

@@ -1,0 +1,105 @@
+//! What must hold, after every step or at the end, whatever goes wrong. One file each.
+
+mod acknowledged;
+mod attempts;
+mod cancelled;
+mod ends;
+mod exclusive;
+mod fenced;
+mod history;
+mod leases;
+mod output;
+mod progress;
+mod reads;
+mod slots;
+mod states;
+
+use std::collections::BTreeSet;
+
+use baton_state::{Job, JobId, State};
+use futures::FutureExt as _;
+
+use crate::{coordinator::CoordinatorHost, facts::Facts, faults::Hosts};
+
+/// What an invariant looks at.
+pub struct View<'a> {
+    /// All hosts, as they are now.
+    pub hosts: &'a Hosts,
+    /// What has happened.
+    pub facts: &'a Facts,
+    /// Places of the coordinators whose disks are damaged.
+    pub damaged: &'a BTreeSet<usize>,
+}
+
+impl View<'_> {
+    /// The states of the coordinators that run.
+    fn each_state(
+        &self,
+        mut look: impl FnMut(&str, &State) -> Result<(), String>,
+    ) -> Result<(), String> {
+        for host in &self.hosts.coordinators {
+            if let Some(coordinator) = host.coordinator() {
+                look(&host.id().to_string(), &coordinator.raft().state())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The coordinators whose disks are not damaged.
+    fn well(&self) -> impl Iterator<Item = &CoordinatorHost> {
+        let damaged = self.damaged;
+        let places = self.hosts.coordinators.iter().enumerate();
+        places.filter(move |(place, _)| !damaged.contains(place)).map(|(_, host)| host)
+    }
+
+    /// What a coordinator has of a job, in its state or its history.
+    fn record(&self, host: &CoordinatorHost, id: JobId) -> Result<Option<Job>, String> {
+        let live = host.coordinator().and_then(|node| node.raft().state().job(id).cloned());
+        match live {
+            Some(job) => Ok(Some(job)),
+            None => self.in_history(host, id),
+        }
+    }
+
+    /// What a coordinator's history has of a job.
+    fn in_history(&self, host: &CoordinatorHost, id: JobId) -> Result<Option<Job>, String> {
+        let asked = host.now(|node| async move { node.history().job(id).await }.boxed());
+        match asked {
+            Some(Ok(job)) => Ok(job),
+            Some(Err(error)) => Err(format!("the history of {}: {error}", host.id())),
+            None => Err(format!("{} does not run", host.id())),
+        }
+    }
+}
+
+/// Something that must hold.
+pub struct Invariant {
+    /// What it is called.
+    pub name: &'static str,
+    /// Checked after every step.
+    pub always: fn(&View<'_>) -> Result<(), String>,
+    /// Checked once the faults have ended and everything has come to rest.
+    pub at_the_end: fn(&View<'_>) -> Result<(), String>,
+}
+
+/// Nothing to look at.
+fn nothing(_: &View<'_>) -> Result<(), String> {
+    Ok(())
+}
+
+/// All of them.
+pub const ALL: [Invariant; 13] = [
+    leases::INVARIANT,
+    exclusive::INVARIANT,
+    acknowledged::INVARIANT,
+    ends::INVARIANT,
+    slots::INVARIANT,
+    cancelled::INVARIANT,
+    attempts::INVARIANT,
+    output::INVARIANT,
+    history::INVARIANT,
+    states::INVARIANT,
+    fenced::INVARIANT,
+    reads::INVARIANT,
+    progress::INVARIANT,
+];

@@ -1,0 +1,17 @@
+//! The state is the same on all nodes at the same entry of the log.
+
+use super::{Invariant, View, nothing};
+
+pub(super) const INVARIANT: Invariant =
+    Invariant { name: "equal states at equal entries", always, at_the_end: nothing };
+
+fn always(view: &View<'_>) -> Result<(), String> {
+    let mut facts = view.facts.lock();
+    for (host, index, hash) in std::mem::take(&mut facts.states) {
+        let (other, before) = *facts.state_at.entry(index).or_insert((host, hash));
+        if before != hash {
+            return Err(format!("{host} and {other} have different states at entry {index}"));
+        }
+    }
+    Ok(())
+}
