@@ -78,8 +78,8 @@ impl Client {
 
     fn plan(&mut self) -> Plan {
         let random = &mut self.random;
-        let millis =
-            if random.u32(..5) == 0 { random.u64(3_000..9_000) } else { random.u64(50..1_500) };
+        let is_long = random.u32(..10) < 3;
+        let millis = if is_long { random.u64(3_000..14_000) } else { random.u64(50..1_500) };
         let (lines, code) = (random.u64(0..40), i32::from(random.u32(..6) == 0));
         let on_lost =
             [v1::OnLost::Requeue, v1::OnLost::Requeue, v1::OnLost::Fail, v1::OnLost::Wait];
@@ -120,10 +120,12 @@ impl Client {
         loop {
             let Some(job) = self.get(id).await else { return };
             if job.is_finished() {
-                return;
+                break;
             }
             sleep(Duration::from_millis(self.random.u64(200..900))).await;
         }
+        // What has been shown once must be shown by everybody else too.
+        self.get(id).await;
     }
 
     async fn cancel(&mut self, key: &str, id: JobId) {
@@ -150,6 +152,7 @@ impl Client {
     async fn get(&mut self, id: JobId) -> Option<Job> {
         let stale = self.shared.bugs.has(Bug::StaleReads);
         let ended = self.shared.facts.lock().ended.get(&id).cloned();
+        self.preferred = self.random.usize(..self.shared.coordinators.len());
         let job = self
             .call("get", || {
                 move |node: Coordinator| async move {
@@ -157,10 +160,10 @@ impl Client {
                         return node.get(id).await;
                     }
                     let live = node.raft().state().job(id).cloned();
-                    match live {
-                        Some(job) => Ok(job),
-                        None => node.get(id).await,
-                    }
+                    let finished = node.history().job(id).await.ok().flatten();
+                    live.or(finished).ok_or_else(|| {
+                        ApiError::new(Reason::JobNotFound, "it is not known here", "")
+                    })
                 }
             })
             .await?;

@@ -298,7 +298,12 @@ impl Process {
         if bytes.is_empty() {
             return Ok(());
         }
-        OpenOptions::new().create(true).append(true).open(&self.spool)?.write_all(bytes)?;
+        match OpenOptions::new().create(true).append(true).open(&self.spool) {
+            Ok(mut spool) => spool.write_all(bytes)?,
+            // The runner has given the attempt up; the process has it open and writes on.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
         self.spool_length += bytes.len() as u64;
         if let Some(follower) = &self.follower {
             follower.spool_length.send_replace(self.spool_length);
@@ -321,11 +326,7 @@ impl Process {
         };
         let mut frame = Vec::new();
         spool::push_end(&mut frame, micros(now), &end);
-        // Gone with the runner's folder, if the runner has given it up.
-        match self.append(&frame) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        self.append(&frame)?;
         let killed = self.mark();
         let exit = Exit { status, stopped, tree_gone: true, killed, finished_at: micros(now) };
         self.progress = Progress::Done(exit);

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use crate::{host::HostId, trace::Trace};
 
 /// A call over a link that carries nothing ends after this, on both sides.
-const KEEPALIVE: Duration = Duration::from_millis(1_200);
+const KEEPALIVE: Duration = Duration::from_millis(2_000);
 
 type Delivery = Box<dyn FnOnce() + Send>;
 

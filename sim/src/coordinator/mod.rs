@@ -1,5 +1,6 @@
 //! A coordinator's host: its disks, which outlive it, and the process on it.
 
+mod history;
 mod peers;
 mod witness;
 
@@ -22,6 +23,7 @@ use futures::{FutureExt as _, future::BoxFuture};
 use tokio::sync::watch;
 
 use self::{
+    history::HistoryImage,
     peers::{Others, Peers},
     witness::Witness,
 };
@@ -265,12 +267,14 @@ impl CoordinatorHost {
             self.surroundings.network.ended(id, told);
             // Nothing that ends with it may leave a trace.
             running.fuse.blow();
+            let history = HistoryImage::take(&self.folder());
             let Running { process, coordinator, driver, .. } = running;
             {
                 let _runtime = process.handle().enter();
                 drop((coordinator, driver));
             }
             process.kill();
+            history.put_back();
         }
         self.frozen = false;
     }
@@ -285,13 +289,7 @@ impl CoordinatorHost {
         let lost = self.log.lose_power(&mut self.random);
         let files = self.files.lose_power(&mut self.random)?;
         if self.random.bool() {
-            // SQLite flushes it before it writes to the main file, and not before that.
-            for name in ["history.db-wal", "history.db-shm"] {
-                match std::fs::remove_file(self.folder().join(name)) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                    _ => {}
-                }
-            }
+            history::lose_unflushed(&self.folder())?;
         }
         Ok((lost, files))
     }

@@ -73,6 +73,12 @@ struct Active {
     harmed_before: u64,
 }
 
+impl Active {
+    fn is_of_network(&self) -> bool {
+        matches!(self.undo, Undo::Mend(_) | Undo::Clear)
+    }
+}
+
 /// A coordinator that is to end, or has.
 #[derive(Default)]
 struct Fate {
@@ -135,7 +141,13 @@ impl Happening {
         let fuses = fates.clone().filter_map(|fate| fate.fuse.map(|(kind, ..)| kind));
         let flushes = fates.filter_map(|fate| fate.flush.map(|(kind, ..)| kind));
         let waiting = self.waiting.iter().map(|planned| planned.fault.kind());
-        waiting.chain(fuses).chain(flushes).chain(self.empty.iter().copied()).collect()
+        let active = self.active.iter().map(|active| active.kind);
+        waiting
+            .chain(active)
+            .chain(fuses)
+            .chain(flushes)
+            .chain(self.empty.iter().copied())
+            .collect()
     }
 
     /// Coordinators that are damaged for good.
@@ -335,17 +347,16 @@ impl Happening {
 
     /// Ends what is over.
     fn end(&mut self, hosts: &mut Hosts) -> Result<(), Violation> {
-        let (over, active) = std::mem::take(&mut self.active)
-            .into_iter()
-            .partition::<Vec<_>, _>(|active| active.until <= hosts.now);
+        let harmed = hosts.network.harmed();
+        let (over, active) =
+            std::mem::take(&mut self.active).into_iter().partition::<Vec<_>, _>(|active| {
+                // A cut over which nobody would have said anything goes on until one has.
+                let felt = !active.is_of_network() || active.harmed_before < harmed;
+                active.until <= hosts.now && felt
+            });
         self.active = active;
-        for Active { kind, undo, harmed_before, .. } in over {
-            let network = matches!(undo, Undo::Mend(_) | Undo::Clear);
-            if network && hosts.network.harmed() == harmed_before {
-                self.empty.push(kind);
-            } else {
-                self.count(kind);
-            }
+        for Active { kind, undo, .. } in over {
+            self.count(kind);
             hosts.say(format_args!("over: {kind}"));
             self.undo(undo, hosts).map_err(|error| error.to_string())?;
         }

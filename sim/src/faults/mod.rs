@@ -173,7 +173,7 @@ impl Fault {
     /// A fault of any kind but the flipped bit, which no run has twice.
     fn any(random: &mut fastrand::Rng, runners: usize) -> Self {
         let whom = if random.bool() { Whom::Leader } else { Whom::Follower(random.usize(..4)) };
-        let lasts = Duration::from_millis(random.u64(1_000..14_000));
+        let lasts = Duration::from_millis(random.u64(1_000..18_000));
         let down = Duration::from_millis(random.u64(200..8_000));
         let runner = random.usize(..runners);
         match random.u32(..17) {
