@@ -35,7 +35,7 @@ use crate::{
     peers::{self, Calls, Directory, Network, Outgoing, PeerService},
     raft::{self, HistoryStore, Observer, RaftError, RaftHandle},
     replication::{Records, Replication},
-    retention,
+    retention, room,
     this_node::ThisNode,
     uploads::Uploads,
     watchers::Watchers,
@@ -227,6 +227,12 @@ impl Coordinator {
             watchers,
             environment,
         };
+        tasks.spawn(room::hand_over(
+            members.clone(),
+            Arc::clone(&directory),
+            jobs.disk.clone(),
+            stop.clone(),
+        ));
         tasks.spawn(retention::evict(jobs.clone(), stop.clone()));
         tasks.spawn(retention::prune(jobs.clone(), config.retention, stop.clone()));
         let failed = |source| Error::DataDir { dir: config.data_dir.clone(), source };

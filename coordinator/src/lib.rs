@@ -21,6 +21,7 @@ mod peers;
 pub mod raft;
 mod replication;
 mod retention;
+mod room;
 mod runners;
 mod this_node;
 mod uploads;
