@@ -20,7 +20,11 @@ const RUNNERS: u8 = 2;
 const PORT: u16 = 7700;
 const PEER_PORT: u16 = 7701;
 
-/// Times that let a test see a lease run out.
+/// Times in which runners find that a coordinator is gone long before their leases run out.
+pub const PATIENT: [&str; 4] = ["--heartbeat-interval", "1s", "--unreachable-after", "3s"];
+
+/// Times that let a test see a lease run out. Runners need most of them to find that a
+/// coordinator says nothing.
 pub const QUICK: [&str; 6] =
     ["--heartbeat-interval", "1s", "--unreachable-after", "3s", "--lease-ttl", "6s"];
 
@@ -297,11 +301,11 @@ impl Containers {
         .await
     }
 
-    /// Runs `baton ARGS` against this cluster to its end.
+    /// Runs `baton ARGS` against this cluster to its end. It does not outlive this call.
     pub async fn baton(&self, args: &[&str]) -> Output {
-        let mut command = client(self.folder.path(), &self.addresses(), args);
-        let run = tokio::task::spawn_blocking(move || command.output());
-        wait::within("a command to end", run).await.unwrap().unwrap()
+        let command = client(self.folder.path(), &self.addresses(), args);
+        let mut command = tokio::process::Command::from(command);
+        wait::within("a command to end", command.kill_on_drop(true).output()).await.unwrap()
     }
 
     fn logs(&self) -> String {

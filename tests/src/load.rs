@@ -12,8 +12,8 @@ use std::{
 
 use baton_client::{ClientError, Connection, Patience, WatchEvent, retry, watch};
 use baton_proto::{error::Reason, v1};
-use futures::{StreamExt as _, future::join_all};
-use tokio::task::JoinHandle;
+use futures::StreamExt as _;
+use tokio::task::JoinSet;
 
 use crate::wait;
 
@@ -26,11 +26,12 @@ pub struct Side {
     pub waits: bool,
 }
 
-/// Submissions, one after the other on each side, until told to stop.
+/// Submissions, one after the other on each side, until told to stop. Dropped earlier, it
+/// ends at once: nobody may call where a cluster was.
 pub struct Load {
     stop: Arc<AtomicBool>,
     done: Arc<AtomicUsize>,
-    sides: Vec<JoinHandle<Vec<String>>>,
+    sides: JoinSet<Vec<String>>,
 }
 
 impl Load {
@@ -40,10 +41,11 @@ impl Load {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let load = NUMBER.fetch_add(1, Ordering::Relaxed);
         let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        let sides = sides.iter().cloned().enumerate().map(|(number, side)| {
+        let mut running = JoinSet::new();
+        for (number, side) in sides.iter().cloned().enumerate() {
             let (stop, done) = (Arc::clone(&stop), Arc::clone(&done));
             let connection = connection.clone();
-            tokio::spawn(async move {
+            running.spawn(async move {
                 let mut jobs = Vec::new();
                 while !stop.load(Ordering::Relaxed) {
                     let key = format!("load-{load}-{number}-{}", jobs.len());
@@ -55,9 +57,9 @@ impl Load {
                     done.fetch_add(1, Ordering::Relaxed);
                 }
                 jobs
-            })
-        });
-        Self { sides: sides.collect(), stop, done }
+            });
+        }
+        Self { sides: running, stop, done }
     }
 
     /// Waits until `more` jobs than now were accepted, or have ended on sides that wait.
@@ -72,8 +74,8 @@ impl Load {
     /// Lets each side come to an end; the ids of all jobs.
     pub async fn stop(self) -> Vec<String> {
         self.stop.store(true, Ordering::Relaxed);
-        let sides = wait::within("all sides of the load", join_all(self.sides)).await;
-        sides.into_iter().flat_map(Result::unwrap).collect()
+        let sides = wait::within("all sides of the load", self.sides.join_all()).await;
+        sides.into_iter().flatten().collect()
     }
 }
 

@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
+use baton_proto::{
+    error::{ApiError, Reason},
+    v1,
+};
 use baton_tests::{
-    containers::{Containers, QUICK},
-    wait,
+    containers::{Containers, PATIENT},
+    traced, wait,
 };
 use sqlx::{Connection as _, Executor as _, SqliteConnection, sqlite::SqliteConnectOptions};
 
@@ -28,7 +32,7 @@ async fn jobs_in(database: &mut SqliteConnection) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_leaders_history_is_locked_and_then_slow_and_has_every_job_afterwards() {
-    let Some(mut scene) = Scene::begin(Containers::start(&QUICK).await).await else { return };
+    let Some(mut scene) = Scene::begin(Containers::start(&PATIENT).await).await else { return };
     let (job, _) = scene.long_job().await;
     let leader = scene.cluster.leader().await;
     let mut database = open(&scene.cluster, leader).await;
@@ -39,8 +43,14 @@ async fn the_leaders_history_is_locked_and_then_slow_and_has_every_job_afterward
         log("cannot write the history").then_some(())
     })
     .await;
-    scene.goes_on().await;
-    scene.goes_on().await;
+    let request =
+        v1::SubmitRequest { idempotency_key: "locked".to_owned(), spec: Some(traced::short()) };
+    let refused = scene.connection.jobs().submit(request).await.unwrap_err();
+    let refused = ApiError::from_status(&refused).unwrap();
+    assert_eq!(refused.reason, Reason::DiskFull, "{refused:?}");
+    assert!(refused.message.contains("history cannot be written"), "{refused:?}");
+    // What was accepted goes on to its end.
+    assert_eq!(scene.attempts(&job).await, 1);
     assert_eq!(jobs_in(&mut database).await, before);
     database.execute("ROLLBACK").await.unwrap();
     wait::until("the history to be written again", async || {
@@ -54,7 +64,6 @@ async fn the_leaders_history_is_locked_and_then_slow_and_has_every_job_afterward
         database.execute("ROLLBACK").await.unwrap();
     }
     scene.goes_on().await;
-    assert_eq!(scene.attempts(&job).await, 1);
     let (cluster, accepted) = scene.adds_up(&[]).await;
     for coordinator in 1..=3 {
         let mut database = open(&cluster, coordinator).await;

@@ -4,11 +4,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::disallowed_methods, reason = "tests start tasks and read the clock")]
 
+mod coordinator;
 mod disk;
-mod freeze;
 mod history;
-mod kill;
-mod network;
+mod majority;
 mod rolling;
+mod runner;
 mod scene;
 mod storm;

@@ -77,7 +77,7 @@ async fn session(
 ) -> Option<String> {
     let connection = Connection::connect(endpoint.clone(), Duration::from_secs(10)).await.ok()?;
     let (sender, requests) = mpsc::unbounded_channel();
-    let send = |item| sender.send(v1::SessionRequest { item: Some(item) });
+    let send = |item| sender.send(v1::SessionRequest { item: Some(item) }).ok();
     let boottime = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).unwrap();
     let name = format!("{NAME}{number}");
     send(session_request::Item::Hello(v1::Hello {
@@ -89,8 +89,7 @@ async fn session(
         boot_id: "one".to_owned(),
         connect: u64::try_from(Duration::from(boottime).as_nanos()).unwrap(),
         ..v1::Hello::default()
-    }))
-    .ok()?;
+    }))?;
     let stream = UnboundedReceiverStream::new(requests);
     let mut answers = connection.runners().session(stream).await.ok()?.into_inner();
     let first = timeout(Duration::from_secs(20), answers.message()).await.ok()?.ok()??;
@@ -111,8 +110,7 @@ async fn session(
             },
             _ = beats.tick() => {
                 sequence += 1;
-                send(session_request::Item::Heartbeat(v1::Heartbeat { sequence, held: Vec::new() }))
-                    .ok()?;
+                send(session_request::Item::Heartbeat(v1::Heartbeat { sequence, held: Vec::new() }))?;
             }
         }
     }
@@ -125,7 +123,7 @@ async fn a_thousand_runners_come_back_when_their_leader_is_killed_and_jobs_go_on
     let Some(mut scene) = Scene::begin(Containers::start(&options).await).await else { return };
     let storm = Storm::start(&scene.cluster.endpoint());
     storm.is_over(None).await;
-    let (job, _) = scene.long_job().await;
+    scene.unharmed_long_job().await;
     let leader = scene.cluster.leader().await;
     let gone = scene.cluster.address_of(leader);
     scene.cluster.coordinator(leader).kill();
@@ -141,7 +139,7 @@ async fn a_thousand_runners_come_back_when_their_leader_is_killed_and_jobs_go_on
         (runners.iter().filter(heard).count() == RUNNERS).then_some(())
     })
     .await;
-    assert_eq!(scene.attempts(&job).await, 1);
     scene.cluster.coordinator(leader).start_again();
+    drop(storm);
     scene.adds_up(&[]).await;
 }
