@@ -131,8 +131,6 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        // A frozen one cannot be removed by some engines; most are not.
-        let _ = super::try_docker(&["unpause", &self.name]);
         remove(&["rm", "--force", "--volumes", &self.name]);
     }
 }

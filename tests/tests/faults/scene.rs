@@ -92,7 +92,8 @@ impl Scene {
 
     /// Ends the load; everything has to add up. The cluster goes on with so many jobs.
     pub(crate) async fn adds_up(self, thaws: &[Thaw]) -> (Containers, usize) {
-        let Self { load, jobs, unharmed, connection, cluster } = self;
+        // The last one of these is dropped first.
+        let Self { cluster, connection, jobs, unharmed, load } = self;
         cluster.is_well().await;
         let mut accepted = load.stop().await;
         for id in jobs {
