@@ -30,6 +30,7 @@ use crate::{
     members::Members,
     peers::{self, Calls, Directory, Network, Outgoing, PeerService},
     raft::{self, RaftError, RaftHandle},
+    room,
     this_node::ThisNode,
 };
 
@@ -205,6 +206,12 @@ impl Coordinator {
             this.membership.node_id,
             this.member.clone(),
             config.token.clone(),
+            stop.clone(),
+        ));
+        tasks.spawn(room::hand_over(
+            members.clone(),
+            Arc::clone(&directory),
+            jobs.disk.clone(),
             stop.clone(),
         ));
         let failed = |source| Error::DataDir { dir: config.data_dir.clone(), source };

@@ -27,6 +27,11 @@ impl DiskGuard {
         Self { folder: Arc::new(folder), min_free }
     }
 
+    /// Bytes that stay free for what was accepted.
+    pub(crate) fn min_free(&self) -> u64 {
+        self.min_free
+    }
+
     /// How much there is; none when the disk cannot be asked.
     pub(crate) fn space(&self) -> Option<Space> {
         let disk = statvfs(self.folder.as_path()).ok()?;

@@ -22,6 +22,7 @@ mod peers;
 pub mod raft;
 mod replication;
 mod retention;
+mod room;
 mod runners;
 pub mod simulation;
 mod this_node;

@@ -30,7 +30,7 @@ const FAULTS: (Duration, Duration) = (Duration::from_secs(2), Duration::from_sec
 /// How long faults may take to happen, after the load has ended.
 const OVER_WITHIN: Duration = Duration::from_secs(60);
 /// How long everything may take to come to rest, after the faults have ended.
-const REST_WITHIN: Duration = Duration::from_secs(90);
+const REST_WITHIN: Duration = Duration::from_secs(150);
 /// How long it must have been at rest.
 const REST: Duration = Duration::from_secs(3);
 /// How long a cluster may take to come about.
@@ -273,7 +273,7 @@ impl World {
         let clients = self.random.u64(2..=5);
         for number in 0..clients {
             let client = Client::new(self.known.clone(), number, self.random.fork());
-            let jobs = self.random.u64(4..=14);
+            let jobs = self.random.u64(3..=10);
             self.working.spawn_on(client.run(jobs, LOAD), self.clients.handle());
         }
     }

@@ -4,7 +4,6 @@ use std::{
     fs::File,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output},
-    time::Duration,
 };
 
 use baton_client::{Connection, Endpoint};
@@ -15,7 +14,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use crate::{
     baton,
     fleet::{TOKEN, client, end_jobs_in, kill, spawn},
-    port, wait,
+    members, port, wait,
 };
 
 /// Several clusters at once would take each other's processors away, and with them their
@@ -149,67 +148,32 @@ impl Cluster {
 
     /// A connection to whichever coordinator answers.
     pub async fn connect(&self) -> Connection {
-        connect(self.endpoint()).await
+        members::connect(&self.endpoint()).await
     }
 
     /// A connection to one coordinator.
     pub async fn connect_to(&self, node: u64) -> Connection {
-        connect(Endpoint::new(&self.address_of(node), TOKEN).unwrap()).await
+        members::connect(&Endpoint::new(&self.address_of(node), TOKEN).unwrap()).await
     }
 
     /// How the members are, as one of them tells.
     pub async fn members(&self) -> v1::ListMembersResponse {
-        let connection = self.connect().await;
-        wait::until("the members to be told", async || {
-            let answer = connection.cluster().members(v1::ListMembersRequest {}).await;
-            Some(answer.ok()?.into_inner())
-        })
-        .await
+        members::members(&self.endpoint()).await
     }
 
     /// Who leads, once somebody does that runs.
     pub async fn leader(&self) -> u64 {
-        wait::until("a leader", async || {
-            let answer = self.members().await;
-            let leads = |member: &v1::MemberStatus| {
-                member.reachable
-                    && member.member.as_ref().is_some_and(|m| m.node_id == answer.leader_id)
-            };
-            answer.members.iter().any(leads).then_some(answer.leader_id)
-        })
-        .await
+        members::leader(&self.endpoint()).await
     }
 
     /// Waits until so many coordinators vote, answer and lack nothing, with a leader.
     pub async fn all_vote(&self, count: u64) {
-        wait::until("all coordinators to vote", async || {
-            let answer = self.members().await;
-            let well = |member: &&v1::MemberStatus| {
-                member.reachable
-                    && member.lag == 0
-                    && member.problem.is_empty()
-                    && member.member.as_ref().is_some_and(|member| member.voter)
-            };
-            let all = answer.members.iter().filter(well).count() as u64 == count
-                && answer.members.len() as u64 == count
-                && answer.leader_id != 0;
-            all.then_some(())
-        })
-        .await;
+        members::all_vote(&self.endpoint(), count).await;
     }
 
     /// Waits until the leader has a session with every runner.
     pub async fn runners_online(&self) {
-        let connection = self.connect().await;
-        wait::until("all runners to be online", async || {
-            let answer = connection.runners().list(v1::ListRunnersRequest {}).await.ok()?;
-            let runners = answer.into_inner().runners;
-            let online = |runner: &&v1::Runner| {
-                runner.state() == v1::RunnerState::Online && runner.last_heartbeat.is_some()
-            };
-            (runners.iter().filter(online).count() == self.runners.len()).then_some(())
-        })
-        .await;
+        members::runners_online(&self.endpoint(), self.runners.len()).await;
     }
 
     /// `baton ARGS` against this cluster.
@@ -263,11 +227,4 @@ impl Drop for Cluster {
         }
         folders.iter().for_each(|folder| end_jobs_in(folder));
     }
-}
-
-async fn connect(endpoint: Endpoint) -> Connection {
-    wait::until("a coordinator to answer", async || {
-        Connection::connect(endpoint.clone(), Duration::from_secs(5)).await.ok()
-    })
-    .await
 }

@@ -7,8 +7,13 @@
 #![allow(clippy::disallowed_methods, clippy::print_stderr)]
 
 pub mod cluster;
+pub mod containers;
+pub mod docker;
 pub mod fleet;
+pub mod load;
+pub mod members;
 mod port;
+pub mod traced;
 pub mod wait;
 
 use std::{

@@ -9,6 +9,7 @@ use baton_client::Connection;
 use baton_proto::v1;
 use baton_tests::{
     fleet::{Fleet, code, text},
+    load::jobs,
     wait,
 };
 use futures::{StreamExt as _, stream};
@@ -35,21 +36,6 @@ async fn submit(
 async fn job(connection: &Connection, id: &str) -> v1::Job {
     let request = v1::GetJobRequest { job_id: id.to_owned() };
     connection.jobs().get(request).await.unwrap().into_inner().job.unwrap()
-}
-
-async fn jobs(connection: &Connection, states: &[v1::JobState]) -> BTreeMap<String, v1::Job> {
-    let (mut jobs, mut page_token) = (BTreeMap::new(), String::new());
-    loop {
-        let states = states.iter().map(|state| i32::from(*state)).collect();
-        let request =
-            v1::ListJobsRequest { page_size: 500, page_token, states, ..Default::default() };
-        let page = connection.jobs().list(request).await.unwrap().into_inner();
-        jobs.extend(page.jobs.into_iter().map(|job| (job.id.clone(), job)));
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            return jobs;
-        }
-    }
 }
 
 /// What is there of a job's output, with the positions and times.

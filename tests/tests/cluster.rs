@@ -7,14 +7,10 @@
 use std::{
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
     time::{Duration, Instant},
 };
 
-use baton_client::{ClientError, Connection, Patience, retry};
+use baton_client::Connection;
 use baton_proto::{
     error::{ApiError, Reason},
     v1,
@@ -23,6 +19,7 @@ use baton_tests::{
     baton,
     cluster::{Cluster, alone},
     fleet::{end_members_in, text},
+    load::{self, Load, Side},
     wait,
 };
 use futures::{StreamExt as _, stream};
@@ -45,58 +42,10 @@ fn job(script: &str) -> v1::JobSpec {
     v1::JobSpec { command, ..v1::JobSpec::default() }
 }
 
-/// Submissions, one after the other on each of several sides, until told to stop.
-struct Load {
-    stop: Arc<AtomicBool>,
-    accepted: Arc<AtomicUsize>,
-    sides: Vec<tokio::task::JoinHandle<Vec<String>>>,
-}
-
-impl Load {
-    async fn start(cluster: &Cluster) -> Self {
-        let (stop, accepted) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        let connection = cluster.connect().await;
-        let sides = (0..4).map(|side| {
-            let (stop, accepted) = (Arc::clone(&stop), Arc::clone(&accepted));
-            let connection = connection.clone();
-            tokio::spawn(async move {
-                let mut jobs = Vec::new();
-                while !stop.load(Ordering::Relaxed) {
-                    let key = format!("load-{side}-{}", jobs.len());
-                    jobs.push(submit(&connection, &key, SHORT).await);
-                    accepted.fetch_add(1, Ordering::Relaxed);
-                }
-                jobs
-            })
-        });
-        Self { sides: sides.collect(), stop, accepted }
-    }
-
-    /// Waits until `more` jobs than now were accepted.
-    async fn goes_on(&self, more: usize) {
-        let wanted = self.accepted.load(Ordering::Relaxed) + more;
-        wait::until("submissions to go on", async || {
-            (self.accepted.load(Ordering::Relaxed) >= wanted).then_some(())
-        })
-        .await;
-    }
-
-    async fn stop(self) -> Vec<String> {
-        self.stop.store(true, Ordering::Relaxed);
-        let sides = futures::future::join_all(self.sides);
-        let sides = wait::within("all submissions", sides).await;
-        sides.into_iter().flat_map(Result::unwrap).collect()
-    }
-}
-
-/// Submits with one key until some coordinator has it.
-async fn submit(connection: &Connection, key: &str, script: &str) -> String {
-    let request = v1::SubmitRequest { idempotency_key: key.to_owned(), spec: Some(job(script)) };
-    let call = || async {
-        let answer = connection.jobs().submit(request.clone()).await.map_err(ClientError::from)?;
-        Ok(answer.into_inner().job.unwrap().id)
-    };
-    retry(Patience(wait::LIMIT), |_| {}, call).await.unwrap()
+/// Submits short jobs from four sides until told to stop.
+async fn start_load(cluster: &Cluster) -> Load {
+    let side = Side { spec: job(SHORT), waits: false };
+    Load::start(&cluster.connect().await, &vec![side; 4])
 }
 
 /// Every accepted job ended once, at the first attempt, and its output is what it wrote.
@@ -112,35 +61,11 @@ async fn check(cluster: &Cluster, accepted: Vec<String>) {
 }
 
 async fn check_job(connection: &Connection, id: &str) {
-    let job = wait::until("a job to end", async || {
-        let request = v1::GetJobRequest { job_id: id.to_owned() };
-        let job = connection.jobs().get(request).await.ok()?.into_inner().job.unwrap();
-        job.outcome.is_some().then_some(job)
-    })
-    .await;
+    let job = load::ended(connection, id).await;
     assert_eq!(job.state(), v1::JobState::Succeeded, "{job:?}");
     assert_eq!(job.attempts.len(), 1, "{job:?}");
     let wanted: String = (0..20).map(|i| format!("line {i} of {id}\n")).collect();
-    assert_eq!(output(connection, id).await, wanted);
-}
-
-async fn output(connection: &Connection, id: &str) -> String {
-    wait::until("an output to be read", async || {
-        let request = v1::LogsRequest { job_id: id.to_owned(), ..v1::LogsRequest::default() };
-        let mut pieces = connection.jobs().logs(request).await.ok()?.into_inner();
-        let (mut output, mut end) = (Vec::new(), None);
-        while let Some(response) = pieces.message().await.ok()? {
-            match response.item.unwrap() {
-                v1::logs_response::Item::Piece(piece) => output.extend_from_slice(&piece.data),
-                v1::logs_response::Item::End(log) => end = Some(log),
-                v1::logs_response::Item::Start(_) => {}
-            }
-        }
-        let end = end.expect("the output is complete");
-        assert_eq!(end.stdout_blake3, blake3::hash(&output).to_hex().as_str());
-        Some(String::from_utf8(output).unwrap())
-    })
-    .await
+    assert_eq!(load::output(connection, id).await.1, wanted);
 }
 
 async fn ended(process: &mut Child) -> ExitStatus {
@@ -171,7 +96,7 @@ async fn nobody_loses_or_repeats_anything_when_the_leader_is_killed() {
     has_lines(&cluster, "run", 5).await;
     let id = job_of(&cluster, "run.err").await;
     let mut logs = cluster.spawn(&["logs", "-f", &id], "logs");
-    let load = Load::start(&cluster).await;
+    let load = start_load(&cluster).await;
     load.goes_on(40).await;
 
     let leader = cluster.leader().await;
@@ -233,7 +158,7 @@ async fn one_of_three_may_be_away_and_with_two_away_nothing_is_lost() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_coordinator_whose_disk_is_lost_is_replaced_while_all_goes_on() {
     let mut cluster = Cluster::start(3, 2).await;
-    let load = Load::start(&cluster).await;
+    let load = start_load(&cluster).await;
     load.goes_on(40).await;
     let leader = cluster.leader().await;
     let lost = (1..=3).find(|node| *node != leader).unwrap();
@@ -284,7 +209,7 @@ async fn coordinators_restarted_one_after_the_other_lose_nothing() {
     let mut cluster = Cluster::start(3, 2).await;
     let mut run = cluster.spawn(&["run", "--", "sh", "-c", LONG], "run");
     has_lines(&cluster, "run", 1).await;
-    let load = Load::start(&cluster).await;
+    let load = start_load(&cluster).await;
     for node in 1..=3 {
         load.goes_on(20).await;
         let status = cluster.stop_node(node).await;

@@ -9,9 +9,9 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use baton_client::{ClientError, Patience, retry};
+use baton_client::{ClientError, Connection, Patience, retry};
 use baton_proto::v1;
-use baton_tests::{fleet::Fleet, wait};
+use baton_tests::{fleet::Fleet, load, wait};
 use futures::{StreamExt as _, stream};
 
 /// A job that notes its start and end beside each other, and prints lines that
@@ -85,9 +85,7 @@ async fn submit_all(address: String, trace: String, jobs: usize) -> BTreeMap<Str
                 || {
                     let (endpoint, request) = (endpoint.clone(), request.clone());
                     async move {
-                        let link =
-                            baton_client::Connection::connect(endpoint, Duration::from_secs(5))
-                                .await?;
+                        let link = Connection::connect(endpoint, Duration::from_secs(5)).await?;
                         let answer =
                             link.jobs().submit(request).await.map_err(ClientError::from)?;
                         Ok(answer.into_inner().job.unwrap())
@@ -120,58 +118,26 @@ async fn wait_for_finished(fleet: &Fleet, wanted: u64) {
     }
 }
 
-async fn count_finished(connection: &baton_client::Connection) -> u64 {
-    all_jobs(connection, vec![v1::JobState::Succeeded.into()]).await.len() as u64
-}
-
-async fn all_jobs(connection: &baton_client::Connection, states: Vec<i32>) -> Vec<v1::Job> {
-    let mut jobs = Vec::new();
-    let mut page_token = String::new();
-    loop {
-        let request = v1::ListJobsRequest {
-            page_size: 1000,
-            page_token,
-            states: states.clone(),
-            ..Default::default()
-        };
-        let page = connection.jobs().list(request).await.unwrap().into_inner();
-        jobs.extend(page.jobs);
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            return jobs;
-        }
-    }
+async fn count_finished(connection: &Connection) -> u64 {
+    load::jobs(connection, &[v1::JobState::Succeeded]).await.len() as u64
 }
 
 async fn check_records(fleet: &Fleet, accepted: &BTreeMap<String, usize>) {
     let connection = fleet.connect().await;
-    let jobs = all_jobs(&connection, Vec::new()).await;
+    let jobs = load::jobs(&connection, &[]).await;
     assert_eq!(jobs.len(), accepted.len(), "no job more than were submitted");
-    for job in &jobs {
+    for job in jobs.values() {
         assert!(accepted.contains_key(&job.id), "job {} was never acknowledged", job.id);
         assert_eq!(job.state(), v1::JobState::Succeeded, "{job:?}");
     }
-    let outputs = stream::iter(&jobs).map(|job| check_output(&connection, job));
+    let outputs = stream::iter(jobs.keys()).map(|id| check_output(&connection, id));
     let checked = outputs.buffer_unordered(16).count().await;
     assert_eq!(checked, jobs.len());
 }
 
-async fn check_output(connection: &baton_client::Connection, job: &v1::Job) {
-    let request = v1::LogsRequest { job_id: job.id.clone(), ..Default::default() };
-    let mut pieces = connection.jobs().logs(request).await.unwrap().into_inner();
-    let mut output = Vec::new();
-    let mut end = None;
-    while let Some(response) = pieces.message().await.unwrap() {
-        match response.item.unwrap() {
-            v1::logs_response::Item::Piece(piece) => output.extend_from_slice(&piece.data),
-            v1::logs_response::Item::End(log) => end = Some(log),
-            v1::logs_response::Item::Start(_) => {}
-        }
-    }
-    let wanted: String = (0..20).map(|i| format!("line {i} of {}\n", job.id)).collect();
-    assert_eq!(String::from_utf8(output).unwrap(), wanted);
-    let end = end.expect("the output is complete");
-    assert_eq!(end.stdout_blake3, blake3::hash(wanted.as_bytes()).to_hex().as_str());
+async fn check_output(connection: &Connection, id: &str) {
+    let wanted: String = (0..20).map(|i| format!("line {i} of {id}\n")).collect();
+    assert_eq!(load::output(connection, id).await.1, wanted);
 }
 
 /// What the jobs themselves wrote: each ran, and never twice at the same time.
