@@ -15,8 +15,8 @@ pub enum Bug {
     UnflushedCopiesCount,
     /// A report counts whatever lease it names.
     NoFencing,
-    /// A runner counts its lease from when it hears of a renewal, not from when it asked.
-    LeaseFromTheAnswer,
+    /// A process counts each renewal of its lease twice.
+    LeaseCountedTwice,
     /// A new leader counts leases from before its term.
     NewLeaderKeepsOldExpiry,
     /// A process outlives its lease.
@@ -38,7 +38,7 @@ impl Bug {
         Self::FilesAreNotFlushed,
         Self::UnflushedCopiesCount,
         Self::NoFencing,
-        Self::LeaseFromTheAnswer,
+        Self::LeaseCountedTwice,
         Self::NewLeaderKeepsOldExpiry,
         Self::NoLeaseTimer,
         Self::KeysAreForgotten,
@@ -55,7 +55,7 @@ impl Bug {
             Self::FilesAreNotFlushed => "files-are-not-flushed",
             Self::UnflushedCopiesCount => "unflushed-copies-count",
             Self::NoFencing => "no-fencing",
-            Self::LeaseFromTheAnswer => "lease-from-the-answer",
+            Self::LeaseCountedTwice => "lease-counted-twice",
             Self::NewLeaderKeepsOldExpiry => "new-leader-keeps-old-expiry",
             Self::NoLeaseTimer => "no-lease-timer",
             Self::KeysAreForgotten => "keys-are-forgotten",

@@ -182,9 +182,6 @@ impl Processes {
         known.started.push(Start { at, host: self.host, job, lease });
         drop(known);
         let process = self.all.entry(dir.path().to_owned()).insert_entry(process).into_mut();
-        if self.bugs.has(Bug::LeaseFromTheAnswer) {
-            process.renewed = now;
-        }
         if chance < 4 {
             self.start_failures += 1;
             return Err(failed("it was started, and did not say so"));
@@ -272,7 +269,7 @@ impl Process {
                     }
                 }
                 Control::Renew { at, limit } => {
-                    let at = if bugs.has(Bug::LeaseFromTheAnswer) { now } else { at };
+                    let at = if bugs.has(Bug::LeaseCountedTwice) { at + limit } else { at };
                     self.renewed = self.renewed.max(at);
                     self.lease_limit = self.lease_limit.map(|_| limit);
                 }

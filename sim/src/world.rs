@@ -36,10 +36,11 @@ const REST: Duration = Duration::from_secs(3);
 /// How long a cluster may take to come about.
 const SET_UP_WITHIN: Duration = Duration::from_secs(30);
 
-/// The times that leases live by in here: a tenth of the real ones.
+/// The times that leases live by in here: much shorter than the real ones, so that more
+/// of them run out.
 const TIMING: Timing = Timing {
     heartbeat_interval: Duration::from_millis(500),
-    lease_ttl: Duration::from_secs(6),
+    lease_ttl: Duration::from_secs(3),
     unreachable_after: Duration::from_millis(1_500),
 };
 
@@ -158,7 +159,7 @@ impl World {
         let network = Network::new(random.fork(), trace.clone());
         let (registry, facts) = (Registry::default(), Facts::default());
         let coordinators = if random.u32(..4) == 0 { 5 } else { 3 };
-        let runners = random.u64(1..=3);
+        let runners = random.u64(1..=4);
         let surroundings = Surroundings {
             network: network.clone(),
             registry: registry.clone(),

@@ -198,7 +198,7 @@ impl Happening {
                 self.cut(fault, lasts, links, hosts);
                 true
             }
-            Fault::CutRunner { runner, from_all, lasts } => {
+            Fault::CutRunner { runner, from_all, answers, lasts } => {
                 let place = runner % hosts.runners.len();
                 let Some(leader) = hosts.place(Whom::Leader) else { return Ok(false) };
                 if !hosts.runners[place].is_running() {
@@ -208,7 +208,10 @@ impl Happening {
                 let all = hosts.coordinators.iter().map(CoordinatorHost::id);
                 let leader = hosts.coordinators[leader].id();
                 let cut: Vec<HostId> = all.filter(|id| from_all || *id == leader).collect();
-                let links = cut.iter().flat_map(|other| [(this, *other), (*other, this)]);
+                let links = cut.iter().flat_map(|other| {
+                    let there = (!answers).then_some((this, *other));
+                    there.into_iter().chain([(*other, this)])
+                });
                 self.cut(fault, lasts, links.collect(), hosts);
                 true
             }

@@ -36,6 +36,8 @@ pub enum Fault {
         runner: usize,
         /// From all, or from whoever leads.
         from_all: bool,
+        /// What it says still arrives; the answers don't.
+        answers: bool,
         /// For how long.
         lasts: Duration,
     },
@@ -180,8 +182,8 @@ impl Fault {
             0 => Self::Isolate { whom, from_all: true, lasts },
             1 => Self::Isolate { whom, from_all: false, lasts },
             2 => Self::OneWay { whom, out: random.bool(), lasts },
-            3 => Self::CutRunner { runner, from_all: true, lasts },
-            4 => Self::CutRunner { runner, from_all: false, lasts },
+            3 => Self::CutRunner { runner, from_all: true, answers: false, lasts },
+            4 => Self::CutRunner { runner, from_all: false, answers: random.bool(), lasts },
             5 => Self::FoulWeather { lasts },
             6..=9 => {
                 let step = Step::ALL[random.usize(..Step::ALL.len())];
@@ -225,10 +227,33 @@ pub fn plan(
             Planned { at, fault: Fault::any(random, runners) }
         })
         .collect();
+    if random.u32(..3) > 0 {
+        plan.extend(frozen_and_cut_off(random, from, to, runners));
+    }
     plan.sort_by_key(|planned| planned.at);
     if random.u32(..8) == 0 {
         let whom = Whom::Follower(random.usize(..4));
         plan.push(Planned { at: to, fault: Fault::FlippedBit { whom } });
     }
     plan
+}
+
+/// A host that is moved: it stands still, and comes back to a network that does not
+/// know it yet. What it had heard just before is old by then.
+fn frozen_and_cut_off(
+    random: &mut fastrand::Rng,
+    from: Duration,
+    to: Duration,
+    runners: usize,
+) -> [Planned; 3] {
+    let at = from + (to - from).mul_f64(random.f64());
+    let runner = random.usize(..runners);
+    let mut millis = |range| Duration::from_millis(random.u64(range));
+    let (held_up, frozen, lasts) = (millis(100..600), millis(900..1_800), millis(3_000..12_000));
+    let cut = |answers, lasts| Fault::CutRunner { runner, from_all: true, answers, lasts };
+    [
+        Planned { at, fault: cut(true, held_up + frozen / 2) },
+        Planned { at: at + held_up, fault: Fault::FreezeRunner { runner, lasts: frozen } },
+        Planned { at: at + held_up + frozen * 3 / 4, fault: cut(false, lasts) },
+    ]
 }

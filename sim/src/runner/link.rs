@@ -185,7 +185,7 @@ async fn serve_session(
 ) {
     let End { sender, receiver } = end;
     let (outbound, mut answers) = mpsc::unbounded_channel();
-    let believing = coordinator.clone();
+    let (believing, unfenced) = (coordinator.clone(), bugs.has(Bug::NoFencing));
     let inbound = receiver.into_stream().then(move |request| {
         let (coordinator, bugs) = (believing.clone(), bugs.clone());
         async move {
@@ -202,7 +202,11 @@ async fn serve_session(
     let last = loop {
         tokio::select! {
             biased;
-            Some(answer) = answers.recv() => sender.send(describe_answer(&answer), answer),
+            Some(answer) = answers.recv() => {
+                if !unfenced || !is_fence(&answer) {
+                    sender.send(describe_answer(&answer), answer);
+                }
+            }
             () = sender.closed() => return,
             served = &mut serving => break served.err(),
         }
@@ -213,6 +217,12 @@ async fn serve_session(
     if let Some(error) = last {
         sender.send(format!("refused {}", error.reason.as_str()), Err(error));
     }
+}
+
+/// Whether it tells a runner that a lease is not its own any more.
+fn is_fence(answer: &Served<v1::SessionResponse>) -> bool {
+    let item = answer.as_ref().ok().and_then(|answer| answer.item.as_ref());
+    matches!(item, Some(Answer::Stop(stop)) if stop.reason() == v1::StopReason::LeaseLost)
 }
 
 /// A bug: what is reported of an attempt counts for whichever is the current one.
