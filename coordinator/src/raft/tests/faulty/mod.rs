@@ -1,0 +1,281 @@
+//! The log on a disk that fails: power that goes at any moment, processes that are
+//! killed, writes and flushes that fail, bits that flip.
+
+mod content;
+mod disk;
+mod model;
+mod node;
+mod work;
+
+use std::{cell::Cell, path::PathBuf, sync::Arc};
+
+use proptest::{
+    prelude::RngExt as _,
+    test_runner::{RngAlgorithm, TestRng},
+};
+use tempfile::TempDir;
+
+use self::{
+    disk::{FaultyDisk, Operation},
+    model::{Change, Log},
+};
+use super::FILE;
+use crate::raft::{RaftError, engine, store::Store};
+
+/// A log on a disk of its own, and what must be in it.
+struct Case {
+    seed: u64,
+    chance: TestRng,
+    folder: TempDir,
+    disk: FaultyDisk,
+    /// What the log was after each write since it was last read from the disk.
+    written: Vec<Log>,
+    /// Which of them, or a later one, must be there.
+    acknowledged: usize,
+}
+
+impl Drop for Case {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the case of seed {}", self.seed);
+        }
+    }
+}
+
+impl Case {
+    fn new(seed: u64) -> Self {
+        // raft-engine flushes its folder past the disk: quick in memory.
+        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let chance = |stream: u64| {
+            let mut bytes = [0; 32];
+            bytes[..8].copy_from_slice(&seed.to_le_bytes());
+            bytes[8..16].copy_from_slice(&stream.to_le_bytes());
+            TestRng::from_seed(RngAlgorithm::ChaCha, &bytes)
+        };
+        let disk = FaultyDisk::new(&folder.path().join("log"), chance(1));
+        Self {
+            seed,
+            chance: chance(0),
+            folder,
+            disk,
+            written: vec![Log::default()],
+            acknowledged: 0,
+        }
+    }
+
+    fn dir(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
+    fn open(&self) -> Result<Store, RaftError> {
+        let engine = engine::open_on(&self.dir(), FILE, Arc::new(self.disk.clone()))?;
+        Store::new(engine, self.dir(), 1)
+    }
+
+    /// Writes until something is refused, or often enough.
+    fn work(&mut self, store: &mut Store, writes: usize) -> Result<(), RaftError> {
+        for _ in 0..writes {
+            let log = self.written.last().unwrap();
+            let change = work::next(log, &mut self.chance);
+            self.write(store, &change)?;
+            if matches!(change, Change::Compact { .. }) {
+                self.write(store, &Change::Purge)?;
+            }
+            let log = self.written.last().unwrap();
+            if self.chance.random_ratio(1, 3) {
+                store.applied(log.hard_state.commit);
+            }
+            if self.chance.random_ratio(1, 10) {
+                assert!(Log::of(store)? == *log, "what is read was written");
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, store: &mut Store, change: &Change) -> Result<(), RaftError> {
+        self.written.push(self.written.last().unwrap().after(change));
+        change.write(store)?;
+        assert!(!self.disk.struck(), "a failure is told: {change:?}");
+        if change.is_synced() {
+            self.acknowledged = self.written.len() - 1;
+        }
+        Ok(())
+    }
+
+    /// What is there must have been written as it is, and nothing acknowledged may be
+    /// missing. From then on, all of it must be there: others have been told.
+    fn check(&mut self, store: &Store) {
+        let found = match Log::of(store) {
+            Ok(found) => found,
+            Err(_) if self.disk.struck() => return,
+            Err(error) => panic!("{error}"),
+        };
+        let any = &self.written[self.acknowledged..];
+        let earlier = self.written.iter().rposition(|log| *log == found);
+        assert!(
+            any.contains(&found),
+            "of {} writes {} were acknowledged, and what is there was after {earlier:?}",
+            self.written.len() - 1,
+            self.acknowledged,
+        );
+        self.written = vec![found];
+        self.acknowledged = 0;
+    }
+
+    /// The power goes, or only the process.
+    fn end(&mut self) {
+        if self.chance.random_ratio(1, 3) { self.disk.restart() } else { self.disk.crash() }
+    }
+}
+
+fn each(seeds: u64, run: impl Fn(&mut Case)) {
+    for seed in 0..seeds {
+        run(&mut Case::new(seed));
+    }
+}
+
+#[test]
+fn what_was_acknowledged_is_there_whenever_the_power_goes() {
+    each(400, |case| {
+        for _ in 0..case.chance.random_range(2..6) {
+            // Often during the recovery.
+            let most = if case.chance.random() { 30 } else { 300 };
+            let operations = case.chance.random_range(0..most);
+            case.disk.lose_power_after(operations);
+            if let Ok(mut store) = case.open() {
+                case.check(&store);
+                let writes = case.chance.random_range(0..80);
+                let _ = case.work(&mut store, writes);
+                case.disk.lose_power_after(0);
+            }
+            case.end();
+        }
+        let store = case.open().unwrap();
+        case.check(&store);
+    });
+}
+
+#[test]
+fn after_a_failure_nothing_is_written_and_what_was_acknowledged_is_there() {
+    let operations = [
+        Operation::Create,
+        Operation::Delete,
+        Operation::Read,
+        Operation::Write,
+        Operation::Truncate,
+        Operation::Allocate,
+        Operation::Sync,
+        Operation::Folder,
+    ];
+    let failures = Cell::new(0);
+    each(400, |case| {
+        let mut store = case.open().unwrap();
+        let operation = operations[case.chance.random_range(0..operations.len())];
+        let often = matches!(operation, Operation::Write | Operation::Sync | Operation::Read);
+        let after = case.chance.random_range(0..if often { 60 } else { 6 });
+        // raft-engine looks for this word.
+        let what = if case.chance.random() { "nospace" } else { "no such luck" };
+        case.disk.fail(operation, after, what);
+        if let Err(error) = case.work(&mut store, 100) {
+            failures.set(failures.get() + 1);
+            assert!(case.disk.struck(), "{error}");
+            for _ in 0..5 {
+                case.work(&mut store, 1).expect_err("it has failed before");
+            }
+        }
+        drop(store);
+        case.end();
+        let store = case.open().unwrap();
+        case.check(&store);
+        drop(store);
+        case.disk.crash();
+        let store = case.open().unwrap();
+        case.check(&store);
+    });
+    assert!(failures.get() > 200, "it failed {} times", failures.get());
+}
+
+#[test]
+fn a_failure_while_a_log_is_opened_is_told_and_loses_nothing() {
+    let operations = [
+        Operation::Open,
+        Operation::Read,
+        Operation::Sync,
+        Operation::Truncate,
+        Operation::Write,
+        Operation::Folder,
+    ];
+    let failures = Cell::new(0);
+    each(400, |case| {
+        let mut store = case.open().unwrap();
+        case.disk.lose_power_after(case.chance.random_range(20..300));
+        let _ = case.work(&mut store, 60);
+        case.disk.lose_power_after(0);
+        drop(store);
+        case.end();
+        let operation = operations[case.chance.random_range(0..operations.len())];
+        case.disk.fail(operation, case.chance.random_range(0..8), "no such luck");
+        match case.open() {
+            Ok(store) => {
+                assert!(!case.disk.struck(), "a failure is told");
+                case.check(&store);
+            }
+            Err(error) => {
+                failures.set(failures.get() + 1);
+                assert!(error.to_string().contains("no such luck"), "{error}");
+            }
+        }
+        case.end();
+        let store = case.open().unwrap();
+        case.check(&store);
+    });
+    assert!(failures.get() > 100, "it failed {} times", failures.get());
+}
+
+#[test]
+fn a_bit_that_flips_after_a_stop_is_damage_or_changes_nothing() {
+    let noticed = Cell::new(0);
+    each(400, |case| {
+        let mut store = case.open().unwrap();
+        let writes = case.chance.random_range(1..120);
+        case.work(&mut store, writes).unwrap();
+        case.write(&mut store, &Change::Close).unwrap();
+        drop(store);
+        let flipped = case.disk.flip().unwrap();
+        match case.open() {
+            Ok(store) => {
+                let f = Log::of(&store).unwrap();
+                let w = case.written.last().unwrap();
+                if f != *w {
+                    eprintln!(
+                        "hs {:?} {:?}\n trunc {:?} {:?}\n snap {:?} {:?}\n last {} {} n {} {} rec {} {}",
+                        f.hard_state,
+                        w.hard_state,
+                        f.truncated,
+                        w.truncated,
+                        f.snapshot,
+                        w.snapshot,
+                        f.last(),
+                        w.last(),
+                        f.entries.len(),
+                        w.entries.len(),
+                        f.received,
+                        w.received
+                    );
+                    for (i, e) in &w.entries {
+                        if f.entries.get(i) != Some(e) {
+                            eprintln!("entry {i} {} differs", e.term);
+                        }
+                    }
+                }
+                let same = f == *w;
+                assert!(same, "a loss without a word: {flipped}");
+            }
+            Err(RaftError::DamagedLog { .. } | RaftError::LogIncomplete { .. }) => {
+                noticed.set(noticed.get() + 1);
+            }
+            Err(error) => panic!("{flipped}: {error}"),
+        }
+    });
+    assert!(noticed.get() > 200, "it was noticed {} times", noticed.get());
+}
