@@ -29,7 +29,7 @@ pub(super) struct Log {
     /// The entry before the first, and its term.
     pub(super) truncated: (Index, u64),
     pub(super) snapshot: Option<SnapshotRecord>,
-    pub(super) received: Index,
+    received: Index,
 }
 
 impl Change {

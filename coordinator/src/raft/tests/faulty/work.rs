@@ -9,14 +9,13 @@ use crate::raft::store::SnapshotRecord;
 /// The next write to this log, in a new term or not.
 pub(super) fn next(log: &Log, chance: &mut TestRng) -> Change {
     match chance.random_range(0..20) {
-        0..8 => append(log, chance),
         8..12 => commit(log, chance),
         12 => vote(log, chance),
         13..17 if log.hard_state.commit > log.truncated.0 => compact(log, chance),
         17 => install(log, chance),
         18 => Change::Received(chance.random_range(1..1_000)),
         19 => Change::Close,
-        _ => Change::Purge,
+        _ => append(log, chance),
     }
 }
 
@@ -48,7 +47,8 @@ fn append(log: &Log, chance: &mut TestRng) -> Change {
     Change::Append { entries, hard_state, sync: true }
 }
 
-fn commit(log: &Log, chance: &mut TestRng) -> Change {
+/// An entry more is committed, or none.
+pub(super) fn commit(log: &Log, chance: &mut TestRng) -> Change {
     let commit = chance.random_range(log.hard_state.commit..=log.last());
     let hard_state = HardState { commit, ..log.hard_state.clone() };
     Change::Append { entries: Vec::new(), hard_state: Some(hard_state), sync: false }
