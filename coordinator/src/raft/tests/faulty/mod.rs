@@ -28,6 +28,7 @@ struct Case {
     chance: TestRng,
     folder: TempDir,
     disk: FaultyDisk,
+    file_bytes: u64,
     /// What the log was after each write since it was last read from the disk.
     written: Vec<Log>,
     /// Which of them, or a later one, must be there.
@@ -58,6 +59,7 @@ impl Case {
             chance: chance(0),
             folder,
             disk,
+            file_bytes: FILE,
             written: vec![Log::default()],
             acknowledged: 0,
         }
@@ -68,7 +70,7 @@ impl Case {
     }
 
     fn open(&self) -> Result<Store, RaftError> {
-        let engine = engine::open_on(&self.dir(), FILE, Arc::new(self.disk.clone()))?;
+        let engine = engine::open_on(&self.dir(), self.file_bytes, Arc::new(self.disk.clone()))?;
         Store::new(engine, self.dir(), 1)
     }
 
@@ -215,6 +217,22 @@ fn after_a_failure_nothing_is_written_and_what_was_acknowledged_is_there() {
 }
 
 #[test]
+fn what_a_log_shows_after_a_flush_that_failed_stays() {
+    each(|case| {
+        let mut store = case.open().unwrap();
+        case.work(&mut store, 10).unwrap();
+        case.disk.fail(Operation::Sync, 0, "no such luck");
+        case.work(&mut store, 100).expect_err("a flush fails");
+        drop(store);
+        case.disk.restart();
+        let store = case.open_again();
+        case.kill(store);
+        case.disk.crash();
+        case.open_again();
+    });
+}
+
+#[test]
 fn a_failure_while_a_log_is_opened_is_told_and_loses_nothing() {
     let operations = [
         Operation::Open,
@@ -252,6 +270,7 @@ fn a_failure_while_a_log_is_opened_is_told_and_loses_nothing() {
 #[test]
 fn a_flush_of_many_pages_may_lose_any_of_them() {
     each(|case| {
+        case.file_bytes = 16 * FILE;
         let mut store = case.open().unwrap();
         case.work(&mut store, 10).unwrap();
         // As a leader writes them with much under way: none of them is flushed.
