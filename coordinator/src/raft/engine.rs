@@ -108,9 +108,11 @@ impl MessageExt for EntryCodec {
     }
 }
 
+type Log<D> = RaftEngine<FailStop<D>, FilePipeLog<FailStop<D>>>;
+
 /// raft-engine on a disk.
 struct OnDisk<D: Disk> {
-    engine: RaftEngine<FailStop<D>, FilePipeLog<FailStop<D>>>,
+    engine: Log<D>,
     files: Arc<FailStop<D>>,
 }
 
@@ -139,12 +141,12 @@ pub(super) fn open_on<D: Disk>(
         recovery_threads: 2,
         ..Config::default()
     };
-    let files = Arc::new(FailStop::new(Arc::clone(&disk)));
+    let files = Arc::new(FailStop::new(disk));
     let engine = RaftEngine::open_with_file_system(config, Arc::clone(&files))
         .map_err(|error| failed(error.into()))?;
     // raft-engine may have made the folder.
     dir.parent()
-        .map_or(Ok(()), |parent| disk.flush_folder(parent))
+        .map_or(Ok(()), |parent| files.flush_folder(parent))
         .map_err(|e| failed(e.into()))?;
     files.check().map_err(|failure| failed(failure.into()))?;
     Ok(Box::new(OnDisk { engine, files }))
@@ -155,9 +157,7 @@ impl<D: Disk> OnDisk<D> {
     fn change<T>(
         &self,
         action: &'static str,
-        change: impl FnOnce(
-            &RaftEngine<FailStop<D>, FilePipeLog<FailStop<D>>>,
-        ) -> raft_engine::Result<T>,
+        change: impl FnOnce(&Log<D>) -> raft_engine::Result<T>,
     ) -> Result<(), EngineError> {
         self.files.check()?;
         if let Err(error) = change(&self.engine) {

@@ -67,6 +67,11 @@ impl<D: Disk> FailStop<D> {
         self.stop.check()
     }
 
+    /// The names in a folder are on disk when this returns.
+    pub(super) fn flush_folder(&self, dir: &Path) -> io::Result<()> {
+        self.stop.attempt("flush a folder", || self.disk.flush_folder(dir))
+    }
+
     /// Something has failed that the disk does not know of.
     pub(super) fn fail(&self, action: &'static str, error: &dyn std::error::Error) {
         self.stop.fail(action, error);
