@@ -2,7 +2,9 @@
 //! thread of its own that ends with the node, or by somebody's hand.
 
 use std::{
+    any::Any,
     io, iter,
+    panic::{self, AssertUnwindSafe},
     sync::{
         Arc, RwLock,
         mpsc::{self, RecvTimeoutError},
@@ -70,7 +72,11 @@ impl Driver {
     }
 
     fn run(mut self) {
-        match self.serve().and_then(|()| self.node.raw.mut_store().close()) {
+        // raft-rs and raft-engine panic at some failures of a disk. Nothing of the node is used
+        // after that, except to say so.
+        let work = || self.serve().and_then(|()| self.node.raw.mut_store().close());
+        let ended = panic::catch_unwind(AssertUnwindSafe(work));
+        match ended.unwrap_or_else(|panic| Err(panicked(&*panic))) {
             Ok(()) => info!("raft node stopped"),
             Err(failure) => self.fail(&failure),
         }
@@ -123,4 +129,10 @@ impl Driver {
         self.node.settle()?;
         Ok(true)
     }
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> RaftError {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    RaftError::Panicked { detail: text.unwrap_or("a panic without a message").to_owned() }
 }

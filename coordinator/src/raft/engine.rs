@@ -8,11 +8,15 @@ use baton_state::Index;
 use raft::eraftpb::Entry;
 use raft_engine::{
     Command, Config, Engine as RaftEngine, LogBatch, MessageExt, ReadableSize,
-    env::{DefaultFileSystem, FileSystem},
-    internals::FilePipeLog,
+    env::DefaultFileSystem, internals::FilePipeLog,
 };
 
-use super::{RaftError, verify::verify};
+use super::{
+    RaftError,
+    fail_stop::FailStop,
+    flushed::{Disk, settle},
+    verify::verify,
+};
 
 /// Files of the log beyond which those that were given up are removed.
 const FILES: u64 = 4;
@@ -104,21 +108,28 @@ impl MessageExt for EntryCodec {
     }
 }
 
-/// raft-engine on a file system.
-struct OnDisk<F: FileSystem>(RaftEngine<F, FilePipeLog<F>>);
+type Log<D> = RaftEngine<FailStop<D>, FilePipeLog<FailStop<D>>>;
+
+/// raft-engine on a disk.
+struct OnDisk<D: Disk> {
+    engine: Log<D>,
+    files: Arc<FailStop<D>>,
+}
 
 /// Opens raft-engine in the folder `dir`, after a look for damage.
 pub(super) fn open(dir: &Path, file_bytes: u64) -> Result<Box<dyn Engine>, RaftError> {
-    verify(dir)?;
     open_on(dir, file_bytes, Arc::new(DefaultFileSystem))
 }
 
-/// As [`open`], on another file system.
-fn open_on<F: FileSystem + 'static>(
+/// As [`open`], on any disk.
+pub(super) fn open_on<D: Disk>(
     dir: &Path,
     file_bytes: u64,
-    files: Arc<F>,
+    disk: Arc<D>,
 ) -> Result<Box<dyn Engine>, RaftError> {
+    let failed = |source: EngineError| RaftError::Log { dir: dir.to_owned(), source };
+    settle(&*disk, dir).map_err(|error| failed(error.into()))?;
+    verify(dir)?;
     let config = Config {
         dir: dir.to_string_lossy().into_owned(),
         target_file_size: ReadableSize(file_bytes),
@@ -130,12 +141,33 @@ fn open_on<F: FileSystem + 'static>(
         recovery_threads: 2,
         ..Config::default()
     };
-    let engine = RaftEngine::open_with_file_system(config, files)
-        .map_err(|source| RaftError::Log { dir: dir.to_owned(), source: source.into() })?;
-    Ok(Box::new(OnDisk(engine)))
+    let files = Arc::new(FailStop::new(disk));
+    let engine = RaftEngine::open_with_file_system(config, Arc::clone(&files))
+        .map_err(|error| failed(error.into()))?;
+    // raft-engine may have made the folder.
+    dir.parent()
+        .map_or(Ok(()), |parent| files.flush_folder(parent))
+        .map_err(|e| failed(e.into()))?;
+    files.check().map_err(|failure| failed(failure.into()))?;
+    Ok(Box::new(OnDisk { engine, files }))
 }
 
-impl<F: FileSystem> Engine for OnDisk<F> {
+impl<D: Disk> OnDisk<D> {
+    /// Has raft-engine change something, unless something has failed before.
+    fn change<T>(
+        &self,
+        action: &'static str,
+        change: impl FnOnce(&Log<D>) -> raft_engine::Result<T>,
+    ) -> Result<(), EngineError> {
+        self.files.check()?;
+        if let Err(error) = change(&self.engine) {
+            self.files.fail(action, &error);
+        }
+        Ok(self.files.check()?)
+    }
+}
+
+impl<D: Disk> Engine for OnDisk<D> {
     fn write(&mut self, batch: Batch, sync: bool) -> Result<(), EngineError> {
         let mut log = LogBatch::default();
         for (key, value) in batch.puts {
@@ -150,28 +182,27 @@ impl<F: FileSystem> Engine for OnDisk<F> {
         if let Some(group) = batch.clean {
             log.add_command(group, Command::Clean);
         }
-        self.0.write(&mut log, sync)?;
-        Ok(())
+        self.change("write to the log", |engine| engine.write(&mut log, sync))
     }
 
     fn get(&self, key: &str) -> Option<Vec<u8>> {
-        self.0.get(META, key.as_bytes())
+        self.engine.get(META, key.as_bytes())
     }
 
     fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.engine.is_empty()
     }
 
     fn first_index(&self, group: u64) -> Option<Index> {
-        self.0.first_index(group)
+        self.engine.first_index(group)
     }
 
     fn last_index(&self, group: u64) -> Option<Index> {
-        self.0.last_index(group)
+        self.engine.last_index(group)
     }
 
     fn entry(&self, group: u64, index: Index) -> Result<Option<Entry>, EngineError> {
-        Ok(self.0.get_entry::<EntryCodec>(group, index)?)
+        Ok(self.engine.get_entry::<EntryCodec>(group, index)?)
     }
 
     fn entries(
@@ -182,12 +213,11 @@ impl<F: FileSystem> Engine for OnDisk<F> {
         max_size: Option<usize>,
     ) -> Result<Vec<Entry>, EngineError> {
         let mut entries = Vec::new();
-        self.0.fetch_entries_to::<EntryCodec>(group, low, high, max_size, &mut entries)?;
+        self.engine.fetch_entries_to::<EntryCodec>(group, low, high, max_size, &mut entries)?;
         Ok(entries)
     }
 
     fn purge(&mut self) -> Result<(), EngineError> {
-        self.0.purge_expired_files()?;
-        Ok(())
+        self.change("remove old files of the log", RaftEngine::purge_expired_files)
     }
 }

@@ -13,6 +13,8 @@ mod applying;
 mod callers;
 mod driver;
 pub mod engine;
+mod fail_stop;
+mod flushed;
 mod handle;
 mod node;
 mod receiving;
@@ -237,6 +239,15 @@ pub enum RaftError {
     /// raft-rs refused to go on.
     #[error("Raft failed: {0}")]
     Raft(#[from] raft::Error),
+    /// A library gave up in the middle of something.
+    #[error(
+        "the Raft node has stopped at a fault of its own: {detail}; check the disk and start this \
+         node again"
+    )]
+    Panicked {
+        /// What it said.
+        detail: String,
+    },
     /// The folder or the thread could not be made.
     #[error("cannot set up {dir}: {source}")]
     Setup {

@@ -263,18 +263,23 @@ impl Store {
     /// `keep` of them are given up; one write, so that they go with it or not at all.
     pub(super) fn compact(&mut self, record: SnapshotRecord, keep: u64) -> Result<(), RaftError> {
         let mut batch = Batch::default();
-        batch.puts.push((SNAPSHOT, record_bytes(&record)));
-        // The commit index may lag behind on disk, and must not lag behind the snapshot.
-        self.hard_state.commit = self.hard_state.commit.max(record.index);
-        let hard_state = self.encode(&self.hard_state)?;
-        batch.puts.push((HARD_STATE, hard_state));
         let last_gone = record.index.saturating_sub(keep);
         let mut truncated = self.truncated;
         if last_gone > truncated.index {
             truncated = Truncated { index: last_gone, term: self.term(last_gone)? };
-            batch.puts.push((TRUNCATED, record_bytes(&truncated)));
             batch.compact = Some((self.entries, last_gone + 1));
         }
+        // The commit index may lag behind on disk, and must not lag behind the snapshot.
+        self.hard_state.commit = self.hard_state.commit.max(record.index);
+        // Those that have not changed too: raft-engine writes the values of files that it
+        // removes into another, whose last record could be damaged without a sign.
+        batch.puts = vec![
+            (SNAPSHOT, record_bytes(&record)),
+            (HARD_STATE, self.encode(&self.hard_state)?),
+            (TRUNCATED, record_bytes(&truncated)),
+            (ENTRIES, self.entries.to_le_bytes().to_vec()),
+            (RECEIVED_HISTORY, self.received_history.to_le_bytes().to_vec()),
+        ];
         self.write(batch, true)?;
         self.truncated = truncated;
         self.snapshot = Some(record);

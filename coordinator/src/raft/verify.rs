@@ -117,14 +117,27 @@ fn header(bytes: &[u8], number: u32) -> Option<(usize, u32)> {
     }
 }
 
-/// Whether the page of `at` never reached the disk although a later one, with
-/// the record at `intact`, did: both belong to the flush during which the power
+/// Whether a page of the record at `at` never reached the disk although a later one,
+/// with the record at `intact`, did: both belong to the flush during which the power
 /// failed. The files are new, so that such a page reads as zeros.
 fn never_written(bytes: &[u8], at: usize, intact: usize) -> bool {
-    let page_end = (at + 1).next_multiple_of(PAGE);
-    let page = &bytes[at..page_end.min(bytes.len())];
-    // The length that a record begins with is never zero.
-    intact >= page_end && page.len() >= LENGTH && page.iter().all(|byte| *byte == 0)
+    // A record begins with zeros, which are the same in a page that is missing.
+    let intact = intact + bytes[intact..].iter().take_while(|byte| **byte == 0).count();
+    let claimed = u64_at(bytes, at).and_then(|header| usize::try_from(header >> 8).ok());
+    // If the header reaches into a page that is missing, it says too little.
+    let end = at.saturating_add(claimed.unwrap_or(0).max(RECORD_HEADER)).min(intact);
+    let mut from = at;
+    while from < end {
+        let page_end = (from + 1).next_multiple_of(PAGE);
+        let page = &bytes[from..page_end.min(bytes.len())];
+        // The length that a record begins with is never zero.
+        let tells = from > at || page.len() >= LENGTH;
+        if tells && page_end <= intact && page.iter().all(|byte| *byte == 0) {
+            return true;
+        }
+        from = page_end;
+    }
+    false
 }
 
 /// The length of the record that `bytes` begin with, if there is an intact one.

@@ -2,6 +2,7 @@
 
 mod compaction;
 mod damage;
+mod faulty;
 mod group;
 
 use std::{
