@@ -144,7 +144,7 @@ impl Client {
         let now = facts.now;
         facts.cancelled.entry(id).or_insert((now, lease));
         if job.is_finished() {
-            facts.note_end(job);
+            facts.note_end(&job);
         }
     }
 
@@ -174,7 +174,7 @@ impl Client {
                 .push(format!("job {id} had ended, and is shown as {:?}", job.phase));
         }
         if job.is_finished() {
-            facts.note_end(job.clone());
+            facts.note_end(&job);
         }
         Some(job)
     }

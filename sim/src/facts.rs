@@ -66,7 +66,7 @@ impl Facts {
 
 impl Known {
     /// A client was shown how a job ended.
-    pub fn note_end(&mut self, job: Job) {
+    pub fn note_end(&mut self, job: &Job) {
         let before = self.ended.entry(job.id).or_insert_with(|| job.clone());
         if before.phase != job.phase || before.attempts != job.attempts {
             self.contradictions

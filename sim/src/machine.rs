@@ -204,7 +204,7 @@ impl Executor for Machine {
         dir: &'a AttemptDir,
     ) -> BoxFuture<'a, Result<Recovered, ExecutorError>> {
         let mut host = self.lock();
-        let found = host.all.get_mut(dir.path()).map(|process| process.follow());
+        let found = host.all.get_mut(dir.path()).map(Process::follow);
         ready(Ok(found.map_or(Recovered::NotStarted, Recovered::Started))).boxed()
     }
 }

@@ -135,7 +135,7 @@ impl Network {
         &self,
         from: HostId,
         to: HostId,
-        label: String,
+        label: &str,
         deliver: impl Fn() + Send + Sync + 'static,
     ) {
         let mut links = self.lock();
@@ -150,7 +150,7 @@ impl Network {
             let (at, number) = (links.arrival(), links.number());
             let deliver = Arc::clone(&deliver);
             let message =
-                Message { from, to, label: label.clone(), deliver: Box::new(move || deliver()) };
+                Message { from, to, label: label.to_owned(), deliver: Box::new(move || deliver()) };
             links.messages.insert((at, number), message);
         }
     }

@@ -32,7 +32,10 @@ impl Trace {
         lines.hasher.update(line.as_bytes());
         lines.count += 1;
         if lines.shown {
-            eprint!("{line}");
+            #[expect(clippy::print_stderr, reason = "somebody wants to see it")]
+            {
+                eprint!("{line}");
+            }
         }
     }
 

@@ -1,7 +1,13 @@
 //! One run: hosts, their network, a load and the faults, from a seed. All of it is one
 //! thread that goes on in small steps; the seed decides everything.
 
-use std::{collections::BTreeSet, fmt, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fmt, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use baton_coordinator::Timing;
 use baton_state::NodeId;
@@ -116,7 +122,7 @@ pub fn run(seed: u64, bugs: &Bugs, shown: bool) -> Result<Report, Failure> {
     };
     let folder = tempfile::Builder::new().prefix("baton-sim-").tempdir_in(fast_disk());
     let folder = folder.map_err(setting_up)?;
-    let mut world = World::new(seed, bugs, trace, folder.path().to_owned()).map_err(setting_up)?;
+    let mut world = World::new(seed, bugs, trace, folder.path()).map_err(setting_up)?;
     let result = world.run();
     world.end();
     result
@@ -154,7 +160,7 @@ struct World {
 }
 
 impl World {
-    fn new(seed: u64, bugs: &Bugs, trace: Trace, folders: PathBuf) -> io::Result<Self> {
+    fn new(seed: u64, bugs: &Bugs, trace: Trace, folders: &Path) -> io::Result<Self> {
         let mut random = fastrand::Rng::with_seed(seed);
         let network = Network::new(random.fork(), trace.clone());
         let (registry, facts) = (Registry::default(), Facts::default());
@@ -165,7 +171,7 @@ impl World {
             registry: registry.clone(),
             facts: facts.clone(),
             bugs: bugs.clone(),
-            folders: folders.clone(),
+            folders: folders.to_owned(),
             timing: TIMING,
         };
         let drift = |random: &mut fastrand::Rng| HostClock::new(random.i64(-10_000..=10_000));
@@ -179,7 +185,7 @@ impl World {
         let coordinators = coordinators.collect();
         let runners = (1..=runners).map(|number| {
             let (clock, addresses) = (drift(&mut random), addresses.join(","));
-            RunnerHost::new(number, clock, &folders, addresses, &surroundings, random.fork())
+            RunnerHost::new(number, clock, folders, addresses, &surroundings, random.fork())
         });
         let runners: Vec<RunnerHost> = runners.collect();
         let plan = faults::plan(&mut random, FAULTS.0, FAULTS.1, runners.len());

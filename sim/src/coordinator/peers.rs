@@ -35,7 +35,7 @@ const FETCH_WITHIN: Duration = Duration::from_secs(5);
 
 /// The way of one coordinator to the others.
 #[derive(Clone)]
-pub struct Peers {
+pub(super) struct Peers {
     pub(super) network: Network,
     pub(super) registry: Registry,
     pub(super) this: NodeId,
@@ -135,7 +135,7 @@ impl Transport for Peers {
                     message.entries.len()
                 );
                 let registry = self.registry.clone();
-                self.network.send(self.host(), to, label, move || {
+                self.network.send(self.host(), to, &label, move || {
                     let message = message.clone();
                     registry.on(to, |node| async move {
                         // It has stopped.
@@ -204,7 +204,7 @@ fn store(into: &std::path::Path, index: Index, state: &[u8], history: &[u8]) -> 
 }
 
 /// The other members, as replication asks them.
-pub struct Others(pub(super) Peers);
+pub(super) struct Others(pub(super) Peers);
 
 impl Members for Others {
     fn others(&self) -> BTreeMap<NodeId, String> {

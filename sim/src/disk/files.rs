@@ -10,6 +10,7 @@ use std::{
 
 use baton_coordinator::files::{Disk, SystemDisk};
 
+use super::Io;
 use crate::{
     bugs::{Bug, Bugs},
     fuse::{Fuse, Step},
@@ -25,7 +26,8 @@ struct Known {
     flushed: BTreeMap<PathBuf, u64>,
     /// Names that were given and may not survive one, in order.
     names: Vec<Name>,
-    fails: bool,
+    /// What fails next.
+    fails: Option<Io>,
     failed: u64,
 }
 
@@ -44,14 +46,14 @@ impl Name {
 }
 
 impl FilesDisk {
-    /// The next flush of a file fails, once.
-    pub fn fail_next_flush(&self) {
-        self.lock().fails = true;
+    /// The next operation of this kind fails, once.
+    pub fn fail_next(&self, io: Io) {
+        self.lock().fails = Some(io);
     }
 
-    /// How many flushes have failed.
+    /// How many operations have failed.
     #[must_use]
-    pub fn failed_flushes(&self) -> u64 {
+    pub fn failed(&self) -> u64 {
         self.lock().failed
     }
 
@@ -102,6 +104,17 @@ impl FilesDisk {
         Ok(lost)
     }
 
+    /// Whether an operation is to fail.
+    fn fails(&self, io: Io) -> bool {
+        let mut known = self.lock();
+        let fails = known.fails == Some(io);
+        if fails {
+            known.fails = None;
+            known.failed += 1;
+        }
+        fails
+    }
+
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -135,11 +148,10 @@ impl Mounted {
 
     fn flush(&self, path: &Path, file: &File) -> io::Result<()> {
         let length = file.metadata()?.len();
-        let mut known = self.disk.lock();
-        if std::mem::take(&mut known.fails) {
-            known.failed += 1;
+        if self.disk.fails(Io::Flush) {
             return Err(io::Error::other("input/output error"));
         }
+        let mut known = self.disk.lock();
         if !self.bugs.has(Bug::FilesAreNotFlushed) {
             known.flushed.insert(path.to_owned(), length);
         }
@@ -159,7 +171,14 @@ impl Disk for Mounted {
     }
 
     fn write_all_at(&self, path: &Path, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.take(Step::FileWrite, || SystemDisk.write_all_at(path, file, bytes, offset))
+        self.take(Step::FileWrite, || {
+            if self.disk.fails(Io::Write) {
+                // Some of it is there.
+                SystemDisk.write_all_at(path, file, &bytes[..bytes.len() / 2], offset)?;
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            SystemDisk.write_all_at(path, file, bytes, offset)
+        })
     }
 
     fn set_len(&self, path: &Path, file: &File, length: u64) -> io::Result<()> {

@@ -13,6 +13,7 @@ use baton_state::Index;
 use protobuf::Message as _;
 use raft::eraftpb::Entry;
 
+use super::Io;
 use crate::{
     bugs::{Bug, Bugs},
     fuse::{Fuse, Step},
@@ -30,8 +31,8 @@ struct Bytes {
     all: Vec<u8>,
     /// As many of them survive a loss of power.
     flushed: usize,
-    /// The next flush fails.
-    fails: bool,
+    /// What fails next.
+    fails: Option<Io>,
     failed: u64,
 }
 
@@ -45,14 +46,14 @@ pub struct Lost {
 }
 
 impl LogDisk {
-    /// The next flush fails, once.
-    pub fn fail_next_flush(&self) {
-        self.lock().fails = true;
+    /// The next operation of this kind fails, once.
+    pub fn fail_next(&self, io: Io) {
+        self.lock().fails = Some(io);
     }
 
-    /// How many flushes have failed.
+    /// How many operations have failed.
     #[must_use]
-    pub fn failed_flushes(&self) -> u64 {
+    pub fn failed(&self) -> u64 {
         self.lock().failed
     }
 
@@ -86,6 +87,17 @@ impl LogDisk {
         true
     }
 
+    /// Takes an operation, unless it is to fail.
+    fn take(&self, io: Io) -> Result<(), LogError> {
+        let mut disk = self.lock();
+        if disk.fails != Some(io) {
+            return Ok(());
+        }
+        disk.fails = None;
+        disk.failed += 1;
+        Err(LogError::Failed(io))
+    }
+
     fn lock(&self) -> MutexGuard<'_, Bytes> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -97,11 +109,11 @@ pub enum LogError {
     /// A record is not what was written.
     #[error("the record at byte {0} is not what was written")]
     Damaged(usize),
-    /// A flush failed.
-    #[error("the flush failed: input/output error")]
-    FlushFailed,
-    /// Nothing may be written after a failed flush.
-    #[error("a write after a failed flush")]
+    /// An operation failed.
+    #[error("input/output error: {0:?}")]
+    Failed(Io),
+    /// Nothing may be written after a failure.
+    #[error("a write after a failure")]
     AfterFailure,
     /// An entry is missing.
     #[error("entry {0} is not there")]
@@ -191,16 +203,21 @@ impl MemoryEngine {
 
     fn write_to_disk(&self, batch: &Batch, sync: bool) -> Result<(), LogError> {
         let body = encode(batch);
+        let written = self.disk.take(Io::Write);
         let mut disk = self.disk.lock();
+        if written.is_err() {
+            // Some of it may be there.
+            disk.all.extend_from_slice(&body[..body.len().min(4)]);
+            return written;
+        }
         let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
         disk.all.extend_from_slice(&length.to_le_bytes());
         disk.all.extend_from_slice(&crc32fast::hash(&body).to_le_bytes());
         disk.all.extend_from_slice(&body);
+        drop(disk);
         if sync {
-            if std::mem::take(&mut disk.fails) {
-                disk.failed += 1;
-                return Err(LogError::FlushFailed);
-            }
+            self.disk.take(Io::Flush)?;
+            let mut disk = self.disk.lock();
             if !self.bugs.has(Bug::AcknowledgesBeforeFlush) {
                 disk.flushed = disk.all.len();
             }
@@ -239,6 +256,7 @@ impl Engine for MemoryEngine {
     }
 
     fn entry(&self, group: u64, index: Index) -> Result<Option<Entry>, EngineError> {
+        self.disk.take(Io::Read)?;
         Ok(self.groups.get(&group).and_then(|entries| entries.get(&index)).cloned())
     }
 
@@ -249,6 +267,7 @@ impl Engine for MemoryEngine {
         high: Index,
         max_size: Option<usize>,
     ) -> Result<Vec<Entry>, EngineError> {
+        self.disk.take(Io::Read)?;
         let none = BTreeMap::new();
         let group = self.groups.get(&group).unwrap_or(&none);
         let (mut found, mut size) = (Vec::new(), 0);

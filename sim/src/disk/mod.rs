@@ -2,3 +2,14 @@
 
 pub mod files;
 pub mod log;
+
+/// What can be made to fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Io {
+    /// A write: some of it is there.
+    Write,
+    /// A flush.
+    Flush,
+    /// A read.
+    Read,
+}

@@ -229,15 +229,15 @@ impl Happening {
                 }
                 true
             }
-            Fault::FailedFlush { whom, log } => {
+            Fault::FailedIo { whom, log, io } => {
                 let Some(place) = self.free_place(whom, hosts) else { return Ok(false) };
                 let host = &hosts.coordinators[place];
                 let before = if log {
-                    host.log.fail_next_flush();
-                    host.log.failed_flushes()
+                    host.log.fail_next(io);
+                    host.log.failed()
                 } else {
-                    host.files.fail_next_flush();
-                    host.files.failed_flushes()
+                    host.files.fail_next(io);
+                    host.files.failed()
                 };
                 self.fates.entry(place).or_default().flush = Some((fault.kind(), log, before));
                 true
@@ -337,8 +337,7 @@ impl Happening {
         for (place, fate) in &mut self.fates {
             let host = &hosts.coordinators[*place];
             if let Some((kind, log, before)) = fate.flush {
-                let failed =
-                    if log { host.log.failed_flushes() } else { host.files.failed_flushes() };
+                let failed = if log { host.log.failed() } else { host.files.failed() };
                 if failed > before {
                     fate.flush = None;
                     counted.push(kind);
@@ -403,8 +402,8 @@ impl Happening {
                 *self.happened.entry(kind).or_default() += 1;
                 (power, down)
             }
-            // A disk whose flush has failed may have dropped what was to be flushed.
-            (Ended::Stopped(_), fuse) if host.log.failed_flushes() > 0 => {
+            // A disk that has failed may have dropped what was to be flushed.
+            (Ended::Stopped(_), fuse) if host.log.failed() > 0 => {
                 if let Some((kind, ..)) = fuse {
                     self.empty.push(kind);
                 }

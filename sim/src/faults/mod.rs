@@ -7,7 +7,10 @@ pub use self::happening::{Happening, Hosts, Violation};
 
 use std::{fmt, time::Duration};
 
-use crate::fuse::{Step, When};
+use crate::{
+    disk::Io,
+    fuse::{Step, When},
+};
 
 /// A fault. Hosts are named by their place, so that it fits every run.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -59,12 +62,14 @@ pub enum Fault {
         /// How long it stays away.
         down: Duration,
     },
-    /// A flush of a coordinator's log or files fails.
-    FailedFlush {
+    /// An operation on a coordinator's log or stored files fails.
+    FailedIo {
         /// Which.
         whom: Whom,
-        /// Of the log, or else of the stored files.
+        /// On the log, or else on a file.
         log: bool,
+        /// What.
+        io: Io,
     },
     /// A bit of a coordinator's log flips while it is down; it must not start.
     FlippedBit {
@@ -141,8 +146,11 @@ impl Fault {
             Self::FoulWeather { .. } => "loss, delay, reordering",
             Self::CrashAt { power: true, .. } => "power lost at a step",
             Self::CrashAt { .. } => "process ended at a step",
-            Self::FailedFlush { log: true, .. } => "failed flush of the log",
-            Self::FailedFlush { .. } => "failed flush of a file",
+            Self::FailedIo { log: true, io: Io::Flush, .. } => "failed flush of the log",
+            Self::FailedIo { log: true, io: Io::Write, .. } => "failed write of the log",
+            Self::FailedIo { log: true, io: Io::Read, .. } => "failed read of the log",
+            Self::FailedIo { io: Io::Flush, .. } => "failed flush of a file",
+            Self::FailedIo { .. } => "failed write of a file",
             Self::FlippedBit { .. } => "flipped bit",
             Self::Freeze { .. } => "coordinator frozen",
             Self::FreezeRunner { .. } => "runner's host frozen",
@@ -153,7 +161,7 @@ impl Fault {
     }
 
     /// All kinds.
-    pub const KINDS: [&'static str; 16] = [
+    pub const KINDS: [&'static str; 19] = [
         "coordinator cut off from all",
         "coordinator cut off from the others",
         "one-way partition",
@@ -163,7 +171,10 @@ impl Fault {
         "power lost at a step",
         "process ended at a step",
         "failed flush of the log",
+        "failed write of the log",
+        "failed read of the log",
         "failed flush of a file",
+        "failed write of a file",
         "flipped bit",
         "coordinator frozen",
         "runner's host frozen",
@@ -190,7 +201,11 @@ impl Fault {
                 let when = if random.bool() { When::Before } else { When::After };
                 Self::CrashAt { whom, step, when, power: random.bool(), down }
             }
-            10 => Self::FailedFlush { whom, log: random.bool() },
+            10 => {
+                let log = random.bool();
+                let io = [Io::Flush, Io::Write, Io::Read][random.usize(..if log { 3 } else { 2 })];
+                Self::FailedIo { whom, log, io }
+            }
             11 => Self::Freeze { whom, lasts },
             12 => Self::FreezeRunner { runner, lasts },
             13 => Self::KillRunner { runner, down },
