@@ -111,8 +111,6 @@ impl fmt::Display for Failure {
 /// # Errors
 /// [`Failure`].
 pub fn run(seed: u64, bugs: &Bugs, shown: bool) -> Result<Report, Failure> {
-    // What asks this thread for chance, such as the jitter of retries.
-    fastrand::seed(seed);
     let trace = Trace::new(shown);
     let setting_up = |error: io::Error| Failure {
         seed,
@@ -120,8 +118,12 @@ pub fn run(seed: u64, bugs: &Bugs, shown: bool) -> Result<Report, Failure> {
         detail: error.to_string(),
         at: Duration::ZERO,
     };
-    let folder = tempfile::Builder::new().prefix("baton-sim-").tempdir_in(fast_disk());
+    // A name that costs no chance: looking for a free one would draw as often as it takes.
+    let name = format!("baton-sim-{}", std::process::id());
+    let folder = tempfile::Builder::new().prefix(&name).rand_bytes(0).tempdir_in(fast_disk());
     let folder = folder.map_err(setting_up)?;
+    // For what asks this thread for chance, such as the jitter of retries.
+    fastrand::seed(seed);
     let mut world = World::new(seed, bugs, trace, folder.path()).map_err(setting_up)?;
     let result = world.run();
     world.end();
