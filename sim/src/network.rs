@@ -1,20 +1,21 @@
-//! The network: messages that may be lost, doubled, delayed and overtaken (Raft's and
-//! the clients'), and calls whose streams keep their order, as HTTP/2 does, until they
-//! break. Links can be cut, each direction on its own.
+//! The network: messages that may be lost, doubled, delayed and overtaken (Raft's), and
+//! calls whose streams keep their order, as HTTP/2 does, until they break. Links can be
+//! cut, each direction on its own. Whatever one end learns of the other, also that it is
+//! gone, comes over the link or does not come.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use futures::stream::{self, BoxStream, StreamExt as _};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
-use crate::{host::HostId, trace::Trace};
+use crate::{fuse::Fuse, host::HostId, trace::Trace};
 
-/// A call over a link that carries nothing ends after this, on both sides.
-const KEEPALIVE: Duration = Duration::from_millis(2_000);
+/// How long a caller hears nothing before its call breaks, and how long the called.
+const NOTICED_AFTER: [Duration; 2] = [Duration::from_millis(1_000), Duration::from_millis(2_500)];
 
 type Delivery = Box<dyn FnOnce() + Send>;
 
@@ -56,7 +57,17 @@ struct Links {
     messages: BTreeMap<(Duration, u64), Message>,
     calls: BTreeMap<u64, Call>,
     last: u64,
-    harmed: u64,
+    /// Hosts whose process has ended, and whether their system says so: one without
+    /// power neither answers nor refuses.
+    empty: BTreeMap<HostId, bool>,
+    /// Hosts on which nothing runs at the moment.
+    still: BTreeSet<HostId>,
+    /// What ends the processes that run.
+    fuses: BTreeMap<HostId, Fuse>,
+    /// How often something was lost or held up by a link that was cut.
+    harmed: BTreeMap<(HostId, HostId), u64>,
+    /// Messages at the mercy of foul weather.
+    foul: u64,
 }
 
 struct Message {
@@ -73,8 +84,12 @@ struct Call {
     frames: [VecDeque<Frame>; 2],
     /// Each end has had all that it will get.
     over: [bool; 2],
-    /// Tell an end that it broke; none when its process is gone.
+    /// Tell an end that it broke; none when it has been told, or its process is gone.
     breaks: [Option<Delivery>; 2],
+    /// The process of an end is gone.
+    gone: [bool; 2],
+    /// The system of that end's host says so, from then on.
+    refused: Option<Duration>,
     silent_since: Option<Duration>,
 }
 
@@ -98,7 +113,11 @@ impl Network {
             messages: BTreeMap::new(),
             calls: BTreeMap::new(),
             last: 0,
-            harmed: 0,
+            empty: BTreeMap::new(),
+            still: BTreeSet::new(),
+            fuses: BTreeMap::new(),
+            harmed: BTreeMap::new(),
+            foul: 0,
         })))
     }
 
@@ -123,11 +142,37 @@ impl Network {
         }
     }
 
-    /// How often a message was lost, held up by a cut link, or at the mercy of foul
-    /// weather, so far.
+    /// How often something was lost or held up by one of these links, so far.
     #[must_use]
-    pub fn harmed(&self) -> u64 {
-        self.lock().harmed
+    pub fn harmed(&self, links: &[(HostId, HostId)]) -> u64 {
+        let known = self.lock();
+        links.iter().filter_map(|link| known.harmed.get(link)).sum()
+    }
+
+    /// Whether there is a call between two hosts.
+    #[must_use]
+    pub fn talk(&self, one: HostId, other: HostId) -> bool {
+        self.lock().calls.values().any(|call| call.ends == [one, other] && call.gone == [false; 2])
+    }
+
+    /// How many messages were at the mercy of foul weather, so far.
+    #[must_use]
+    pub fn foul(&self) -> u64 {
+        self.lock().foul
+    }
+
+    /// A process has started on a host, which knows of no call. What it sends after its
+    /// fuse has blown is not sent.
+    pub fn began(&self, host: HostId, fuse: Fuse) {
+        self.end_calls(host, true);
+        let mut links = self.lock();
+        links.empty.remove(&host);
+        links.fuses.insert(host, fuse);
+    }
+
+    /// The hosts on which nothing runs at the moment.
+    pub fn stand_still(&self, hosts: BTreeSet<HostId>) {
+        self.lock().still = hosts;
     }
 
     /// Sends one message, which may get lost. `label` says what it is.
@@ -140,8 +185,14 @@ impl Network {
     ) {
         let mut links = self.lock();
         let (lost, doubled) = (links.weather.lost, links.weather.doubled);
-        if links.random.u32(..1_000) < lost || links.cut.contains_key(&(from, to)) {
-            links.harmed += 1;
+        if links.is_mute(from) {
+            return;
+        }
+        if links.cut.contains_key(&(from, to)) {
+            links.harm((from, to));
+            return;
+        }
+        if links.random.u32(..1_000) < lost {
             return;
         }
         let deliver = Arc::new(deliver);
@@ -166,43 +217,44 @@ impl Network {
     ) -> End<Q, A> {
         let (to_called, requests) = mpsc::unbounded_channel();
         let (to_caller, answers) = mpsc::unbounded_channel();
-        let (break_called, break_caller) = (to_called.clone(), to_caller.clone());
+        let (caller_closed, called_closed) = (Closed::default(), Closed::default());
+        let breaks = [
+            break_end(to_caller.clone(), caller_closed.clone()),
+            break_end(to_called.clone(), called_closed.clone()),
+        ];
         let id = {
             let mut links = self.lock();
             let id = links.number();
-            let breaks: [Option<Delivery>; 2] = [
-                Some(Box::new(move || drop(break_caller.send(Arrived::Broken)))),
-                Some(Box::new(move || drop(break_called.send(Arrived::Broken)))),
-            ];
-            links.calls.insert(id, Call { ends: [from, to], breaks, ..Call::default() });
+            links.calls.insert(id, Call::new([from, to], breaks));
             id
         };
         let wire = |to| Wire { network: self.clone(), id, to };
-        let called =
-            End { sender: Sender { wire: wire(0), into: to_caller }, receiver: Receiver(requests) };
+        let end = |to, closed: &Closed| Hearing { wire: wire(to), closed: closed.clone() };
+        let called = End {
+            sender: Sender { wire: wire(0), into: to_caller, closed: called_closed.clone() },
+            receiver: Receiver { from: requests, hearing: Some(end(0, &caller_closed)) },
+        };
         wire(1).push(format!("call {label}"), false, Box::new(move || accept(called)));
-        End { sender: Sender { wire: wire(1), into: to_called }, receiver: Receiver(answers) }
+        End {
+            sender: Sender { wire: wire(1), into: to_called, closed: caller_closed },
+            receiver: Receiver { from: answers, hearing: Some(end(1, &called_closed)) },
+        }
     }
 
-    /// A process has ended: all its calls break. The other ends learn it now if the
-    /// system of its host tells them, else when nothing comes any more.
+    /// A process has ended, and all its calls with it. The other ends learn it from the
+    /// system of its host if there is one that can tell, else when nothing comes any more.
     pub fn ended(&self, host: HostId, told: bool) {
+        self.end_calls(host, told);
+        self.lock().empty.insert(host, told);
+    }
+
+    fn end_calls(&self, host: HostId, told: bool) {
         let mut links = self.lock();
-        let ids: Vec<u64> = links
-            .calls
-            .iter()
-            .filter(|(_, call)| call.ends.contains(&host))
-            .map(|(id, _)| *id)
-            .collect();
+        let refused = told.then(|| links.arrival());
         let mut gone = Vec::new();
-        for id in ids {
-            let now = links.now;
-            let Some(call) = links.calls.get_mut(&id) else { continue };
+        for call in links.calls.values_mut().filter(|call| call.ends.contains(&host)) {
             let own = usize::from(call.ends[0] != host);
-            call.breaks[own] = None;
-            gone.push(std::mem::take(&mut call.frames[own]));
-            // Seen as cut from here on.
-            call.silent_since = Some(if told { now.saturating_sub(KEEPALIVE) } else { now });
+            gone.push(call.end(own, refused));
         }
         drop(links);
         // What ends with a frame may speak to the network.
@@ -219,7 +271,7 @@ impl Network {
         {
             let message = entry.remove();
             if links.cut.contains_key(&(message.from, message.to)) {
-                links.harmed += 1;
+                links.harm((message.from, message.to));
                 due.push(Box::new(move || drop(message)));
                 continue;
             }
@@ -239,15 +291,39 @@ impl Network {
     }
 }
 
-impl Default for Call {
-    fn default() -> Self {
+fn break_end<T: Send + 'static>(
+    into: mpsc::UnboundedSender<Arrived<T>>,
+    closed: Closed,
+) -> Option<Delivery> {
+    Some(Box::new(move || {
+        // Whoever receives may have gone.
+        let _ = into.send(Arrived::Broken);
+        closed.close();
+    }))
+}
+
+impl Call {
+    fn new(ends: [HostId; 2], breaks: [Option<Delivery>; 2]) -> Self {
         Self {
-            ends: [HostId::Clients; 2],
+            ends,
             frames: Default::default(),
             over: [false; 2],
-            breaks: Default::default(),
+            breaks,
+            gone: [false; 2],
+            refused: None,
             silent_since: None,
         }
+    }
+
+    /// The process of an end is gone; what was on its way to it.
+    fn end(
+        &mut self,
+        own: usize,
+        refused: Option<Duration>,
+    ) -> (VecDeque<Frame>, Option<Delivery>) {
+        self.gone[own] = true;
+        self.refused = self.refused.or(refused);
+        (std::mem::take(&mut self.frames[own]), self.breaks[own].take())
     }
 }
 
@@ -259,20 +335,40 @@ impl Links {
 
     fn arrival(&mut self) -> Duration {
         let (least, most) = self.weather.delay;
-        self.harmed += u64::from(self.weather != Weather::FAIR);
+        self.foul += u64::from(self.weather != Weather::FAIR);
         self.now + Duration::from_millis(self.random.u64(least..=most))
     }
 
+    fn harm(&mut self, link: (HostId, HostId)) {
+        *self.harmed.entry(link).or_default() += 1;
+    }
+
+    /// Nothing that a host says is heard: its process has ended, maybe in the middle of
+    /// this step.
+    fn is_mute(&self, host: HostId) -> bool {
+        self.empty.contains_key(&host) || self.fuses.get(&host).is_some_and(Fuse::is_blown)
+    }
+
     fn serve_call(&mut self, id: u64, now: Duration, due: &mut Vec<Delivery>) {
-        let Some(call) = self.calls.get_mut(&id) else { return };
-        let half_dead = call.breaks.iter().any(Option::is_none);
-        let mut silent = half_dead;
-        for end in [0, 1] {
+        let Some(mut call) = self.calls.remove(&id) else { return };
+        let mut silent = [false; 2];
+        for (end, is_silent) in silent.iter_mut().enumerate() {
             let (to, from) = (call.ends[end], call.ends[1 - end]);
+            *is_silent = call.gone[1 - end] || self.still.contains(&from) || self.is_mute(from);
             if self.cut.contains_key(&(from, to)) {
-                silent = true;
-                self.harmed += u64::from(call.frames[end].iter().any(|frame| frame.due <= now));
+                *is_silent = true;
+                if call.frames[end].iter().any(|frame| frame.due <= now) {
+                    self.harm((from, to));
+                }
                 continue;
+            }
+            let arrives = call.frames[end].front().is_some_and(|frame| frame.due <= now);
+            if let Some(told) = self.empty.get(&to).copied().filter(|_| arrives && !call.gone[end])
+            {
+                // Nobody is there to take the call.
+                let refused = told.then(|| self.arrival());
+                let dropped = call.end(end, refused);
+                due.push(Box::new(move || drop(dropped)));
             }
             while call.frames[end].front().is_some_and(|frame| frame.due <= now) {
                 let Some(frame) = call.frames[end].pop_front() else { break };
@@ -280,25 +376,32 @@ impl Links {
                 call.over[end] |= frame.last;
                 due.push(frame.deliver);
             }
-        }
-        if call.over == [true, true] {
-            let over = self.calls.remove(&id);
-            due.push(Box::new(move || drop(over)));
-            return;
-        }
-        if !silent {
-            call.silent_since = None;
-            return;
-        }
-        let since = *call.silent_since.get_or_insert(now);
-        if now.saturating_sub(since) >= KEEPALIVE {
-            let [caller, called] = call.ends;
-            self.trace.line(now, format_args!("{caller} = {called} broken"));
-            if let Some(Call { breaks, frames, .. }) = self.calls.remove(&id) {
-                due.extend(breaks.into_iter().flatten());
-                // What ends with a frame may speak to the network, which is locked here.
-                due.push(Box::new(move || drop(frames)));
+            if call.gone[1 - end] && call.refused.is_some_and(|at| at <= now) {
+                self.break_end(&mut call, end, due);
             }
+        }
+        // What is not acknowledged shows at the other end too.
+        let is_silent = silent.contains(&true);
+        let since = is_silent.then(|| *call.silent_since.get_or_insert(now));
+        call.silent_since = since;
+        for (end, limit) in NOTICED_AFTER.into_iter().enumerate() {
+            if since.is_some_and(|since| now.saturating_sub(since) >= limit) {
+                self.break_end(&mut call, end, due);
+            }
+        }
+        if call.over == [true, true] || call.breaks.iter().all(Option::is_none) {
+            // What ends with a frame may speak to the network, which is locked here.
+            due.push(Box::new(move || drop(call)));
+        } else {
+            self.calls.insert(id, call);
+        }
+    }
+
+    fn break_end(&self, call: &mut Call, end: usize, due: &mut Vec<Delivery>) {
+        if let Some(tell) = call.breaks[end].take() {
+            let (to, from) = (call.ends[end], call.ends[1 - end]);
+            self.trace.line(self.now, format_args!("{to} lost {from}"));
+            due.push(tell);
         }
     }
 }
@@ -314,10 +417,37 @@ impl Wire {
     fn push(&self, label: String, last: bool, deliver: Delivery) {
         let mut links = self.network.lock();
         let arrival = links.arrival();
+        let Some(from) = links.calls.get(&self.id).map(|call| call.ends[1 - self.to]) else {
+            return;
+        };
+        if links.is_mute(from) {
+            return;
+        }
         let Some(call) = links.calls.get_mut(&self.id) else { return };
+        // What ends with its process says nothing any more, and nothing comes through
+        // once the other end has given up.
+        if call.gone[1 - self.to] || call.breaks[self.to].is_none() {
+            return;
+        }
         let frames = &mut call.frames[self.to];
         let due = frames.back().map_or(arrival, |before| before.due.max(arrival));
         frames.push_back(Frame { due, label, deliver, last });
+    }
+}
+
+/// Whether what an end sends is still wanted, as far as that end knows.
+#[derive(Clone)]
+struct Closed(watch::Sender<bool>);
+
+impl Default for Closed {
+    fn default() -> Self {
+        Self(watch::Sender::new(false))
+    }
+}
+
+impl Closed {
+    fn close(&self) {
+        self.0.send_replace(true);
     }
 }
 
@@ -333,6 +463,7 @@ pub struct End<S: Send + 'static, R> {
 pub struct Sender<T: Send + 'static> {
     wire: Wire,
     into: mpsc::UnboundedSender<Arrived<T>>,
+    closed: Closed,
 }
 
 enum Arrived<T> {
@@ -349,9 +480,11 @@ impl<T: Send + 'static> Sender<T> {
         self.wire.push(label, false, Box::new(move || drop(into.send(Arrived::Item(item)))));
     }
 
-    /// Returns when nobody receives any more.
+    /// Returns when this end has heard that nobody receives any more.
     pub async fn closed(&self) {
-        self.into.closed().await;
+        let mut closed = self.closed.0.subscribe();
+        // This end keeps the sender.
+        let _ = closed.wait_for(|closed| *closed).await;
     }
 }
 
@@ -364,7 +497,25 @@ impl<T: Send + 'static> Drop for Sender<T> {
 }
 
 /// To receive with.
-pub struct Receiver<T>(mpsc::UnboundedReceiver<Arrived<T>>);
+pub struct Receiver<T> {
+    from: mpsc::UnboundedReceiver<Arrived<T>>,
+    /// To tell the other end that nobody receives any more; none when it knows.
+    hearing: Option<Hearing>,
+}
+
+struct Hearing {
+    wire: Wire,
+    /// The other end's.
+    closed: Closed,
+}
+
+impl<T> Drop for Receiver<T> {
+    fn drop(&mut self) {
+        if let Some(Hearing { wire, closed }) = self.hearing.take() {
+            wire.push("enough".to_owned(), false, Box::new(move || closed.close()));
+        }
+    }
+}
 
 impl<T: Send + 'static> Receiver<T> {
     /// The next item; none when the stream is over.
@@ -372,10 +523,16 @@ impl<T: Send + 'static> Receiver<T> {
     /// # Errors
     /// [`Broken`].
     pub async fn next(&mut self) -> Result<Option<T>, Broken> {
-        match self.0.recv().await {
+        match self.from.recv().await {
             Some(Arrived::Item(item)) => Ok(Some(item)),
-            Some(Arrived::End) => Ok(None),
-            Some(Arrived::Broken) | None => Err(Broken),
+            Some(Arrived::End) => {
+                self.hearing = None;
+                Ok(None)
+            }
+            Some(Arrived::Broken) | None => {
+                self.hearing = None;
+                Err(Broken)
+            }
         }
     }
 

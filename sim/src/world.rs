@@ -5,7 +5,7 @@ use std::{
     collections::BTreeSet,
     fmt, io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use crate::{
     bugs::{Bug, Bugs},
     clients::{Client, Clients},
-    coordinator::{CoordinatorHost, Surroundings},
+    coordinator::{CoordinatorHost, Ended, Surroundings},
     facts::Facts,
     faults::{self, Happening, Hosts},
     host::{HostClock, HostId, Process},
@@ -124,6 +124,11 @@ pub fn run(seed: u64, bugs: &Bugs, shown: bool) -> Result<Report, Failure> {
     let folder = folder.map_err(setting_up)?;
     // For what asks this thread for chance, such as the jitter of retries.
     fastrand::seed(seed);
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        panics().push(panic.to_string());
+        before(panic);
+    }));
     let mut world = World::new(seed, bugs, trace, folder.path()).map_err(setting_up)?;
     let result = world.run();
     world.end();
@@ -143,6 +148,13 @@ pub fn run(seed: u64, bugs: &Bugs, shown: bool) -> Result<Report, Failure> {
 fn fast_disk() -> PathBuf {
     let shared = PathBuf::from("/dev/shm");
     if shared.is_dir() { shared } else { std::env::temp_dir() }
+}
+
+/// What has panicked in this process, which is one run's.
+static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+fn panics() -> MutexGuard<'static, Vec<String>> {
+    PANICS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 type Check = Result<(), (String, String)>;
@@ -346,6 +358,7 @@ impl World {
         if faults {
             self.happening.step(&mut self.hosts).map_err(violation)?;
         }
+        self.hosts.network.stand_still(self.hosts.still());
         for deliver in self.hosts.network.arrivals(now) {
             deliver();
         }
@@ -353,6 +366,10 @@ impl World {
         self.random.shuffle(&mut places);
         for place in places {
             if let Some(why) = self.hosts.coordinators[place].step() {
+                if matches!(why, Ended::Panicked) {
+                    // Of the node itself; whether it may is for the faults to say.
+                    panics().clear();
+                }
                 self.happening.ended(place, &why, &mut self.hosts).map_err(violation)?;
             }
         }
@@ -360,6 +377,9 @@ impl World {
             host.step().map_err(|error| violation(format!("{}: {error}", host.id())))?;
         }
         self.clients.run();
+        if let Some(panic) = panics().first() {
+            return failed("nothing panics", panic.clone());
+        }
         self.plant();
         self.check(|invariant| invariant.always)
     }

@@ -67,6 +67,8 @@ pub enum Ended {
     Fuse,
     /// It stopped by itself, and said why.
     Stopped(String),
+    /// The Raft node panicked.
+    Panicked,
 }
 
 /// The host of one coordinator.
@@ -192,6 +194,7 @@ impl CoordinatorHost {
         let (coordinator, driver) = process.now(Coordinator::start(setup))?;
         self.began = true;
         let served = Served { runtime: process.handle().clone(), node: coordinator.clone() };
+        self.surroundings.network.began(id, fuse.clone());
         registry.begin(id, served);
         let next_tick = self.clock.boottime() + TICK;
         self.running = Some(Running { process, coordinator, driver, fuse, next_tick });
@@ -318,7 +321,7 @@ impl Running {
             Ok(Ok(true)) => None,
             Ok(Ok(false)) => Some(Ended::Stopped("it was asked to".to_owned())),
             Ok(Err(error)) => Some(Ended::Stopped(error.to_string())),
-            Err(_) => Some(Ended::Stopped("it panicked".to_owned())),
+            Err(_) => Some(Ended::Panicked),
         }
     }
 }

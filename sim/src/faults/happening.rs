@@ -1,7 +1,11 @@
 //! Carries out the faults of a run on its hosts, ends each in its time, and counts
 //! what has really happened.
 
-use std::{collections::BTreeMap, io, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    time::Duration,
+};
 
 use super::{Fault, Planned, Whom};
 use crate::{
@@ -52,6 +56,14 @@ impl Hosts {
         }
     }
 
+    /// Those on which nothing runs.
+    #[must_use]
+    pub fn still(&self) -> BTreeSet<HostId> {
+        let coordinators = self.coordinators.iter().filter(|host| host.frozen);
+        let runners = self.runners.iter().filter(|host| host.frozen);
+        coordinators.map(CoordinatorHost::id).chain(runners.map(RunnerHost::id)).collect()
+    }
+
     fn say(&self, what: std::fmt::Arguments<'_>) {
         self.trace.line(self.now, what);
     }
@@ -71,6 +83,15 @@ struct Active {
     until: Duration,
     undo: Undo,
     harmed_before: u64,
+}
+
+/// How much harm was done by what this undoes, so far.
+fn harm(undo: &Undo, hosts: &Hosts) -> u64 {
+    match undo {
+        Undo::Mend(links) => hosts.network.harmed(links),
+        Undo::Clear => hosts.network.foul(),
+        Undo::Thaw(_) | Undo::ThawRunner(_) | Undo::StartRunner(_) => 0,
+    }
 }
 
 impl Active {
@@ -207,6 +228,9 @@ impl Happening {
                 let this = hosts.runners[place].id();
                 let all = hosts.coordinators.iter().map(CoordinatorHost::id);
                 let leader = hosts.coordinators[leader].id();
+                if !from_all && !hosts.network.talk(this, leader) {
+                    return Ok(false);
+                }
                 let cut: Vec<HostId> = all.filter(|id| from_all || *id == leader).collect();
                 let links = cut.iter().flat_map(|other| {
                     let there = (!answers).then_some((this, *other));
@@ -304,7 +328,7 @@ impl Happening {
     }
 
     fn activate(&mut self, fault: Fault, lasts: Duration, undo: Undo, hosts: &Hosts) {
-        let harmed_before = hosts.network.harmed();
+        let harmed_before = harm(&undo, hosts);
         self.active.push(Active {
             kind: fault.kind(),
             until: hosts.now + lasts,
@@ -349,11 +373,11 @@ impl Happening {
 
     /// Ends what is over.
     fn end(&mut self, hosts: &mut Hosts) -> Result<(), Violation> {
-        let harmed = hosts.network.harmed();
         let (over, active) =
             std::mem::take(&mut self.active).into_iter().partition::<Vec<_>, _>(|active| {
                 // A cut over which nobody would have said anything goes on until one has.
-                let felt = !active.is_of_network() || active.harmed_before < harmed;
+                let felt =
+                    !active.is_of_network() || active.harmed_before < harm(&active.undo, hosts);
                 active.until <= hosts.now && felt
             });
         self.active = active;
@@ -403,7 +427,7 @@ impl Happening {
                 (power, down)
             }
             // A disk that has failed may have dropped what was to be flushed.
-            (Ended::Stopped(_), fuse) if host.log.failed() > 0 => {
+            (Ended::Stopped(_) | Ended::Panicked, fuse) if host.log.failed() > 0 => {
                 if let Some((kind, ..)) = fuse {
                     self.empty.push(kind);
                 }

@@ -13,6 +13,7 @@ use crate::{
     bugs::{Bug, Bugs},
     coordinator::Inline,
     facts::Facts,
+    fuse::Fuse,
     host::{HostClock, HostId, Process},
     machine::Machine,
     network::Network,
@@ -100,6 +101,7 @@ impl RunnerHost {
             blocking: Arc::new(Inline),
             network: Arc::new(roads),
         };
+        self.network.began(self.id(), Fuse::default());
         let executor = Arc::new(self.machine.clone());
         let runner = process.now(Runner::start_with(config, environment, executor));
         // Its tasks are its runtime's, and end with that.
