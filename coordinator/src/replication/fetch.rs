@@ -13,7 +13,7 @@ use std::{
 use baton_state::NodeId;
 use tokio::{
     task::JoinSet,
-    time::{MissedTickBehavior, interval, sleep},
+    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
 };
 use tracing::{debug, warn};
 
@@ -144,7 +144,9 @@ impl Fetcher {
         let mut fetches = JoinSet::new();
         let mut compare = interval(COMPARE_EVERY);
         compare.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut disk = shared.disk.subscribe();
         loop {
+            let waits_until = disk.borrow_and_update().waits_until();
             // In this order none holds up another for good: a comparison is rare, no more
             // fetches end than were begun, and with what somebody waits for goes the rest.
             tokio::select! {
@@ -153,6 +155,10 @@ impl Fetcher {
                     shared.open.close_idle();
                     self.consider(shared.view.names(), false).await;
                 }
+                // There may be room now, or is.
+                () = sleep_until(waits_until.unwrap_or_else(Instant::now)),
+                    if waits_until.is_some() => {}
+                Ok(()) = disk.changed() => {}
                 Some(fetched) = fetches.join_next() => {
                     if let Ok(name) = fetched {
                         if self.queues.finish(name) {
@@ -167,7 +173,9 @@ impl Fetcher {
                 }
                 names = shared.told.take() => self.consider(names, false).await,
             }
-            while let Some((name, kind)) = self.queues.pop() {
+            while self.queues.running.len() < disk.borrow().places()
+                && let Some((name, kind)) = self.queues.pop()
+            {
                 let source = self.source.clone();
                 fetches.spawn(async move {
                     source.fetch(name, kind).await;
@@ -270,8 +278,10 @@ impl Source {
                 Err(CopyError::Here(FilesError::Removed(_))) => is_wanted = false,
                 Ok(())
                 | Err(CopyError::Here(FilesError::Superseded | FilesError::Restarted(_))) => {}
+                // It waits with the others for room.
                 Err(CopyError::Here(FilesError::DiskFull)) => {
-                    return warn!(file = %name, "not fetched: the disk is full");
+                    self.shared.disk.refused();
+                    return self.shared.told.put([name]);
                 }
                 Err(error) => {
                     debug!(file = %name, %node, %error, "a member did not give a file");
