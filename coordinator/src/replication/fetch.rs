@@ -145,8 +145,8 @@ impl Fetcher {
         let mut compare = interval(COMPARE_EVERY);
         compare.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut disk = shared.disk.subscribe();
+        let mut waits_until = None;
         loop {
-            let waits_until = disk.borrow_and_update().waits_until();
             // In this order none holds up another for good: a comparison is rare, no more
             // fetches end than were begun, and with what somebody waits for goes the rest.
             tokio::select! {
@@ -155,7 +155,7 @@ impl Fetcher {
                     shared.open.close_idle();
                     self.consider(shared.view.names(), false).await;
                 }
-                // There may be room now, or is.
+                // The disk may have room by now, or has.
                 () = sleep_until(waits_until.unwrap_or_else(Instant::now)),
                     if waits_until.is_some() => {}
                 Ok(()) = disk.changed() => {}
@@ -173,7 +173,11 @@ impl Fetcher {
                 }
                 names = shared.told.take() => self.consider(names, false).await,
             }
-            while self.queues.running.len() < disk.borrow().places()
+            let state = *disk.borrow_and_update();
+            // In this order: a wait that ends in between is not slept through.
+            waits_until = state.waits_until();
+            let places = state.places();
+            while self.queues.running.len() < places
                 && let Some((name, kind)) = self.queues.pop()
             {
                 let source = self.source.clone();

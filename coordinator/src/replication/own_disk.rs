@@ -10,14 +10,14 @@ use tracing::{info, warn};
 
 /// The wait after the first refusal; it doubles with each further one.
 const FIRST: Duration = Duration::from_millis(500);
-/// The longest wait: whoever waits for a file sees at least one try.
+/// The longest wait: shorter than the patience of whoever waits for a file.
 const LONGEST: Duration = Duration::from_secs(4);
 
 /// What this node's disk did with what was fetched last.
 #[derive(Default)]
 pub(super) struct OwnDisk(watch::Sender<State>);
 
-/// Changes when more or fewer files may be fetched than before.
+/// What follows from it for the next fetches.
 #[derive(Clone, Copy, Default)]
 pub(super) struct State {
     is_full: bool,
