@@ -212,6 +212,7 @@ impl Coordinator {
             members.clone(),
             Arc::clone(&directory),
             jobs.disk.clone(),
+            history.clone(),
             stop.clone(),
         ));
         let failed = |source| Error::DataDir { dir: config.data_dir.clone(), source };

@@ -119,11 +119,14 @@ impl Jobs {
 
     /// Whether new work can also be finished and recorded.
     fn check_room(&self) -> Result<(), ApiError> {
+        // First: a full disk may be why the history cannot be written.
+        self.disk.check()?;
         if let Some(error) = self.history.health() {
             return Err(ApiError::new(
-                Reason::DiskFull,
+                Reason::HistoryUnavailable,
                 format!("the coordinator's history cannot be written: {error}"),
-                "free space on the coordinator's data disk, or look at its log",
+                "send the request again, with the same idempotency key; if it stays so, end what \
+                 else has history.db in the coordinator's data folder open, and look at that disk",
             ));
         }
         let applied = self.raft.status().borrow().applied;
@@ -135,7 +138,7 @@ impl Jobs {
                 "send the request again a little later; if it stays so, look at the data disk",
             ));
         }
-        self.disk.check()
+        Ok(())
     }
 
     async fn check_source(&self, spec: &JobSpec) -> Result<(), ApiError> {

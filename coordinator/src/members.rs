@@ -30,7 +30,7 @@ const ANNOUNCE_EVERY: Duration = Duration::from_secs(1);
 /// How long a call to the leader may take.
 const CALL_WITHIN: Duration = Duration::from_secs(5);
 /// A learner that lacks no more entries than this has caught up.
-const BEHIND: Index = 64;
+pub(crate) const BEHIND: Index = 64;
 /// How long another node may take to become the leader.
 const TRANSFER_WITHIN: Duration = Duration::from_secs(5);
 

@@ -104,6 +104,8 @@ reasons! {
     TooManyReaders = "TOO_MANY_READERS", ResourceExhausted;
     /// The coordinator cannot record finished work as fast as it comes; try again.
     HistoryBehind = "HISTORY_BEHIND", ResourceExhausted;
+    /// The coordinator's history cannot be written at the moment; try again.
+    HistoryUnavailable = "HISTORY_UNAVAILABLE", Unavailable;
     /// A newer session of the same runner took over.
     SessionReplaced = "SESSION_REPLACED", Aborted;
     /// The cluster has no member with this number.

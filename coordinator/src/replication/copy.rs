@@ -97,6 +97,7 @@ async fn copy_into(
                 let length = data.len() as u64;
                 let written = appender.write(at, data).await;
                 repaired(shared, name, has, written).await?;
+                shared.disk.took();
                 at += length;
             }
             Some(Item::End(end)) => {

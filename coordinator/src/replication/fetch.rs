@@ -13,7 +13,7 @@ use std::{
 use baton_state::NodeId;
 use tokio::{
     task::JoinSet,
-    time::{MissedTickBehavior, interval, sleep},
+    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
 };
 use tracing::{debug, warn};
 
@@ -144,6 +144,8 @@ impl Fetcher {
         let mut fetches = JoinSet::new();
         let mut compare = interval(COMPARE_EVERY);
         compare.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut disk = shared.disk.subscribe();
+        let mut waits_until = None;
         loop {
             // In this order none holds up another for good: a comparison is rare, no more
             // fetches end than were begun, and with what somebody waits for goes the rest.
@@ -153,6 +155,10 @@ impl Fetcher {
                     shared.open.close_idle();
                     self.consider(shared.view.names(), false).await;
                 }
+                // The disk may have room by now, or has.
+                () = sleep_until(waits_until.unwrap_or_else(Instant::now)),
+                    if waits_until.is_some() => {}
+                Ok(()) = disk.changed() => {}
                 Some(fetched) = fetches.join_next() => {
                     if let Ok(name) = fetched {
                         if self.queues.finish(name) {
@@ -167,7 +173,13 @@ impl Fetcher {
                 }
                 names = shared.told.take() => self.consider(names, false).await,
             }
-            while let Some((name, kind)) = self.queues.pop() {
+            let state = *disk.borrow_and_update();
+            // In this order: a wait that ends in between is not slept through.
+            waits_until = state.waits_until();
+            let places = state.places();
+            while self.queues.running.len() < places
+                && let Some((name, kind)) = self.queues.pop()
+            {
                 let source = self.source.clone();
                 fetches.spawn(async move {
                     source.fetch(name, kind).await;
@@ -270,8 +282,10 @@ impl Source {
                 Err(CopyError::Here(FilesError::Removed(_))) => is_wanted = false,
                 Ok(())
                 | Err(CopyError::Here(FilesError::Superseded | FilesError::Restarted(_))) => {}
+                // It waits with the others for room.
                 Err(CopyError::Here(FilesError::DiskFull)) => {
-                    return warn!(file = %name, "not fetched: the disk is full");
+                    self.shared.disk.refused();
+                    return self.shared.told.put([name]);
                 }
                 Err(error) => {
                     debug!(file = %name, %node, %error, "a member did not give a file");

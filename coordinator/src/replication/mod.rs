@@ -25,6 +25,7 @@ mod fetch;
 mod kept;
 mod members;
 mod open;
+mod own_disk;
 mod quorum;
 pub(crate) mod serve;
 #[cfg(test)]
@@ -45,7 +46,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::warn;
 
 pub use self::members::{Answers, Members, NotGiven};
-use self::{fetch::Fetcher, open::OpenCopies, view::View, wanted::Wanted};
+use self::{fetch::Fetcher, open::OpenCopies, own_disk::OwnDisk, view::View, wanted::Wanted};
 pub(crate) use self::{
     kept::Kept,
     quorum::Standing,
@@ -78,6 +79,7 @@ struct Shared {
     /// Files that somebody waits for.
     urgent: Names,
     open: OpenCopies,
+    disk: OwnDisk,
 }
 
 impl Replication {
@@ -144,6 +146,7 @@ impl Replication {
                 told: Names::default(),
                 urgent: Names::default(),
                 open: OpenCopies::default(),
+                disk: OwnDisk::default(),
             }),
         }
     }
@@ -194,7 +197,7 @@ impl Replication {
     /// the store what there is.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Those of the store; also when there is more to be had, and no room for it here.
     pub(crate) async fn ensure(&self, name: FileName) -> Result<(), FilesError> {
         if self.shared.files.holds(name).await?.is_some_and(|held| held.sealed.is_some()) {
             return Ok(());
@@ -227,7 +230,15 @@ impl Replication {
             tokio::select! {
                 biased;
                 // Before the others: these may have something to tell all the time.
-                () = sleep_until(deadline) => return Ok(()),
+                () = sleep_until(deadline) => {
+                    let (most, sealed) = shared.view.most(name);
+                    let lacks = sealed || length < most;
+                    return if lacks && shared.disk.is_full() {
+                        Err(FilesError::DiskFull)
+                    } else {
+                        Ok(())
+                    };
+                }
                 _ = told.changed() => {}
                 _ = lists.changed() => {}
             }

@@ -1,4 +1,4 @@
-//! A history database that somebody else has, or that is slow.
+//! History databases that somebody else has, or that are slow.
 
 use std::time::Duration;
 
@@ -30,34 +30,62 @@ async fn jobs_in(database: &mut SqliteConnection) -> usize {
     usize::try_from(count).unwrap()
 }
 
+/// Keeps a coordinator from writing its history, until this is rolled back or dropped.
+async fn lock(cluster: &Containers, coordinator: usize) -> SqliteConnection {
+    let mut database = open(cluster, coordinator).await;
+    database.execute("BEGIN EXCLUSIVE").await.unwrap();
+    database
+}
+
+async fn until_told(cluster: &Containers, coordinator: usize, told: &str) {
+    wait::until(told, async || cluster.coordinator(coordinator).log().contains(told).then_some(()))
+        .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn the_leaders_history_is_locked_and_then_slow_and_has_every_job_afterwards() {
+async fn histories_are_locked_and_then_slow_and_have_every_job_afterwards() {
     let Some(mut scene) = Scene::begin(Containers::start(&PATIENT).await).await else { return };
     let (job, _) = scene.long_job().await;
     let leader = scene.cluster.leader().await;
-    let mut database = open(&scene.cluster, leader).await;
-    database.execute("BEGIN EXCLUSIVE").await.unwrap();
+    let others = scene.cluster.followers().await;
+    let mut database = lock(&scene.cluster, leader).await;
     let before = jobs_in(&mut database).await;
-    let log = |told: &str| scene.cluster.coordinator(leader).log().contains(told);
-    wait::until("the coordinator to notice", async || {
-        log("cannot write the history").then_some(())
+    wait::until("one to lead whose history can be written", async || {
+        (scene.cluster.leader().await != leader).then_some(())
     })
     .await;
+    let told = "the history cannot be written: another coordinator leads";
+    until_told(&scene.cluster, leader, told).await;
+    scene.goes_on().await;
+    assert_eq!(scene.attempts(&job).await, 1);
+    assert_eq!(jobs_in(&mut database).await, before);
+
+    let (job, _) = scene.long_job().await;
+    let mut locked = vec![database];
+    for other in others {
+        locked.push(lock(&scene.cluster, other).await);
+    }
+    for other in others {
+        until_told(&scene.cluster, other, "cannot write the history").await;
+    }
     let request =
         v1::SubmitRequest { idempotency_key: "locked".to_owned(), spec: Some(traced::short()) };
     let refused = scene.connection.jobs().submit(request).await.unwrap_err();
     let refused = ApiError::from_status(&refused).unwrap();
-    assert_eq!(refused.reason, Reason::DiskFull, "{refused:?}");
+    assert_eq!(refused.reason, Reason::HistoryUnavailable, "{refused:?}");
     assert!(refused.message.contains("history cannot be written"), "{refused:?}");
     // What was accepted goes on to its end.
     assert_eq!(scene.attempts(&job).await, 1);
-    assert_eq!(jobs_in(&mut database).await, before);
-    database.execute("ROLLBACK").await.unwrap();
-    wait::until("the history to be written again", async || {
-        log("the history can be written again").then_some(())
-    })
-    .await;
+    for database in &mut locked {
+        database.execute("ROLLBACK").await.unwrap();
+    }
+    for coordinator in 1..=3 {
+        until_told(&scene.cluster, coordinator, "the history can be written again").await;
+    }
+    scene.goes_on().await;
 
+    let leader = scene.cluster.leader().await;
+    let mut database = open(&scene.cluster, leader).await;
     for _ in 0..10 {
         database.execute("BEGIN EXCLUSIVE").await.unwrap();
         tokio::time::sleep(Duration::from_millis(400)).await;

@@ -1,6 +1,7 @@
 //! What replication promises, between stores that talk over real gRPC, and over none.
 
 mod copying;
+mod full_disk;
 mod quorum;
 mod threadless;
 mod world;

@@ -25,7 +25,7 @@ use tokio_stream::wrappers::WatchStream;
 use super::{world::Unwanted, *};
 use crate::{
     environment::{Blocking, Clock},
-    files::FilesOptions,
+    files::{Disk, FilesOptions, SystemDisk},
 };
 
 /// Does work at once, on the thread that asks for it.
@@ -46,7 +46,7 @@ impl Clock for Never {
 }
 
 /// Members that are asked with a function call, and answer after a while.
-struct InMemory {
+pub(super) struct InMemory {
     others: watch::Sender<BTreeMap<NodeId, String>>,
     stores: Mutex<BTreeMap<NodeId, Files>>,
 }
@@ -54,7 +54,7 @@ struct InMemory {
 const DELAY: Duration = Duration::from_millis(3);
 
 impl InMemory {
-    fn of(others: &[(u64, &Files)]) -> Arc<Self> {
+    pub(super) fn of(others: &[(u64, &Files)]) -> Arc<Self> {
         let stores = others.iter().map(|(node, files)| (NodeId(*node), (*files).clone()));
         let stores: BTreeMap<_, _> = stores.collect();
         let others = stores.keys().map(|node| (*node, String::new())).collect();
@@ -108,13 +108,30 @@ impl Members for InMemory {
     }
 }
 
-fn open(root: &Path) -> Files {
-    let (sync_threads, blocking) = (0, Arc::new(Inline));
-    let options = FilesOptions { sync_threads, blocking, ..FilesOptions::default() };
+pub(super) fn open(root: &Path, disk: impl Disk + 'static) -> Files {
+    let (sync_threads, blocking, disk) = (0, Arc::new(Inline), Arc::new(disk));
+    let options = FilesOptions { sync_threads, blocking, disk, ..FilesOptions::default() };
     Files::open(root, options).unwrap()
 }
 
-fn start(this: u64, files: &Files, members: Arc<InMemory>, tasks: &TaskTracker) -> Replication {
+/// Flushes what is due all the time.
+pub(super) fn flush(stores: &[&Files], tasks: &TaskTracker) {
+    let stores: Vec<_> = stores.iter().map(|files| (*files).clone()).collect();
+    tasks.spawn(async move {
+        let mut times = interval(Duration::from_millis(1));
+        loop {
+            times.tick().await;
+            stores.iter().for_each(Files::flush_due);
+        }
+    });
+}
+
+pub(super) fn start(
+    this: u64,
+    files: &Files,
+    members: Arc<InMemory>,
+    tasks: &TaskTracker,
+) -> Replication {
     let voters = vec![NodeId(1), NodeId(2)];
     let standing = Standing { this: NodeId(this), leader: NodeId(1), leading: this == 1, voters };
     let (sender, standing) = watch::channel(standing);
@@ -135,7 +152,7 @@ fn a_log_is_replicated_without_threads_network_or_the_systems_time() {
     let runtime = runtime.enable_time().start_paused(true).on_thread_start(started);
     runtime.build().unwrap().block_on(async {
         let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-        let [one, two] = [open(folders[0].path()), open(folders[1].path())];
+        let [one, two] = [open(folders[0].path(), SystemDisk), open(folders[1].path(), SystemDisk)];
         let tasks = TaskTracker::new();
         let first = start(1, &one, InMemory::of(&[(2, &two)]), &tasks);
         let _second = start(2, &two, InMemory::of(&[(1, &one)]), &tasks);
@@ -148,14 +165,7 @@ fn a_log_is_replicated_without_threads_network_or_the_systems_time() {
         sleep(Duration::from_secs(1)).await;
         assert_eq!(kept.length().unwrap(), 0, "nobody has flushed");
 
-        let flushed = [one.clone(), two.clone()];
-        tasks.spawn(async move {
-            let mut times = interval(Duration::from_millis(1));
-            loop {
-                times.tick().await;
-                flushed.iter().for_each(Files::flush_due);
-            }
-        });
+        flush(&[&one, &two], &tasks);
         until_kept(&mut kept, begin.len()).await;
         let end = Bytes::copy_from_slice(end);
         appender.write(begin.len() as u64, end).await.unwrap();
