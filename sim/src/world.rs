@@ -308,7 +308,7 @@ impl World {
         let mut since = None;
         while since.is_none_or(|since| self.hosts.now < since + REST) {
             if self.hosts.now > limit {
-                // The last of the invariants says what has not come to rest.
+                // The first of the invariants says what has not come to rest.
                 self.check(|invariant| invariant.at_the_end)?;
                 return failed("progress within a bound after healing", "clients still wait");
             }
