@@ -104,16 +104,16 @@ impl Bug {
     #[must_use]
     pub fn found_by(self) -> &'static [&'static str] {
         match self {
-            Self::AcknowledgesBeforeFlush | Self::KeysAreForgotten => {
-                &[of::acknowledged::INVARIANT.name]
-            }
+            // A node whose log lacks what it had committed says so, and does not start.
+            Self::AcknowledgesBeforeFlush => &[of::acknowledged::INVARIANT.name, of::SURVIVED],
+            Self::KeysAreForgotten => &[of::acknowledged::INVARIANT.name],
             Self::FilesAreNotFlushed | Self::UnflushedCopiesCount => &[of::output::INVARIANT.name],
             Self::NoFencing => &[of::fenced::INVARIANT.name],
             Self::LeaseCountedTwice
             | Self::NewLeaderKeepsOldExpiry
             | Self::NoLeaseTimer
             | Self::RunnerForgets => &[of::exclusive::INVARIANT.name],
-            Self::StaleReads => &[of::reads::INVARIANT.name, of::refused::INVARIANT.name],
+            Self::StaleReads => &[of::reads::INVARIANT.name],
             Self::CancelIsNotHeard => &[of::cancelled::INVARIANT.name],
             Self::LeaseIsGivenTwice => &[of::leases::INVARIANT.name],
             Self::SlotsAreMiscounted => &[of::slots::INVARIANT.name],

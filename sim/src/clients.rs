@@ -200,15 +200,15 @@ impl Client {
         let job = self
             .call("get", || {
                 move |node: Coordinator| async move {
-                    let unknown = || ApiError::new(Reason::JobNotFound, "it is not known here", "");
                     let live = || node.raft().state().job(id).cloned();
-                    if stale {
-                        let live = live();
-                        let finished = node.history().job(id).await.ok().flatten();
-                        return live.or(finished).ok_or_else(unknown);
+                    if stale && let Some(job) = live() {
+                        return Ok(job);
                     }
                     let job = node.get(id).await?;
-                    if forgets { live().ok_or_else(unknown) } else { Ok(job) }
+                    if forgets && live().is_none() {
+                        return Err(ApiError::new(Reason::JobNotFound, "it is not known here", ""));
+                    }
+                    Ok(job)
                 }
             })
             .await?;

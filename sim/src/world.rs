@@ -342,7 +342,7 @@ impl World {
         for host in &self.hosts.runners {
             host.clock.advance_to(now);
         }
-        let violation = |detail| ("faults are survived".to_owned(), detail);
+        let violation = |detail| (invariants::SURVIVED.to_owned(), detail);
         if faults {
             self.happening.step(&mut self.hosts).map_err(violation)?;
         }

@@ -49,7 +49,8 @@ fn every_bug_that_is_switched_on_is_found_by_an_invariant_that_it_breaks() {
     let rows: Vec<_> = stdout(&found).lines().collect();
     assert_eq!(rows.len(), Bug::ALL.len());
     for (row, bug) in rows.iter().zip(Bug::ALL) {
-        assert!(row.starts_with(&format!("| `{bug}` | {}", bug.found_by()[0])), "{row}");
+        let mut rows = bug.found_by().iter().map(|name| format!("| `{bug}` | {name} | "));
+        assert!(rows.any(|begin| row.starts_with(&begin)), "{row}");
     }
 }
 

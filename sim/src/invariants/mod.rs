@@ -83,6 +83,9 @@ pub struct Invariant {
     pub at_the_end: fn(&View<'_>) -> Result<(), String>,
 }
 
+/// What does not hold when a host does not go on after a fault as it should.
+pub const SURVIVED: &str = "faults are survived";
+
 /// Nothing to look at.
 fn nothing(_: &View<'_>) -> Result<(), String> {
     Ok(())

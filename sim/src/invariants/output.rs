@@ -1,8 +1,10 @@
 //! A byte of output that was acknowledged as durable is on the disks of a majority, as
-//! far as a loss of power leaves them, and stays there. In the end every node has the
-//! output of each job's last attempt as its process wrote it.
+//! far as a loss of power leaves them, and stays there. In the end what nodes have sealed
+//! of each job's last attempt is what its process wrote, and a majority has sealed it. The
+//! others may lack it: what could not be fetched when it was told is compared again only
+//! minutes later (`replication/fetch.rs`).
 
-use std::fs;
+use std::{fs, io};
 
 use baton_state::{Job, LogEnd};
 
@@ -37,24 +39,37 @@ fn at_the_end(view: &View<'_>) -> Result<(), String> {
         let Some(written) = machines.find_map(|machine| machine.spooled(job.id, lease)) else {
             return Err(format!("job {} has output of lease {lease}, which nobody ran", job.id));
         };
+        let mut having = 0;
         for host in view.well() {
-            stored(host, job, lease, log, &written)?;
+            having += usize::from(is_sealed(host, job, lease, log, &written)?);
+        }
+        let damaged = view.damaged.len();
+        if (having + damaged) * 2 <= view.hosts.coordinators.len() {
+            return Err(format!(
+                "{having} nodes have the output of job {}, lease {lease}, and {damaged} are \
+                 damaged",
+                job.id
+            ));
         }
     }
     Ok(())
 }
 
-/// Whether a node has sealed exactly what was written, and the record names that.
-fn stored(
+/// Whether a node has sealed the output: exactly what was written, and the record names it.
+fn is_sealed(
     host: &CoordinatorHost,
     job: &Job,
     lease: baton_state::Lease,
     log: &LogEnd,
     written: &[u8],
-) -> Result<(), String> {
+) -> Result<bool, String> {
     let what = format!("{} and the output of job {}, lease {lease}", host.id(), job.id);
     let [sealed, _] = host.log_paths(job.id, lease);
-    let stored = fs::read(&sealed).map_err(|error| format!("{what}: {error}"))?;
+    let stored = match fs::read(&sealed) {
+        Ok(stored) => stored,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(format!("{what}: {error}")),
+    };
     if stored != written {
         let (stored, written) = (stored.len(), written.len());
         return Err(format!("{what}: {stored} bytes are not the {written} that were written"));
@@ -62,5 +77,5 @@ fn stored(
     if blake3::hash(&stored).to_hex().as_str() != log.file_blake3 {
         return Err(format!("{what}: the record has another BLAKE3"));
     }
-    Ok(())
+    Ok(true)
 }
