@@ -4,6 +4,8 @@
 
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
+use crate::invariants as of;
+
 /// A bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Bug {
@@ -27,13 +29,29 @@ pub enum Bug {
     StaleReads,
     /// A runner that starts again has forgotten what it holds.
     RunnerForgets,
-    /// A cancelled job is started all the same.
+    /// A coordinator acknowledges a cancellation, and carries it out later.
     CancelIsNotHeard,
+    /// A coordinator tells a runner to run what another one was told to run.
+    LeaseIsGivenTwice,
+    /// A coordinator takes a runner for larger than it is.
+    SlotsAreMiscounted,
+    /// A coordinator gives a job more attempts than were asked for.
+    AttemptsAreGiven,
+    /// A submission has another time in the log of another coordinator.
+    TimesChange,
+    /// A result is another one in the log of another coordinator.
+    ResultsChange,
+    /// The history has a job otherwise than the state.
+    HistoryIsToldOtherwise,
+    /// A job that has left the state is not looked for in the history.
+    HistoryIsNotAsked,
+    /// Some reports of an end are never heard, however often they are sent.
+    ReportsAreLost,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 19] = [
         Self::AcknowledgesBeforeFlush,
         Self::FilesAreNotFlushed,
         Self::UnflushedCopiesCount,
@@ -45,6 +63,14 @@ impl Bug {
         Self::StaleReads,
         Self::RunnerForgets,
         Self::CancelIsNotHeard,
+        Self::LeaseIsGivenTwice,
+        Self::SlotsAreMiscounted,
+        Self::AttemptsAreGiven,
+        Self::TimesChange,
+        Self::ResultsChange,
+        Self::HistoryIsToldOtherwise,
+        Self::HistoryIsNotAsked,
+        Self::ReportsAreLost,
     ];
 
     /// Its name on the command line.
@@ -62,6 +88,41 @@ impl Bug {
             Self::StaleReads => "stale-reads",
             Self::RunnerForgets => "runner-forgets",
             Self::CancelIsNotHeard => "cancel-is-not-heard",
+            Self::LeaseIsGivenTwice => "lease-is-given-twice",
+            Self::SlotsAreMiscounted => "slots-are-miscounted",
+            Self::AttemptsAreGiven => "attempts-are-given",
+            Self::TimesChange => "times-change",
+            Self::ResultsChange => "results-change",
+            Self::HistoryIsToldOtherwise => "history-is-told-otherwise",
+            Self::HistoryIsNotAsked => "history-is-not-asked",
+            Self::ReportsAreLost => "reports-are-lost",
+        }
+    }
+
+    /// The names of the invariants that it breaks; that another one does not hold, or
+    /// that the simulator itself fails, is not to have found it.
+    #[must_use]
+    pub fn found_by(self) -> &'static [&'static str] {
+        match self {
+            // A node whose log lacks what it had committed says so, and does not start.
+            Self::AcknowledgesBeforeFlush => &[of::acknowledged::INVARIANT.name, of::SURVIVED],
+            Self::KeysAreForgotten => &[of::acknowledged::INVARIANT.name],
+            Self::FilesAreNotFlushed | Self::UnflushedCopiesCount => &[of::output::INVARIANT.name],
+            Self::NoFencing => &[of::fenced::INVARIANT.name],
+            Self::LeaseCountedTwice
+            | Self::NewLeaderKeepsOldExpiry
+            | Self::NoLeaseTimer
+            | Self::RunnerForgets => &[of::exclusive::INVARIANT.name],
+            Self::StaleReads => &[of::reads::INVARIANT.name],
+            Self::CancelIsNotHeard => &[of::cancelled::INVARIANT.name],
+            Self::LeaseIsGivenTwice => &[of::leases::INVARIANT.name],
+            Self::SlotsAreMiscounted => &[of::slots::INVARIANT.name],
+            Self::AttemptsAreGiven => &[of::attempts::INVARIANT.name],
+            Self::TimesChange => &[of::states::INVARIANT.name],
+            Self::ResultsChange => &[of::ends::INVARIANT.name],
+            Self::HistoryIsToldOtherwise => &[of::history::INVARIANT.name],
+            Self::HistoryIsNotAsked => &[of::refused::INVARIANT.name],
+            Self::ReportsAreLost => &[of::progress::INVARIANT.name],
         }
     }
 }
@@ -101,5 +162,18 @@ impl Bugs {
 impl FromIterator<Bug> for Bugs {
     fn from_iter<T: IntoIterator<Item = Bug>>(bugs: T) -> Self {
         Self(bugs.into_iter().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bug_is_aimed_at_every_invariant() {
+        let aimed: BTreeSet<_> = Bug::ALL.iter().map(|bug| bug.found_by()[0]).collect();
+        for invariant in &of::ALL {
+            assert!(aimed.contains(invariant.name), "none at: {}", invariant.name);
+        }
     }
 }

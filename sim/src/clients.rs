@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     bugs::{Bug, Bugs},
-    facts::Facts,
+    facts::{Facts, Rule},
     host::HostId,
     machine,
     network::{End, Network},
@@ -25,6 +25,10 @@ use crate::{
 const CALL_WITHIN: Duration = Duration::from_secs(3);
 /// The wait before it is.
 const AGAIN_AFTER: Duration = Duration::from_millis(150);
+/// How much later than it is answered a cancellation is carried out, with a bug.
+const HEARD_AFTER: Duration = Duration::from_secs(2);
+/// Attempts that a job gets besides those asked for, with a bug.
+const GIVEN: u32 = 3;
 
 /// What all clients share.
 #[derive(Clone)]
@@ -100,19 +104,7 @@ impl Client {
 
     async fn see_through(&mut self, key: &str, plan: Plan) {
         let Plan { spec, cancel_after } = plan;
-        let (bugs, original) = (self.shared.bugs.clone(), key.to_owned());
-        let mut tries = 0_u32;
-        let job = self
-            .call("submit", move || {
-                tries += 1;
-                let again = if bugs.has(Bug::KeysAreForgotten) { tries } else { 1 };
-                let (key, spec) = (format!("{original}#{again}"), spec.clone());
-                move |node: Coordinator| async move { node.submit(&key, spec).await }
-            })
-            .await;
-        let Some(job) = job else { return };
-        let id = job.id;
-        self.shared.facts.lock().submitted.push((key.to_owned(), id));
+        let Some(id) = self.submit(key, &spec, 1).await else { return };
         if let Some(after) = cancel_after {
             sleep(after).await;
             self.cancel(key, id).await;
@@ -123,18 +115,61 @@ impl Client {
                 break;
             }
             sleep(Duration::from_millis(self.random.u64(200..900))).await;
+            if self.random.u32(..4) == 0 {
+                self.look_around().await;
+            }
         }
         // What has been shown once must be shown by everybody else too.
         self.get(id).await;
+        if self.random.u32(..3) == 0 {
+            // Sent once more by somebody who has not heard of it, at times so late that
+            // the job has left the state.
+            sleep(Duration::from_millis(self.random.u64(..3_000))).await;
+            self.submit(key, &spec, 2).await;
+        }
+    }
+
+    /// Submits a job, for the `round`th time. Whichever coordinator answers, it is the
+    /// same job.
+    async fn submit(&mut self, key: &str, spec: &v1::JobSpec, round: u32) -> Option<JobId> {
+        let (forgets, generous) = {
+            let bugs = &self.shared.bugs;
+            (bugs.has(Bug::KeysAreForgotten), bugs.has(Bug::AttemptsAreGiven))
+        };
+        let before = self.shared.facts.lock().shown.clone();
+        self.preferred = self.random.usize(..self.shared.coordinators.len());
+        let mut tries = 0_u32;
+        let job = self
+            .call("submit", || {
+                tries += 1;
+                let again = if forgets { format!("{round}.{tries}") } else { String::new() };
+                let (key, mut spec) = (format!("{key}#{again}"), spec.clone());
+                spec.attempts += if generous { GIVEN } else { 0 };
+                move |node: Coordinator| async move { node.submit(&key, spec).await }
+            })
+            .await?;
+        let mut facts = self.shared.facts.lock();
+        facts.note_submitted(key, job.id, spec.attempts);
+        facts.note_shown(&job, before.get(&job.id).copied());
+        Some(job.id)
     }
 
     async fn cancel(&mut self, key: &str, id: JobId) {
-        let (key, heard) = (format!("cancel-{key}"), !self.shared.bugs.has(Bug::CancelIsNotHeard));
+        let (key, late) = (format!("cancel-{key}"), self.shared.bugs.has(Bug::CancelIsNotHeard));
+        let before = self.shared.facts.lock().shown.get(&id).copied();
         let cancelled = self
             .call("cancel", || {
                 let key = key.clone();
                 move |node: Coordinator| async move {
-                    if heard { node.cancel(&key, id).await } else { node.get(id).await }
+                    if !late {
+                        return node.cancel(&key, id).await;
+                    }
+                    let answer = node.get(id).await;
+                    drop(tokio::runtime::Handle::current().spawn(async move {
+                        sleep(HEARD_AFTER).await;
+                        node.cancel(&key, id).await
+                    }));
+                    answer
                 }
             })
             .await;
@@ -143,39 +178,41 @@ impl Client {
         let lease = job.attempts.last().map(|attempt| attempt.lease);
         let now = facts.now;
         facts.cancelled.entry(id).or_insert((now, lease));
-        if job.is_finished() {
-            facts.note_end(&job);
+        facts.note_shown(&job, before);
+    }
+
+    /// Looks at a job of anybody's.
+    async fn look_around(&mut self) {
+        let known: Vec<JobId> = self.shared.facts.lock().submitted.values().copied().collect();
+        if let Some(id) = self.random.choice(known) {
+            self.get(id).await;
         }
     }
 
     /// A job that was acknowledged, as some coordinator has it.
     async fn get(&mut self, id: JobId) -> Option<Job> {
-        let stale = self.shared.bugs.has(Bug::StaleReads);
-        let ended = self.shared.facts.lock().ended.get(&id).cloned();
+        let (stale, forgets) = {
+            let bugs = &self.shared.bugs;
+            (bugs.has(Bug::StaleReads), bugs.has(Bug::HistoryIsNotAsked))
+        };
+        let before = self.shared.facts.lock().shown.get(&id).copied();
         self.preferred = self.random.usize(..self.shared.coordinators.len());
         let job = self
             .call("get", || {
                 move |node: Coordinator| async move {
-                    if !stale {
-                        return node.get(id).await;
+                    let live = || node.raft().state().job(id).cloned();
+                    if stale && let Some(job) = live() {
+                        return Ok(job);
                     }
-                    let live = node.raft().state().job(id).cloned();
-                    let finished = node.history().job(id).await.ok().flatten();
-                    live.or(finished).ok_or_else(|| {
-                        ApiError::new(Reason::JobNotFound, "it is not known here", "")
-                    })
+                    let job = node.get(id).await?;
+                    if forgets && live().is_none() {
+                        return Err(ApiError::new(Reason::JobNotFound, "it is not known here", ""));
+                    }
+                    Ok(job)
                 }
             })
             .await?;
-        let mut facts = self.shared.facts.lock();
-        if ended.is_some() && !job.is_finished() {
-            facts
-                .contradictions
-                .push(format!("job {id} had ended, and is shown as {:?}", job.phase));
-        }
-        if job.is_finished() {
-            facts.note_end(&job);
-        }
+        self.shared.facts.lock().note_shown(&job, before);
         Some(job)
     }
 
@@ -207,7 +244,7 @@ impl Client {
                 }
                 Ok(Ok(Some(Err(error)))) if !may_pass(&error) => {
                     let mut facts = self.shared.facts.lock();
-                    facts.contradictions.push(format!("{name} was refused: {error}"));
+                    facts.breach(Rule::Refused, format!("{name} was refused: {error}"));
                     return None;
                 }
                 _ => {}

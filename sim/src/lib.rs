@@ -18,5 +18,6 @@ pub mod machine;
 pub mod network;
 pub mod registry;
 pub mod runner;
+pub mod shown;
 pub mod trace;
 pub mod world;

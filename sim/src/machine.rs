@@ -25,7 +25,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::{
     bugs::{Bug, Bugs},
-    facts::{Facts, Start},
+    facts::{Facts, Rule},
     host::{HostClock, HostId},
 };
 
@@ -44,8 +44,6 @@ struct Processes {
     random: fastrand::Rng,
     /// By the folder of their attempt, also those that have ended.
     all: BTreeMap<PathBuf, Process>,
-    /// Starts of which the runner was told that they failed.
-    start_failures: u32,
 }
 
 struct Process {
@@ -64,7 +62,8 @@ struct Process {
     stopping: Option<(Duration, StopCause)>,
     written: u64,
     output: Vec<u8>,
-    spool_length: u64,
+    /// All that was written to the spool, also when that is gone.
+    spooled: Vec<u8>,
     progress: Progress,
     follower: Option<Follower>,
 }
@@ -94,16 +93,7 @@ impl Machine {
         random: fastrand::Rng,
     ) -> Self {
         let all = BTreeMap::new();
-        let start_failures = 0;
-        Self(Arc::new(Mutex::new(Processes {
-            host,
-            clock,
-            facts,
-            bugs,
-            random,
-            all,
-            start_failures,
-        })))
+        Self(Arc::new(Mutex::new(Processes { host, clock, facts, bugs, random, all })))
     }
 
     /// Lets the processes run up to what the host's clock shows.
@@ -126,6 +116,15 @@ impl Machine {
         let host = self.lock();
         let running = host.all.values().filter(|process| process.progress == Progress::Running);
         running.map(|process| (process.job, process.lease)).collect()
+    }
+
+    /// What the process of an attempt has written to its spool.
+    #[must_use]
+    pub fn spooled(&self, job: JobId, lease: Lease) -> Option<Vec<u8>> {
+        let host = self.lock();
+        let process =
+            host.all.values().find(|process| (process.job, process.lease) == (job, lease));
+        process.map(|process| process.spooled.clone())
     }
 
     /// Ends all processes without a record, as a loss of power does. How many ran.
@@ -152,7 +151,6 @@ impl Processes {
         let failed = |what: &str| ExecutorError::Shim(what.to_owned());
         let chance = self.random.u32(..100);
         if chance < 2 {
-            self.start_failures += 1;
             return Err(failed("nothing was started"));
         }
         let (job, lease) = names(dir.path()).ok_or_else(|| failed("a folder without a name"))?;
@@ -173,17 +171,20 @@ impl Processes {
             stopping: None,
             written: 0,
             output: Vec::new(),
-            spool_length: 0,
+            spooled: Vec::new(),
             progress: Progress::Running,
             follower: None,
         };
         let mut known = self.facts.lock();
-        let at = known.now;
-        known.started.push(Start { at, host: self.host, job, lease });
+        known.note_start(self.host, job, lease);
+        let before = self.all.get(dir.path());
+        if before.is_some_and(|before| before.progress == Progress::Running) {
+            let what = format!("{} starts job {job} for lease {lease} twice", self.host);
+            known.breach(Rule::Exclusive, what);
+        }
         drop(known);
         let process = self.all.entry(dir.path().to_owned()).insert_entry(process).into_mut();
         if chance < 4 {
-            self.start_failures += 1;
             return Err(failed("it was started, and did not say so"));
         }
         Ok(process.follow())
@@ -218,7 +219,7 @@ impl Process {
 
     fn follow(&mut self) -> Execution {
         let (control, requests) = mpsc::channel(REQUESTS);
-        let spool_length = watch::Sender::new(self.spool_length);
+        let spool_length = watch::Sender::new(self.spool_length());
         let progress = watch::Sender::new(self.progress.clone());
         let execution = Execution {
             started_at: micros(self.started),
@@ -301,11 +302,15 @@ impl Process {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
-        self.spool_length += bytes.len() as u64;
+        self.spooled.extend_from_slice(bytes);
         if let Some(follower) = &self.follower {
-            follower.spool_length.send_replace(self.spool_length);
+            follower.spool_length.send_replace(self.spool_length());
         }
         Ok(())
+    }
+
+    fn spool_length(&self) -> u64 {
+        self.spooled.len() as u64
     }
 
     fn end(

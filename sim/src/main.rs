@@ -56,7 +56,8 @@ enum Verb {
         #[command(flatten)]
         how: How,
     },
-    /// Switch on one bug after the other, and say which seed finds it; fails when none does.
+    /// Switch on one bug after the other, and say which seed finds it by which invariant,
+    /// as rows of a table; fails when none does, or when something else fails first.
     Find {
         /// Which; all of them when none is named. `baton-sim bugs` lists them.
         bugs: Vec<Bug>,
@@ -121,15 +122,29 @@ fn find(bugs: &[Bug], most: u64, jobs: usize) -> ExitCode {
     let bugs = if bugs.is_empty() { &Bug::ALL } else { bugs };
     let mut code = ExitCode::SUCCESS;
     for bug in bugs {
-        match first_failure(1, most, &How { bug: vec![*bug], jobs }, |_| {}) {
-            Some((_, output)) => print!("{bug}: {}", text(&output.stdout)),
+        let Some((seed, output)) = first_failure(1, most, &How { bug: vec![*bug], jobs }, |_| {})
+        else {
+            println!("{bug}: not found by {most} seeds");
+            code = ExitCode::FAILURE;
+            continue;
+        };
+        let said = text(&output.stdout);
+        match broken(&said).filter(|name| bug.found_by().contains(name)) {
+            Some(name) => println!("| `{bug}` | {name} | {seed} |"),
             None => {
-                println!("{bug}: not found by {most} seeds");
+                println!("{bug}: not found; seed {seed} fails otherwise:");
+                print!("{said}{}", text(&output.stderr));
                 code = ExitCode::FAILURE;
             }
         }
     }
     code
+}
+
+/// The name of the invariant that a [`world::Failure`] says was broken.
+fn broken(said: &str) -> Option<&str> {
+    let (_, what) = said.split_once(" s: ")?;
+    what.split_once(": ").map(|(name, _)| name)
 }
 
 /// Runs seeds until one fails, each in a process of its own: what tokio draws at random

@@ -320,7 +320,7 @@ impl World {
         let mut since = None;
         while since.is_none_or(|since| self.hosts.now < since + REST) {
             if self.hosts.now > limit {
-                // The last of the invariants says what has not come to rest.
+                // The first of the invariants says what has not come to rest.
                 self.check(|invariant| invariant.at_the_end)?;
                 return failed("progress within a bound after healing", "clients still wait");
             }
@@ -354,7 +354,7 @@ impl World {
         for host in &self.hosts.runners {
             host.clock.advance_to(now);
         }
-        let violation = |detail| ("faults are survived".to_owned(), detail);
+        let violation = |detail| (invariants::SURVIVED.to_owned(), detail);
         if faults {
             self.happening.step(&mut self.hosts).map_err(violation)?;
         }

@@ -6,7 +6,7 @@
 
 use std::process::{Command, Output};
 
-use baton_sim::faults::Fault;
+use baton_sim::{bugs::Bug, faults::Fault};
 
 /// Seeds of the run that must hold; `BATON_TEST_SEEDS` asks for more.
 const SEEDS: u64 = 300;
@@ -43,9 +43,15 @@ fn the_same_seed_gives_the_same_history() {
 }
 
 #[test]
-fn every_bug_that_is_switched_on_is_found() {
+fn every_bug_that_is_switched_on_is_found_by_an_invariant_that_it_breaks() {
     let found = sim(&["find"]);
     assert!(found.status.success(), "{}", stdout(&found));
+    let rows: Vec<_> = stdout(&found).lines().collect();
+    assert_eq!(rows.len(), Bug::ALL.len());
+    for (row, bug) in rows.iter().zip(Bug::ALL) {
+        let mut rows = bug.found_by().iter().map(|name| format!("| `{bug}` | {name} | "));
+        assert!(rows.any(|begin| row.starts_with(&begin)), "{row}");
+    }
 }
 
 #[test]

@@ -33,7 +33,7 @@ use crate::{
         files::{FilesDisk, Mounted},
         log::{LogDisk, MemoryEngine},
     },
-    facts::Facts,
+    facts::{Facts, Store},
     fuse::Fuse,
     host::{HostClock, HostId, Process},
     network::Network,
@@ -106,7 +106,7 @@ impl CoordinatorHost {
         surroundings: Surroundings,
         random: fastrand::Rng,
     ) -> Self {
-        Self {
+        let host = Self {
             node,
             clock: Arc::new(clock),
             log: LogDisk::default(),
@@ -116,7 +116,10 @@ impl CoordinatorHost {
             random,
             began: false,
             running: None,
-        }
+        };
+        let store = Store { disk: host.files.clone(), folder: host.folder() };
+        host.surroundings.facts.lock().stores.insert(node, store);
+        host
     }
 
     /// Who it is.

@@ -1,20 +1,21 @@
 //! What a coordinator sends to the others: Raft's messages, questions about files, and
 //! snapshots, all over the simulated network.
 
-use std::{collections::BTreeMap, fs, io, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, fs, io, path::PathBuf, sync::Arc, time::Duration};
 
 use baton_coordinator::{
+    history::Batch,
     raft::{Fetch, Observer, Transport},
     simulation::{Answers, Coordinator, Members, NotGiven},
 };
 use baton_proto::{error::ApiError, peer};
-use baton_state::{Event, Index, NodeId, State};
+use baton_state::{Command, Event, EventKind, Final, Index, NodeId, State};
 use futures::{
     FutureExt as _, StreamExt as _,
     future::{BoxFuture, ready},
     stream::{self, BoxStream},
 };
-use raft::eraftpb::Message;
+use raft::eraftpb::{EntryType, Message};
 use tokio::{
     runtime::Handle,
     sync::{oneshot, watch},
@@ -60,6 +61,20 @@ impl Peers {
             let changed = *known != members;
             *known = members;
             changed
+        });
+    }
+
+    /// A bug: the history hears of another end of a job before it hears of the real one,
+    /// which it then takes for known.
+    fn tell_otherwise(&self, through: Index, mut events: Vec<Event>) {
+        for event in &mut events {
+            if let EventKind::JobFinished { job } = &mut event.kind {
+                Arc::make_mut(job).submitted_by = "nobody".to_owned();
+            }
+        }
+        self.registry.on(self.host(), |node| async move {
+            // It has stopped.
+            let _ = node.history().sender().send(Batch { through, events }).await;
         });
     }
 
@@ -111,8 +126,11 @@ async fn answer<A: Send + 'static>(
 }
 
 impl Observer for Peers {
-    fn applied(&self, _through: Index, state: &State, _events: &[Event]) {
+    fn applied(&self, through: Index, state: &State, events: &[Event]) {
         self.note(state);
+        if self.bugs.has(Bug::HistoryIsToldOtherwise) {
+            self.tell_otherwise(through, events.to_vec());
+        }
     }
 
     fn installed(&self, state: &State) {
@@ -124,7 +142,8 @@ impl Transport for Peers {
     fn send(&self, messages: Vec<Message>) {
         // After the end nobody is there to be told.
         let _ = self.fuse.pass(Step::Send, || {
-            for message in messages {
+            for mut message in messages {
+                alter(&mut message, &self.bugs);
                 let to = HostId::Coordinator(message.to);
                 let label = format!(
                     "{:?} t{} i{} c{} n{}",
@@ -201,6 +220,30 @@ fn store(into: &std::path::Path, index: Index, state: &[u8], history: &[u8]) -> 
     fs::create_dir_all(into)?;
     fs::write(into.join(format!("state-{index:020}")), state)?;
     fs::write(into.join(format!("history-{index:020}")), history)
+}
+
+/// Bugs: what arrives of an entry is not what was sent.
+fn alter(message: &mut Message, bugs: &Bugs) {
+    let (times, results) = (bugs.has(Bug::TimesChange), bugs.has(Bug::ResultsChange));
+    if !times && !results {
+        return;
+    }
+    for entry in message.mut_entries() {
+        if entry.get_entry_type() != EntryType::EntryNormal {
+            continue;
+        }
+        let Ok(mut command) = Command::decode(&entry.data) else { continue };
+        match &mut command {
+            Command::Submit(submit) if times => submit.at = submit.at.plus(1),
+            Command::Finish(finish)
+                if results && !finish.transient && finish.outcome.state != Final::Lost =>
+            {
+                finish.outcome.message = "changed".to_owned();
+            }
+            _ => continue,
+        }
+        entry.data = command.encode().into();
+    }
 }
 
 /// The other members, as replication asks them.

@@ -4,7 +4,7 @@ use baton_coordinator::raft::Observer;
 use baton_state::{Event, EventKind, Index, State, invariants, snapshot};
 
 use crate::{
-    facts::Facts,
+    facts::{Facts, Rule},
     fuse::{Fuse, Step},
     host::HostId,
 };
@@ -22,7 +22,7 @@ impl Witness {
         let mut facts = self.facts.lock();
         facts.states.push((self.host, state.applied(), hash));
         if let Err(error) = invariants::check(state) {
-            facts.contradictions.push(format!("{}: {error}", self.host));
+            facts.breach(Rule::States, format!("{}: {error}", self.host));
         }
     }
 }

@@ -29,6 +29,8 @@ struct Known {
     /// What fails next.
     fails: Option<Io>,
     failed: u64,
+    /// How often some of what was flushed may have become less.
+    shortened: u64,
 }
 
 #[derive(Debug)]
@@ -57,6 +59,12 @@ impl FilesDisk {
         self.lock().failed
     }
 
+    /// How often bytes that had been flushed were cut off or removed, or power was lost.
+    #[must_use]
+    pub fn shortened(&self) -> u64 {
+        self.lock().shortened
+    }
+
     /// Bytes of a file that survive a loss of power; none of one whose name does not.
     #[must_use]
     pub fn survives(&self, path: &Path) -> u64 {
@@ -74,6 +82,7 @@ impl FilesDisk {
     /// When the real files cannot be changed.
     pub fn lose_power(&self, random: &mut fastrand::Rng) -> io::Result<u64> {
         let mut known = self.lock();
+        known.shortened += 1;
         let mut lost = 0;
         let kept = random.usize(..=known.names.len());
         for name in known.names.split_off(kept).into_iter().rev() {
@@ -184,8 +193,11 @@ impl Disk for Mounted {
     fn set_len(&self, path: &Path, file: &File, length: u64) -> io::Result<()> {
         self.take(Step::FileWrite, || {
             SystemDisk.set_len(path, file, length)?;
-            if let Some(flushed) = self.disk.lock().flushed.get_mut(path) {
-                *flushed = length.min(*flushed);
+            let mut known = self.disk.lock();
+            if let Some(flushed) = known.flushed.get_mut(path).filter(|flushed| **flushed > length)
+            {
+                *flushed = length;
+                known.shortened += 1;
             }
             Ok(())
         })
@@ -223,6 +235,7 @@ impl Disk for Mounted {
             SystemDisk.remove(path)?;
             let mut known = self.disk.lock();
             known.flushed.remove(path);
+            known.shortened += 1;
             // It is taken for gone for good: content that is not there any more cannot
             // come back.
             known.names.retain(|name| match name {

@@ -1,13 +1,12 @@
 //! Every acknowledged submission and every result that was shown survives, and one
-//! submission is one job, however often it was sent.
+//! submission is one job, however often it was sent, also after the job's end.
 
-use std::collections::{BTreeMap, BTreeSet};
+use super::{Invariant, View};
+use crate::facts::Rule;
 
-use super::{Invariant, View, nothing};
-
-pub(super) const INVARIANT: Invariant = Invariant {
+pub(crate) const INVARIANT: Invariant = Invariant {
     name: "acknowledged submissions and results survive, once",
-    always: nothing,
+    always: |view| view.facts.lock().keeps(Rule::Acknowledged),
     at_the_end,
 };
 
@@ -16,16 +15,9 @@ fn at_the_end(view: &View<'_>) -> Result<(), String> {
         let facts = view.facts.lock();
         (facts.submitted.clone(), facts.ended.clone())
     };
-    let mut keys = BTreeMap::new();
-    for (key, job) in &submitted {
-        if let Some(other) = keys.insert(key, job).filter(|other| *other != job) {
-            return Err(format!("key {key} stands for job {other} and for job {job}"));
-        }
-    }
-    let accepted: BTreeSet<_> = submitted.iter().map(|(_, job)| *job).collect();
     for host in view.well() {
         let node = host.id();
-        for job in &accepted {
+        for job in submitted.values() {
             let Some(record) = view.record(host, *job)? else {
                 return Err(format!("{node} does not know job {job}, which was acknowledged"));
             };
@@ -38,8 +30,8 @@ fn at_the_end(view: &View<'_>) -> Result<(), String> {
         }
     }
     let ended = view.facts.lock().ends.len();
-    if ended != accepted.len() {
-        return Err(format!("{ended} jobs have ended, {} were acknowledged", accepted.len()));
+    if ended != submitted.len() {
+        return Err(format!("{ended} jobs have ended, {} were acknowledged", submitted.len()));
     }
     Ok(())
 }

@@ -2,12 +2,14 @@
 
 use super::{Invariant, View};
 
-pub(super) const INVARIANT: Invariant =
+pub(crate) const INVARIANT: Invariant =
     Invariant { name: "every job ends exactly once", always, at_the_end };
 
 fn always(view: &View<'_>) -> Result<(), String> {
     let mut facts = view.facts.lock();
+    let now = facts.now;
     for (host, index, job) in std::mem::take(&mut facts.finished) {
+        facts.ended_at.entry(job.id).or_insert(now);
         let (before, known) =
             facts.ends.entry(job.id).or_insert_with(|| (index, std::sync::Arc::clone(&job)));
         if *before != index || *known != job {

@@ -4,11 +4,13 @@
 use std::collections::BTreeMap;
 
 use super::{Invariant, View, nothing};
+use crate::facts::Rule;
 
-pub(super) const INVARIANT: Invariant =
+pub(crate) const INVARIANT: Invariant =
     Invariant { name: "no two executions of one job at once", always, at_the_end: nothing };
 
 fn always(view: &View<'_>) -> Result<(), String> {
+    view.facts.lock().keeps(Rule::Exclusive)?;
     let mut running = BTreeMap::new();
     for host in view.hosts.runners.iter().filter(|host| !host.frozen) {
         for (job, lease) in host.machine.running() {

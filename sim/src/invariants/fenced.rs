@@ -3,7 +3,7 @@
 
 use super::{Invariant, View, nothing};
 
-pub(super) const INVARIANT: Invariant =
+pub(crate) const INVARIANT: Invariant =
     Invariant { name: "a stale lease's write is never accepted", always, at_the_end: nothing };
 
 fn always(view: &View<'_>) -> Result<(), String> {

@@ -2,7 +2,7 @@
 
 use super::{Invariant, View, nothing};
 
-pub(super) const INVARIANT: Invariant =
+pub(crate) const INVARIANT: Invariant =
     Invariant { name: "the history says what the state said", always: nothing, at_the_end };
 
 fn at_the_end(view: &View<'_>) -> Result<(), String> {

@@ -1,13 +1,15 @@
-//! A job has one live lease at most.
+//! A job has one live lease at most, and a lease is one runner's and one job's.
 
 use std::collections::BTreeSet;
 
 use super::{Invariant, View, nothing};
+use crate::facts::Rule;
 
-pub(super) const INVARIANT: Invariant =
+pub(crate) const INVARIANT: Invariant =
     Invariant { name: "one live lease per job", always, at_the_end: nothing };
 
 fn always(view: &View<'_>) -> Result<(), String> {
+    view.facts.lock().keeps(Rule::Leases)?;
     view.each_state(|node, state| {
         let mut leased = BTreeSet::new();
         for (lease, job) in state.runners().values().flat_map(|runner| &runner.leases) {

@@ -3,7 +3,7 @@
 
 use super::{Invariant, View, nothing};
 
-pub(super) const INVARIANT: Invariant =
+pub(crate) const INVARIANT: Invariant =
     Invariant { name: "progress within a bound after healing", always: nothing, at_the_end };
 
 fn at_the_end(view: &View<'_>) -> Result<(), String> {

@@ -30,6 +30,8 @@ use crate::{
 const NEXT_AFTER: Duration = Duration::from_secs(1);
 /// Answers about output that wait for a slow way.
 const ANSWERS: usize = 64;
+/// The end of one in so many attempts is not heard, with a bug.
+const LOST: u64 = 5;
 
 /// The ways to all coordinators.
 #[derive(Clone)]
@@ -131,8 +133,8 @@ impl Link for Road {
         &self,
         requests: Requests<v1::SessionRequest>,
     ) -> BoxFuture<'_, Result<Answers<v1::SessionResponse>, ClientError>> {
-        let bugs = self.roads.bugs.clone();
-        let serve = |coordinator, end| serve_session(coordinator, end, bugs);
+        let roads = self.roads.clone();
+        let serve = |coordinator, end| serve_session(coordinator, end, roads);
         ready(Ok(self.call("session", requests, describe, serve))).boxed()
     }
 
@@ -181,30 +183,46 @@ fn describe_answer(answer: &Served<v1::SessionResponse>) -> String {
 async fn serve_session(
     coordinator: Coordinator,
     end: End<Served<v1::SessionResponse>, v1::SessionRequest>,
-    bugs: Bugs,
+    roads: Roads,
 ) {
+    let Roads { this: runner, facts, bugs, .. } = roads;
     let End { sender, receiver } = end;
     let (outbound, mut answers) = mpsc::unbounded_channel();
     let (believing, unfenced) = (coordinator.clone(), bugs.has(Bug::NoFencing));
-    let inbound = receiver.into_stream().then(move |request| {
-        let (coordinator, bugs) = (believing.clone(), bugs.clone());
+    let heard = bugs.clone();
+    let inbound = receiver.into_stream().filter_map(move |mut request| {
+        let (coordinator, bugs) = (believing.clone(), heard.clone());
         async move {
-            if bugs.has(Bug::NoFencing)
-                && let Ok(v1::SessionRequest { item: Some(Item::Finished(finished)) }) = &request
-            {
-                believe(&coordinator, finished).await;
+            match request.as_mut().ok().and_then(|request| request.item.as_mut()) {
+                Some(Item::Finished(finished)) if bugs.has(Bug::NoFencing) => {
+                    believe(&coordinator, finished).await;
+                }
+                Some(Item::Finished(finished)) if bugs.has(Bug::ReportsAreLost) => {
+                    return (!finished.lease.is_multiple_of(LOST)).then_some(request);
+                }
+                Some(Item::Hello(hello)) if bugs.has(Bug::SlotsAreMiscounted) => hello.slots *= 2,
+                _ => {}
             }
-            request
+            Some(request)
         }
     });
+    let tell = |answer: Served<v1::SessionResponse>| {
+        if let Ok(v1::SessionResponse { item: Some(Answer::Assign(assign)) }) = &answer {
+            facts.lock().note_assigned(runner, assign);
+        }
+        sender.send(describe_answer(&answer), answer);
+    };
     let serving = coordinator.session(inbound.boxed(), outbound);
     let mut serving = std::pin::pin!(serving);
     let last = loop {
         tokio::select! {
             biased;
             Some(answer) = answers.recv() => {
+                if bugs.has(Bug::LeaseIsGivenTwice) && let Some(other) = another(&facts, runner) {
+                    tell(Ok(other));
+                }
                 if !unfenced || !is_fence(&answer) {
-                    sender.send(describe_answer(&answer), answer);
+                    tell(answer);
                 }
             }
             () = sender.closed() => return,
@@ -212,11 +230,19 @@ async fn serve_session(
         }
     };
     while let Ok(answer) = answers.try_recv() {
-        sender.send(describe_answer(&answer), answer);
+        tell(answer);
     }
     if let Some(error) = last {
         sender.send(format!("refused {}", error.reason.as_str()), Err(error));
     }
+}
+
+/// A bug: what another runner was told to run last.
+fn another(facts: &Facts, runner: HostId) -> Option<v1::SessionResponse> {
+    let facts = facts.lock();
+    let mut newest = facts.assigned.values().rev();
+    let (_, assign) = newest.find(|(host, _)| *host != runner)?;
+    Some(v1::SessionResponse { item: Some(Answer::Assign(assign.clone())) })
 }
 
 /// Whether it tells a runner that a lease is not its own any more.
@@ -267,7 +293,7 @@ async fn serve_log(
     let mut serving = std::pin::pin!(coordinator.send_log(inbound.boxed(), outbound));
     let tell = |answer: v1::SendLogResponse| {
         if let Some((job, lease)) = of {
-            facts.lock().durable.push((job, lease, answer.durable));
+            facts.lock().note_durable(job, lease, answer.durable);
         }
         sender.send(format!("durable {}", answer.durable), Ok(answer));
     };

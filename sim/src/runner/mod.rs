@@ -20,6 +20,9 @@ use crate::{
     registry::Registry,
 };
 
+/// How many jobs a runner runs at once.
+pub const SLOTS: u32 = 2;
+
 /// The host of one runner.
 pub struct RunnerHost {
     number: u64,
@@ -88,7 +91,8 @@ impl RunnerHost {
         }
         let process = Process::start(&self.clock)?;
         let endpoint = Endpoint::new(&self.addresses, "a token").map_err(io::Error::other)?;
-        let config = Config::new(self.folder.clone(), endpoint, format!("runner-{}", self.number));
+        let name = format!("runner-{}", self.number);
+        let config = Config { slots: SLOTS, ..Config::new(self.folder.clone(), endpoint, name) };
         let roads = Roads {
             this: self.id(),
             network: self.network.clone(),
