@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt, fs, io};
 
-use baton_coordinator::files::{FileName, Files, Follow, LogItem, Start, StreamFilter};
+use baton_coordinator::files::{FileName, Files, Follow, LogItem, Start, Stream, StreamFilter};
 use baton_state::{JobId, Lease};
 use futures::FutureExt as _;
 
@@ -87,23 +87,34 @@ impl CoordinatorHost {
     /// When the real file cannot be read or changed.
     pub fn damage_output(&mut self, job: JobId, lease: Lease) -> io::Result<bool> {
         let [sealed, _] = self.log_paths(job, lease);
-        let recorded = blake3::hash(&fs::read(&sealed)?).to_hex();
-        rot::flip_in(&sealed, &mut self.random)?;
+        let recorded = blake3::hash(&fs::read(&sealed)?);
+        if !rot::flip_in_output(&sealed, &mut self.random)? {
+            return Err(io::Error::other("a sealed output without a frame"));
+        }
         let name = FileName::Log { job, lease };
-        let told = self.now(|node| async move { told_digest(node.files(), name).await }.boxed());
-        Ok(told.flatten().is_none_or(|told| told != recorded.as_str()))
+        let read =
+            self.now(|node| async move { looks_whole(node.files(), name, recorded).await }.boxed());
+        Ok(read != Some(true))
     }
 }
 
-/// What a reader of all of an output is told of it in the end, to be compared with the
-/// record; none when something else is told.
-async fn told_digest(files: &Files, name: FileName) -> Option<String> {
-    let from = Start::Offset(0);
-    let mut reader = files.read_log(name, from, StreamFilter::Both, Follow::No).await.ok()?;
+/// Whether all of an output looks like what was recorded to who compares what comes with
+/// what is said of it, as clients do, and that with the record.
+async fn looks_whole(files: &Files, name: FileName, recorded: blake3::Hash) -> bool {
+    let reading = files.read_log(name, Start::Offset(0), StreamFilter::Both, Follow::No).await;
+    let Ok(mut reader) = reading else { return false };
+    let (mut stdout, mut stderr) = (blake3::Hasher::new(), blake3::Hasher::new());
     while let Ok(Some(item)) = reader.next().await {
-        if let LogItem::End(end) = item {
-            return Some(end.file_blake3);
+        match item {
+            LogItem::Piece { stream: Stream::Stdout, data, .. } => drop(stdout.update(&data)),
+            LogItem::Piece { stream: Stream::Stderr, data, .. } => drop(stderr.update(&data)),
+            LogItem::Piece { stream: Stream::Note, .. } => {}
+            LogItem::End(end) => {
+                let found = [recorded, stdout.finalize(), stderr.finalize()];
+                let said = [end.file_blake3, end.stdout_blake3, end.stderr_blake3];
+                return found.map(|hash| hash.to_hex().to_string()) == said;
+            }
         }
     }
-    None
+    false
 }

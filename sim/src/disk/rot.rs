@@ -1,6 +1,6 @@
 //! Bits that flip on a disk while nobody looks, where what reads them has to notice:
-//! all of a snapshot is covered by its BLAKE3, as is a sealed file; SQLite notices when
-//! the kind of one of its pages is none that there is.
+//! all of a snapshot is covered by its BLAKE3; of an output all but its times and notes;
+//! SQLite notices when the kind of one of its pages is none that there is.
 
 use std::{
     fs::{self, OpenOptions},
@@ -9,6 +9,8 @@ use std::{
     path::Path,
 };
 
+use baton_proto::spool::{HEADER_LEN, Header, Kind};
+
 /// Where SQLite's file says how long its pages are.
 const PAGE_SIZE_AT: usize = 16;
 /// What the first page has before its kind.
@@ -16,16 +18,27 @@ const FILE_HEADER: usize = 100;
 /// The kinds of SQLite's pages that hold tables and indexes.
 const PAGE_KINDS: [u8; 4] = [2, 5, 10, 13];
 
-/// Flips a bit of a file; false when it is empty.
+/// Flips a bit of an output, in what its reader compares; false when it has no frame.
 ///
 /// # Errors
-/// When it cannot be changed.
-pub fn flip_in(path: &Path, random: &mut fastrand::Rng) -> io::Result<bool> {
-    let length = fs::metadata(path)?.len();
-    if length == 0 {
+/// When it cannot be read or changed.
+pub fn flip_in_output(path: &Path, random: &mut fastrand::Rng) -> io::Result<bool> {
+    let bytes = fs::read(path)?;
+    let (mut at, mut places) = (0, Vec::new());
+    while let Some(header) = bytes[at..].first_chunk::<HEADER_LEN>() {
+        let header = Header::decode(header).map_err(io::Error::other)?;
+        let next = bytes.len().min(at + HEADER_LEN + header.len as usize);
+        if header.kind != Kind::Note {
+            // The kind, then eight bytes of time, the length and the payload.
+            places.push(at);
+            places.extend(at + 9..next);
+        }
+        at = next;
+    }
+    if places.is_empty() {
         return Ok(false);
     }
-    flip(path, random.u64(..length), random.u8(..8))?;
+    flip(path, places[random.usize(..places.len())] as u64, random.u8(..8))?;
     Ok(true)
 }
 
@@ -44,7 +57,7 @@ pub fn flip_in_snapshots(folder: &Path, random: &mut fastrand::Rng) -> io::Resul
     // In an order that is the same each time.
     found.sort();
     for path in &found {
-        flip_in(path, random)?;
+        flip(path, random.u64(..fs::metadata(path)?.len()), random.u8(..8))?;
     }
     Ok(!found.is_empty())
 }
