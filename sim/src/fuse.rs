@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// A step that leaves a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Step {
-    /// The log is written, and flushed.
-    Append,
+    /// A record of the log is written.
+    LogWrite,
+    /// The log is flushed.
+    LogFlush,
     /// Messages leave for other nodes.
     Send,
     /// Entries have been applied, and what follows from them is about to happen.
@@ -20,8 +22,8 @@ pub enum Step {
 
 impl Step {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Append, Self::Send, Self::Apply, Self::FileWrite, Self::FileSync];
+    pub const ALL: [Self; 6] =
+        [Self::LogWrite, Self::LogFlush, Self::Send, Self::Apply, Self::FileWrite, Self::FileSync];
 }
 
 /// On which side of the step the process ends.

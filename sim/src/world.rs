@@ -417,7 +417,8 @@ impl World {
     /// Ends everything that runs.
     fn end(&mut self) {
         for host in &mut self.hosts.coordinators {
-            host.kill(true);
+            // What it leaves goes with the run's folder.
+            let _ = host.kill(true);
         }
         for host in &mut self.hosts.runners {
             host.kill(true);

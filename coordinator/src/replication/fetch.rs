@@ -35,6 +35,8 @@ const LOOKED_AT: usize = 1024;
 /// How often everybody who has a file is asked for it before it is left for later.
 const ROUNDS: u32 = 4;
 const RETRY: Duration = Duration::from_millis(200);
+/// The wait while nobody can say whether a file is needed, as where there is no leader.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// Files that are fetched in the same way share their places.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -268,7 +270,9 @@ impl Source {
                     Ok(true) => is_wanted = true,
                     Ok(false) => return debug!(file = %name, "not fetched: nothing needs it"),
                     Err(error) => {
-                        return debug!(file = %name, %error, "not known whether it is needed");
+                        debug!(file = %name, %error, "not known yet whether it is needed");
+                        sleep(ASK_AGAIN_AFTER).await;
+                        return self.shared.told.put([name]);
                     }
                 }
             }

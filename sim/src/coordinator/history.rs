@@ -9,9 +9,13 @@ use std::{
     time::Duration,
 };
 
-const FILES: [&str; 3] = ["history.db", "history.db-wal", "history.db-shm"];
+use crate::disk::gone;
+
+const FILES: [&str; 3] = [super::HISTORY, "history.db-wal", "history.db-shm"];
 /// Between two looks whether SQLite has closed its files.
 const LOOK_AGAIN: Duration = Duration::from_micros(100);
+/// Looks after which it never will have: 10 s of waiting.
+const LOOKS: u32 = 100_000;
 
 /// The files as they were.
 pub(super) struct HistoryImage(Vec<(PathBuf, Option<Vec<u8>>)>);
@@ -24,27 +28,31 @@ impl HistoryImage {
     }
 
     /// Waits until nobody has the files open, and puts them back.
-    pub(super) fn put_back(self) {
-        let is_open = |path: PathBuf| self.0.iter().any(|(file, _)| *file == path);
+    ///
+    /// # Errors
+    /// When a file stays open, or cannot be written.
+    pub(super) fn put_back(self) -> io::Result<()> {
+        let is_open = |path: &PathBuf| self.0.iter().any(|(file, _)| file == path);
         let open = || {
             let descriptors = fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
-            descriptors.filter_map(|fd| fs::read_link(fd.path()).ok()).any(is_open)
+            descriptors.filter_map(|fd| fs::read_link(fd.path()).ok()).find(is_open)
         };
-        while open() {
+        let mut looks = 0;
+        while let Some(path) = open() {
+            looks += 1;
+            if looks > LOOKS {
+                let stays = format!("{} stays open after its process has ended", path.display());
+                return Err(io::Error::new(io::ErrorKind::TimedOut, stays));
+            }
             thread::sleep(LOOK_AGAIN);
         }
         for (path, content) in &self.0 {
-            let put = match content {
-                Some(content) => fs::write(path, content),
-                None => fs::remove_file(path),
-            };
-            match put {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    tracing::error!(%error, path = %path.display(), "cannot be put back");
-                }
-                _ => {}
+            match content {
+                Some(content) => fs::write(path, content)?,
+                None => gone(fs::remove_file(path))?,
             }
         }
+        Ok(())
     }
 }
 
@@ -52,10 +60,7 @@ impl HistoryImage {
 /// of power takes all of it.
 pub(super) fn lose_unflushed(folder: &Path) -> io::Result<()> {
     for name in &FILES[1..] {
-        match fs::remove_file(folder.join(name)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        gone(fs::remove_file(folder.join(name)))?;
     }
     Ok(())
 }

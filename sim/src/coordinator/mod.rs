@@ -2,6 +2,7 @@
 
 mod history;
 mod peers;
+mod rot;
 mod witness;
 
 use std::{
@@ -22,6 +23,7 @@ use baton_state::{Command, JobId, Lease, Level, Member, NodeId, Timestamp, comma
 use futures::{FutureExt as _, future::BoxFuture};
 use tokio::sync::watch;
 
+pub use self::rot::Needed;
 use self::{
     history::HistoryImage,
     peers::{Others, Peers},
@@ -30,8 +32,8 @@ use self::{
 use crate::{
     bugs::Bugs,
     disk::{
-        files::{FilesDisk, Mounted},
-        log::{LogDisk, MemoryEngine},
+        files::{FilesDisk, LostOfFiles, Mounted},
+        log::{LogDisk, Lost, MemoryEngine},
     },
     facts::{Facts, Store},
     fuse::Fuse,
@@ -42,6 +44,10 @@ use crate::{
 
 /// Entries between two snapshots: few, so that they are made and sent.
 const SNAPSHOT_EVERY: u64 = 60;
+/// Where a coordinator has its snapshots.
+const SNAPSHOTS: &str = "raft/snapshots";
+/// The main file of its history.
+const HISTORY: &str = "history.db";
 
 /// What all coordinators share.
 #[derive(Clone)]
@@ -104,13 +110,13 @@ impl CoordinatorHost {
         node: NodeId,
         clock: HostClock,
         surroundings: Surroundings,
-        random: fastrand::Rng,
+        mut random: fastrand::Rng,
     ) -> Self {
         let host = Self {
             node,
             clock: Arc::new(clock),
-            log: LogDisk::default(),
-            files: FilesDisk::default(),
+            log: LogDisk::new(random.fork()),
+            files: FilesDisk::new(random.fork()),
             frozen: false,
             surroundings,
             random,
@@ -266,7 +272,10 @@ impl CoordinatorHost {
     }
 
     /// Ends the process at once.
-    pub fn kill(&mut self, told: bool) {
+    ///
+    /// # Errors
+    /// When the history's files cannot be put back as they were.
+    pub fn kill(&mut self, told: bool) -> io::Result<()> {
         let id = self.id();
         self.surroundings.registry.end(id);
         if let Some(running) = self.running.take() {
@@ -280,20 +289,20 @@ impl CoordinatorHost {
                 drop((coordinator, driver));
             }
             process.kill();
-            history.put_back();
+            history.put_back()?;
         }
         self.frozen = false;
+        Ok(())
     }
 
-    /// As [`CoordinatorHost::kill`], and what was not flushed is lost in part. Bytes of
-    /// the log, whether a record was torn, and files that were cut back.
+    /// As [`CoordinatorHost::kill`], and what was not flushed is lost in part.
     ///
     /// # Errors
     /// When the real files cannot be changed.
-    pub fn lose_power(&mut self) -> io::Result<(crate::disk::log::Lost, u64)> {
-        self.kill(false);
-        let lost = self.log.lose_power(&mut self.random);
-        let files = self.files.lose_power(&mut self.random)?;
+    pub fn lose_power(&mut self) -> io::Result<(Lost, LostOfFiles)> {
+        self.kill(false)?;
+        let lost = self.log.lose_power();
+        let files = self.files.lose_power()?;
         if self.random.bool() {
             history::lose_unflushed(&self.folder())?;
         }

@@ -1,9 +1,11 @@
 //! A disk for the Raft log: records with checksums in memory, of which a loss of power
 //! may take those that were not flushed, the last one in the middle. Reading it back
 //! follows raft-engine's rules: what is cut short at the end was never written, and
-//! damage to anything else is an error.
+//! damage to anything else is an error. So does what comes after a failure: nothing is
+//! written any more.
 
 use std::{
+    cell::Cell,
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -23,20 +25,31 @@ use crate::{
 const HEADER: usize = 8;
 
 /// The bytes of one node's log. Clones are the same disk; it outlives the process.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct LogDisk(Arc<Mutex<Bytes>>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Bytes {
+    random: fastrand::Rng,
     all: Vec<u8>,
     /// As many of them survive a loss of power.
     flushed: usize,
     /// What fails next.
     fails: Option<Io>,
     failed: u64,
+    since_opened: SinceOpened,
 }
 
-/// What a loss of power did.
+/// How the log has fared in the hands of the process that has it open.
+#[derive(Clone, Copy, Debug, Default)]
+struct SinceOpened {
+    /// Something has failed.
+    failed: bool,
+    /// A write was not carried out, whoever asked for it was told, and must stop.
+    refused: bool,
+}
+
+/// What a loss of power did to the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lost {
     /// Bytes that were never flushed.
@@ -46,6 +59,19 @@ pub struct Lost {
 }
 
 impl LogDisk {
+    /// An empty log. `random` decides what a failure leaves.
+    #[must_use]
+    pub fn new(random: fastrand::Rng) -> Self {
+        Self(Arc::new(Mutex::new(Bytes {
+            random,
+            all: Vec::new(),
+            flushed: 0,
+            fails: None,
+            failed: 0,
+            since_opened: SinceOpened::default(),
+        })))
+    }
+
     /// The next operation of this kind fails, once.
     pub fn fail_next(&self, io: Io) {
         self.lock().fails = Some(io);
@@ -57,10 +83,25 @@ impl LogDisk {
         self.lock().failed
     }
 
+    /// Whether an operation has failed since the log was opened: whoever has it open may
+    /// stop.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.lock().since_opened.failed
+    }
+
+    /// Whether a write or a flush was not carried out since the log was opened: whoever
+    /// has it open must stop.
+    #[must_use]
+    pub fn has_refused(&self) -> bool {
+        self.lock().since_opened.refused
+    }
+
     /// Loses some of what was not flushed.
-    pub fn lose_power(&self, random: &mut fastrand::Rng) -> Lost {
+    pub fn lose_power(&self) -> Lost {
         let mut disk = self.lock();
-        let kept = random.usize(disk.flushed..=disk.all.len());
+        let places = disk.flushed..=disk.all.len();
+        let kept = disk.random.usize(places);
         let bytes = disk.all.len() - kept;
         disk.all.truncate(kept);
         let torn = records(&disk.all).is_ok_and(|(_, end)| end < kept);
@@ -68,9 +109,18 @@ impl LogDisk {
         Lost { bytes, torn }
     }
 
+    /// Whether a snapshot stands for entries that came before those in the log.
+    #[must_use]
+    pub fn has_snapshot(&self) -> bool {
+        let disk = self.lock();
+        let found = records(&disk.all).map(|(found, _)| found).unwrap_or_default();
+        let mut batches = found.into_iter().filter_map(|record| decode(&disk.all[record]).ok());
+        batches.any(|batch| batch.puts.iter().any(|(key, _)| *key == "snapshot"))
+    }
+
     /// Flips one bit of what was flushed; false when there is none that counts. The
     /// last record does not: damage to it looks like a write that was cut short.
-    pub fn flip_bit(&self, random: &mut fastrand::Rng) -> bool {
+    pub fn flip_bit(&self) -> bool {
         let mut disk = self.lock();
         let Ok((found, _)) = records(&disk.all) else { return false };
         let Some(last) = found.last() else { return false };
@@ -82,8 +132,9 @@ impl LogDisk {
         if places.is_empty() {
             return false;
         }
-        let place = places[random.usize(..places.len())];
-        disk.all[place] ^= 1 << random.u8(..8);
+        let place = places[disk.random.usize(..places.len())];
+        let bit = disk.random.u8(..8);
+        disk.all[place] ^= 1 << bit;
         true
     }
 
@@ -95,6 +146,8 @@ impl LogDisk {
         }
         disk.fails = None;
         disk.failed += 1;
+        disk.since_opened.failed = true;
+        disk.since_opened.refused |= io != Io::Read;
         Err(LogError::Failed(io))
     }
 
@@ -149,7 +202,8 @@ pub struct MemoryEngine {
     bugs: Bugs,
     keys: BTreeMap<String, Vec<u8>>,
     groups: BTreeMap<u64, BTreeMap<Index, Entry>>,
-    failed: bool,
+    /// Something has failed: nothing may be written any more.
+    failed: Cell<bool>,
 }
 
 impl MemoryEngine {
@@ -164,10 +218,11 @@ impl MemoryEngine {
             bugs,
             keys: BTreeMap::new(),
             groups: BTreeMap::new(),
-            failed: false,
+            failed: Cell::new(false),
         };
         let all = {
             let mut disk = engine.disk.lock();
+            disk.since_opened = SinceOpened::default();
             let (_, end) = records(&disk.all)?;
             // As a log does that is opened again: what was cut short goes.
             disk.all.truncate(end);
@@ -201,40 +256,60 @@ impl MemoryEngine {
         }
     }
 
-    fn write_to_disk(&self, batch: &Batch, sync: bool) -> Result<(), LogError> {
-        let body = encode(batch);
+    /// Takes a step that changes the disk, unless something has failed before.
+    fn change(
+        &self,
+        step: Step,
+        change: impl FnOnce() -> Result<(), LogError>,
+    ) -> Result<(), EngineError> {
+        if self.failed.get() {
+            self.disk.lock().since_opened.refused = true;
+            return Err(LogError::AfterFailure.into());
+        }
+        let changed = self.fuse.pass(step, change)?;
+        self.failed.set(changed.is_err());
+        Ok(changed?)
+    }
+
+    fn append(&self, body: &[u8]) -> Result<(), LogError> {
+        let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
+        let mut record = Vec::with_capacity(HEADER + body.len());
+        record.extend_from_slice(&length.to_le_bytes());
+        record.extend_from_slice(&crc32fast::hash(body).to_le_bytes());
+        record.extend_from_slice(body);
         let written = self.disk.take(Io::Write);
         let mut disk = self.disk.lock();
         if written.is_err() {
-            // Some of it may be there.
-            disk.all.extend_from_slice(&body[..body.len().min(4)]);
-            return written;
+            // Any of it may be there.
+            let kept = disk.random.usize(..=record.len());
+            record.truncate(kept);
         }
-        let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
-        disk.all.extend_from_slice(&length.to_le_bytes());
-        disk.all.extend_from_slice(&crc32fast::hash(&body).to_le_bytes());
-        disk.all.extend_from_slice(&body);
-        drop(disk);
-        if sync {
-            self.disk.take(Io::Flush)?;
-            let mut disk = self.disk.lock();
-            if !self.bugs.has(Bug::AcknowledgesBeforeFlush) {
-                disk.flushed = disk.all.len();
-            }
+        disk.all.append(&mut record);
+        written
+    }
+
+    fn flush(&self) -> Result<(), LogError> {
+        self.disk.take(Io::Flush)?;
+        let mut disk = self.disk.lock();
+        if !self.bugs.has(Bug::AcknowledgesBeforeFlush) {
+            disk.flushed = disk.all.len();
         }
         Ok(())
+    }
+
+    /// Before something is read: it may be what fails.
+    fn before_read(&self) -> Result<(), LogError> {
+        self.disk.take(Io::Read).inspect_err(|_| self.failed.set(true))
     }
 }
 
 impl Engine for MemoryEngine {
     fn write(&mut self, batch: Batch, sync: bool) -> Result<(), EngineError> {
-        if self.failed {
-            return Err(LogError::AfterFailure.into());
+        let body = encode(&batch);
+        self.change(Step::LogWrite, || self.append(&body))?;
+        if sync {
+            self.change(Step::LogFlush, || self.flush())?;
         }
-        let fuse = self.fuse.clone();
-        let written = fuse.pass(Step::Append, || self.write_to_disk(&batch, sync))?;
-        self.failed = written.is_err();
-        written?;
         self.take(batch);
         Ok(())
     }
@@ -256,7 +331,7 @@ impl Engine for MemoryEngine {
     }
 
     fn entry(&self, group: u64, index: Index) -> Result<Option<Entry>, EngineError> {
-        self.disk.take(Io::Read)?;
+        self.before_read()?;
         Ok(self.groups.get(&group).and_then(|entries| entries.get(&index)).cloned())
     }
 
@@ -267,7 +342,7 @@ impl Engine for MemoryEngine {
         high: Index,
         max_size: Option<usize>,
     ) -> Result<Vec<Entry>, EngineError> {
-        self.disk.take(Io::Read)?;
+        self.before_read()?;
         let none = BTreeMap::new();
         let group = self.groups.get(&group).unwrap_or(&none);
         let (mut found, mut size) = (Vec::new(), 0);

@@ -7,9 +7,13 @@ use std::{
     time::Duration,
 };
 
-use super::{Fault, Planned, Whom};
+use super::{
+    Fault, Planned, TORN_RECORD, UNFLUSHED_BYTES_LOST, UNFLUSHED_BYTES_OF_FILES_LOST,
+    UNFLUSHED_NAMES_LOST, Whom,
+};
 use crate::{
-    coordinator::{CoordinatorHost, Ended},
+    coordinator::{CoordinatorHost, Ended, Needed},
+    disk::{files::LostOfFiles, log::Lost},
     host::HostId,
     network::{Network, Weather},
     runner::RunnerHost,
@@ -18,6 +22,8 @@ use crate::{
 
 /// How long a coordinator stays away that has stopped by itself.
 const RESTARTED_AFTER: Duration = Duration::from_millis(800);
+/// How long a coordinator may go on whose log has refused a write: a few steps.
+const STOPS_WITHIN: Duration = Duration::from_millis(50);
 
 /// The hosts of a run.
 pub struct Hosts {
@@ -103,14 +109,54 @@ impl Active {
 /// A coordinator that is to end, or has.
 #[derive(Default)]
 struct Fate {
-    /// What it ends by, and whether power goes with it, and how long it stays away.
-    fuse: Option<(&'static str, bool, Duration)>,
+    /// It is to end at a step.
+    crash: Option<Crash>,
     /// When it starts again.
     starts: Option<Duration>,
-    /// A flush is to fail.
-    flush: Option<(&'static str, bool, u64)>,
+    /// An operation of a disk of its is to fail.
+    failing: Option<FailingIo>,
+    /// Its log has refused a write: by then it has stopped.
+    must_stop: Option<Duration>,
     /// It must not start any more.
     damaged: bool,
+}
+
+impl Fate {
+    /// Nothing is about to happen to it.
+    fn is_quiet(&self) -> bool {
+        self.crash.is_none()
+            && self.starts.is_none()
+            && self.failing.is_none()
+            && self.must_stop.is_none()
+    }
+}
+
+/// The end of a process at a step.
+#[derive(Clone, Copy)]
+struct Crash {
+    kind: &'static str,
+    kind_of_end: &'static str,
+    /// Power goes with it.
+    power: bool,
+    /// How long it stays away.
+    down: Duration,
+}
+
+/// An operation that is to fail.
+#[derive(Clone, Copy)]
+struct FailingIo {
+    kind: &'static str,
+    /// Of the log, or else of the stored files.
+    log: bool,
+    /// How many had failed before.
+    failed_before: u64,
+}
+
+impl FailingIo {
+    fn has_failed(&self, host: &CoordinatorHost) -> bool {
+        let failed = if self.log { host.log.failed() } else { host.files.failed() };
+        failed > self.failed_before
+    }
 }
 
 /// The faults of a run.
@@ -150,23 +196,22 @@ impl Happening {
     /// Whether everything has happened and is over.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        let quiet =
-            |fate: &Fate| fate.fuse.is_none() && fate.starts.is_none() && fate.flush.is_none();
-        self.waiting.is_empty() && self.active.is_empty() && self.fates.values().all(quiet)
+        let quiet = self.fates.values().all(Fate::is_quiet);
+        self.waiting.is_empty() && self.active.is_empty() && quiet
     }
 
     /// What has not happened yet.
     #[must_use]
     pub fn missing(&self) -> Vec<&'static str> {
         let fates = self.fates.values();
-        let fuses = fates.clone().filter_map(|fate| fate.fuse.map(|(kind, ..)| kind));
-        let flushes = fates.filter_map(|fate| fate.flush.map(|(kind, ..)| kind));
+        let crashes = fates.clone().filter_map(|fate| fate.crash.map(|crash| crash.kind));
+        let failing = fates.filter_map(|fate| fate.failing.map(|failing| failing.kind));
         let waiting = self.waiting.iter().map(|planned| planned.fault.kind());
         let active = self.active.iter().map(|active| active.kind);
         waiting
             .chain(active)
-            .chain(fuses)
-            .chain(flushes)
+            .chain(crashes)
+            .chain(failing)
             .chain(self.empty.iter().copied())
             .collect()
     }
@@ -187,7 +232,9 @@ impl Happening {
     /// A [`Violation`].
     pub fn step(&mut self, hosts: &mut Hosts) -> Result<(), Violation> {
         self.end(hosts)?;
-        self.look_at_flushes(hosts);
+        for place in 0..hosts.coordinators.len() {
+            self.look_at_failures(place, hosts)?;
+        }
         let (due, waiting) = std::mem::take(&mut self.waiting)
             .into_iter()
             .partition::<Vec<_>, _>(|planned| planned.at <= hosts.now);
@@ -248,25 +295,28 @@ impl Happening {
                 let Some(place) = self.free_place(whom, hosts) else { return Ok(false) };
                 if let Some(fuse) = hosts.coordinators[place].fuse() {
                     fuse.set(step, when);
-                    let fate = self.fates.entry(place).or_default();
-                    fate.fuse = Some((fault.kind(), power, down));
+                    let kind_of_end = Fault::kind_of_end(step, when);
+                    let crash = Crash { kind: fault.kind(), kind_of_end, power, down };
+                    self.fates.entry(place).or_default().crash = Some(crash);
                 }
                 true
             }
             Fault::FailedIo { whom, log, io } => {
                 let Some(place) = self.free_place(whom, hosts) else { return Ok(false) };
                 let host = &hosts.coordinators[place];
-                let before = if log {
+                let failed_before = if log {
                     host.log.fail_next(io);
                     host.log.failed()
                 } else {
                     host.files.fail_next(io);
                     host.files.failed()
                 };
-                self.fates.entry(place).or_default().flush = Some((fault.kind(), log, before));
+                let failing = FailingIo { kind: fault.kind(), log, failed_before };
+                self.fates.entry(place).or_default().failing = Some(failing);
                 true
             }
-            Fault::FlippedBit { whom } => return self.flip(whom, hosts),
+            Fault::FlippedBit { whom, of } => self.flip(whom, of, hosts)?,
+            Fault::FlippedBitOfOutput { whom } => self.flip_in_output(fault, whom, hosts)?,
             Fault::Freeze { whom, lasts } => {
                 let Some(place) = self.free_place(whom, hosts) else { return Ok(false) };
                 hosts.coordinators[place].frozen = true;
@@ -308,16 +358,17 @@ impl Happening {
                 true
             }
         };
-        hosts.say(format_args!("FAULT {fault}"));
+        if begun {
+            hosts.say(format_args!("FAULT {fault}"));
+        }
         Ok(begun)
     }
 
     /// A coordinator to which nothing else is about to happen.
     fn free_place(&self, whom: Whom, hosts: &Hosts) -> Option<usize> {
         let place = hosts.place(whom)?;
-        let fate = self.fates.get(&place);
-        let free = fate.is_none_or(|f| f.fuse.is_none() && f.flush.is_none() && f.starts.is_none());
-        free.then_some(place)
+        let quiet = self.fates.get(&place).is_none_or(Fate::is_quiet);
+        (quiet && !hosts.coordinators[place].log.has_failed()).then_some(place)
     }
 
     fn cut(&mut self, fault: Fault, lasts: Duration, links: Vec<(HostId, HostId)>, hosts: &Hosts) {
@@ -337,38 +388,65 @@ impl Happening {
         });
     }
 
-    /// Flips a bit of a coordinator that is stopped for it, which must not start again.
-    fn flip(&mut self, whom: Whom, hosts: &mut Hosts) -> Result<bool, Violation> {
+    /// Flips a bit of what a coordinator needs, which must not start again. It always needs
+    /// its log; before there is enough of something else, that is damaged instead.
+    fn flip(&mut self, whom: Whom, of: Needed, hosts: &mut Hosts) -> Result<bool, Violation> {
         let Some(place) = self.free_place(whom, hosts) else { return Ok(false) };
-        let mut random = fastrand::Rng::with_seed(place as u64 + hosts.now.as_secs());
         let host = &mut hosts.coordinators[place];
-        if !host.log.clone().flip_bit(&mut random) {
-            return Ok(false);
+        let mut damaged = None;
+        for of in [of, Needed::Log] {
+            if damaged.is_none() && host.damage(of).map_err(|error| error.to_string())? {
+                damaged = Some(of);
+            }
         }
-        host.kill(true);
+        let Some(of) = damaged else { return Ok(false) };
         let id = host.id();
-        match host.start() {
-            Err(error) => hosts.say(format_args!("{id} refuses its damaged log: {error}")),
-            Ok(()) => return Err(format!("{id} has started from a damaged log")),
+        match host.start().map_err(|error| error.to_string()) {
+            Err(error) if error.contains(of.refusal()) => {
+                hosts.say(format_args!("{id} refuses its damaged {of}"));
+            }
+            Err(error) => return Err(format!("{id} says of its damaged {of}: {error}")),
+            Ok(()) => return Err(format!("{id} has started from a damaged {of}")),
         }
         self.fates.entry(place).or_default().damaged = true;
-        self.count("flipped bit");
+        self.count(Fault::FlippedBit { whom, of }.kind());
         Ok(true)
     }
 
-    fn look_at_flushes(&mut self, hosts: &Hosts) {
-        let mut counted = Vec::new();
-        for (place, fate) in &mut self.fates {
-            let host = &hosts.coordinators[*place];
-            if let Some((kind, log, before)) = fate.flush {
-                let failed = if log { host.log.failed() } else { host.files.failed() };
-                if failed > before {
-                    fate.flush = None;
-                    counted.push(kind);
-                }
+    /// Flips a bit of an output that every other coordinator has too.
+    fn flip_in_output(
+        &mut self,
+        fault: Fault,
+        whom: Whom,
+        hosts: &mut Hosts,
+    ) -> Result<bool, Violation> {
+        let Some(place) = self.free_place(whom, hosts) else { return Ok(false) };
+        let sealed = hosts.coordinators.iter().map(CoordinatorHost::sealed);
+        let by_all = sealed.reduce(|all, these| &all & &these).unwrap_or_default();
+        let Some((job, lease)) = by_all.into_iter().next_back() else { return Ok(false) };
+        let host = &mut hosts.coordinators[place];
+        if !host.damage_output(job, lease).map_err(|error| error.to_string())? {
+            let id = host.id();
+            return Err(format!("{id} serves the damaged output of job {job} as whole"));
+        }
+        self.count(fault.kind());
+        Ok(true)
+    }
+
+    /// Takes note of what has failed on the disks of a coordinator.
+    fn look_at_failures(&mut self, place: usize, hosts: &Hosts) -> Result<(), Violation> {
+        let host = &hosts.coordinators[place];
+        let fate = self.fates.entry(place).or_default();
+        if host.coordinator().is_some() && host.log.has_refused() {
+            let by = *fate.must_stop.get_or_insert(hosts.now + STOPS_WITHIN);
+            if by < hosts.now && !host.frozen {
+                return Err(format!("{} goes on although its log has failed", host.id()));
             }
         }
-        counted.into_iter().for_each(|kind| self.count(kind));
+        if let Some(failing) = fate.failing.take_if(|failing| failing.has_failed(host)) {
+            self.count(failing.kind);
+        }
+        Ok(())
     }
 
     /// Ends what is over.
@@ -405,7 +483,12 @@ impl Happening {
     fn undo(&mut self, undo: Undo, hosts: &mut Hosts) -> io::Result<()> {
         match undo {
             Undo::Mend(links) => links.iter().for_each(|(from, to)| hosts.network.mend(*from, *to)),
-            Undo::Clear => hosts.network.set_weather(Weather::FAIR),
+            Undo::Clear => {
+                let others = self.active.iter().any(|active| matches!(active.undo, Undo::Clear));
+                if !others {
+                    hosts.network.set_weather(Weather::FAIR);
+                }
+            }
             Undo::Thaw(place) => hosts.coordinators[place].thaw(),
             Undo::ThawRunner(place) => hosts.runners[place].thaw()?,
             Undo::StartRunner(place) => hosts.runners[place].start()?,
@@ -418,36 +501,51 @@ impl Happening {
     /// # Errors
     /// A [`Violation`] when nothing was to end it.
     pub fn ended(&mut self, place: usize, why: &Ended, hosts: &mut Hosts) -> Result<(), Violation> {
-        let fate = self.fates.entry(place).or_default();
+        self.look_at_failures(place, hosts)?;
         let host = &mut hosts.coordinators[place];
         let id = host.id();
-        let (power, down) = match (why, fate.fuse.take()) {
-            (Ended::Fuse, Some((kind, power, down))) => {
-                *self.happened.entry(kind).or_default() += 1;
-                (power, down)
+        let fate = self.fates.entry(place).or_default();
+        fate.must_stop = None;
+        let (power, down) = match (why, fate.crash.take()) {
+            (Ended::Fuse, Some(crash)) => {
+                self.count(crash.kind);
+                self.count(crash.kind_of_end);
+                (crash.power, crash.down)
             }
             // A disk that has failed may have dropped what was to be flushed.
-            (Ended::Stopped(_) | Ended::Panicked, fuse) if host.log.failed() > 0 => {
-                if let Some((kind, ..)) = fuse {
-                    self.empty.push(kind);
-                }
+            (Ended::Stopped(_) | Ended::Panicked, crash) if host.log.has_failed() => {
+                self.empty.extend(crash.map(|crash| crash.kind));
                 (true, RESTARTED_AFTER)
             }
             (why, _) => return Err(format!("{id} has ended by itself: {why:?}")),
         };
-        fate.starts = Some(hosts.now + down);
+        self.fates.entry(place).or_default().starts = Some(hosts.now + down);
         if power {
-            let (lost, files) = host.lose_power().map_err(|error| error.to_string())?;
-            let torn = if lost.torn { ", a torn record" } else { "" };
+            let lost = host.lose_power().map_err(|error| error.to_string())?;
+            self.count_lost(&lost);
+            let (Lost { bytes, torn }, LostOfFiles { cut, names }) = lost;
+            let torn = if torn { ", a torn record" } else { "" };
             hosts.say(format_args!(
-                "{id} ends: {why:?}; {} bytes of the log{torn} and of {files} files lost",
-                lost.bytes
+                "{id} ends: {why:?}; lost {bytes} bytes of the log{torn}, ends of {cut} files, \
+                 {names} names"
             ));
         } else {
-            host.kill(true);
+            host.kill(true).map_err(|error| error.to_string())?;
             hosts.say(format_args!("{id} ends: {why:?}"));
         }
         Ok(())
+    }
+
+    fn count_lost(&mut self, (log, files): &(Lost, LostOfFiles)) {
+        let kinds = [
+            (log.torn, TORN_RECORD),
+            (log.bytes > 0, UNFLUSHED_BYTES_LOST),
+            (files.cut > 0, UNFLUSHED_BYTES_OF_FILES_LOST),
+            (files.names > 0, UNFLUSHED_NAMES_LOST),
+        ];
+        for (_, kind) in kinds.into_iter().filter(|(is, _)| *is) {
+            self.count(kind);
+        }
     }
 }
 

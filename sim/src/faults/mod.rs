@@ -8,9 +8,19 @@ pub use self::happening::{Happening, Hosts, Violation};
 use std::{fmt, time::Duration};
 
 use crate::{
+    coordinator::Needed,
     disk::Io,
     fuse::{Step, When},
 };
+
+/// A record of the log was cut in the middle.
+const TORN_RECORD: &str = "torn record";
+/// Bytes of the log are gone that were not flushed.
+const UNFLUSHED_BYTES_LOST: &str = "unflushed bytes of the log lost";
+/// Bytes of files are gone that were not flushed.
+const UNFLUSHED_BYTES_OF_FILES_LOST: &str = "unflushed bytes of files lost";
+/// Names of files are gone that were not flushed, or are what they were before.
+const UNFLUSHED_NAMES_LOST: &str = "unflushed names of files lost";
 
 /// A fault. Hosts are named by their place, so that it fits every run.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -71,9 +81,17 @@ pub enum Fault {
         /// What.
         io: Io,
     },
-    /// A bit of a coordinator's log flips while it is down; it must not start.
+    /// A bit of what a coordinator needs flips while it is down; it must not start.
     FlippedBit {
         /// Which.
+        whom: Whom,
+        /// In what.
+        of: Needed,
+    },
+    /// A bit of an output flips that all coordinators have sealed; whoever reads it
+    /// must be able to tell.
+    FlippedBitOfOutput {
+        /// Whose.
         whom: Whom,
     },
     /// A coordinator does nothing for a while, as if stopped.
@@ -150,8 +168,14 @@ impl Fault {
             Self::FailedIo { log: true, io: Io::Write, .. } => "failed write of the log",
             Self::FailedIo { log: true, io: Io::Read, .. } => "failed read of the log",
             Self::FailedIo { io: Io::Flush, .. } => "failed flush of a file",
+            Self::FailedIo { io: Io::Create, .. } => "failed making of a file",
+            Self::FailedIo { io: Io::Rename, .. } => "failed renaming of a file",
+            Self::FailedIo { io: Io::FlushFolder, .. } => "failed flush of a folder",
             Self::FailedIo { .. } => "failed write of a file",
-            Self::FlippedBit { .. } => "flipped bit",
+            Self::FlippedBit { of: Needed::Log, .. } => "flipped bit of the log",
+            Self::FlippedBit { of: Needed::Snapshot, .. } => "flipped bit of a snapshot",
+            Self::FlippedBit { of: Needed::History, .. } => "flipped bit of the history",
+            Self::FlippedBitOfOutput { .. } => "flipped bit of an output",
             Self::Freeze { .. } => "coordinator frozen",
             Self::FreezeRunner { .. } => "runner's host frozen",
             Self::KillRunner { .. } => "runner killed",
@@ -160,8 +184,27 @@ impl Fault {
         }
     }
 
+    /// The end of a process by its place, and what a loss of power has taken, are kinds of
+    /// their own besides.
+    fn kind_of_end(step: Step, when: When) -> &'static str {
+        match (step, when) {
+            (Step::LogWrite, When::Before) => "end before a write of the log",
+            (Step::LogWrite, When::After) => "end after a write of the log",
+            (Step::LogFlush, When::Before) => "end before a flush of the log",
+            (Step::LogFlush, When::After) => "end after a flush of the log",
+            (Step::Send, When::Before) => "end before messages are sent",
+            (Step::Send, When::After) => "end after messages are sent",
+            (Step::Apply, When::Before) => "end before entries are applied",
+            (Step::Apply, When::After) => "end after entries are applied",
+            (Step::FileWrite, When::Before) => "end before a write of a file",
+            (Step::FileWrite, When::After) => "end after a write of a file",
+            (Step::FileSync, When::Before) => "end before a flush of a file",
+            (Step::FileSync, When::After) => "end after a flush of a file",
+        }
+    }
+
     /// All kinds.
-    pub const KINDS: [&'static str; 19] = [
+    pub const KINDS: [&'static str; 41] = [
         "coordinator cut off from all",
         "coordinator cut off from the others",
         "one-way partition",
@@ -175,7 +218,29 @@ impl Fault {
         "failed read of the log",
         "failed flush of a file",
         "failed write of a file",
-        "flipped bit",
+        "failed making of a file",
+        "failed renaming of a file",
+        "failed flush of a folder",
+        "flipped bit of the log",
+        "flipped bit of a snapshot",
+        "flipped bit of the history",
+        "flipped bit of an output",
+        "end before a write of the log",
+        "end after a write of the log",
+        "end before a flush of the log",
+        "end after a flush of the log",
+        "end before messages are sent",
+        "end after messages are sent",
+        "end before entries are applied",
+        "end after entries are applied",
+        "end before a write of a file",
+        "end after a write of a file",
+        "end before a flush of a file",
+        "end after a flush of a file",
+        TORN_RECORD,
+        UNFLUSHED_BYTES_LOST,
+        UNFLUSHED_BYTES_OF_FILES_LOST,
+        UNFLUSHED_NAMES_LOST,
         "coordinator frozen",
         "runner's host frozen",
         "runner killed",
@@ -183,7 +248,7 @@ impl Fault {
         "time of day jumps",
     ];
 
-    /// A fault of any kind but the flipped bit, which no run has twice.
+    /// A fault of any kind but a flipped bit, which no run has twice.
     fn any(random: &mut fastrand::Rng, runners: usize) -> Self {
         let whom = if random.bool() { Whom::Leader } else { Whom::Follower(random.usize(..4)) };
         let lasts = Duration::from_millis(random.u64(1_000..18_000));
@@ -203,8 +268,10 @@ impl Fault {
             }
             10 => {
                 let log = random.bool();
-                let io = [Io::Flush, Io::Write, Io::Read][random.usize(..if log { 3 } else { 2 })];
-                Self::FailedIo { whom, log, io }
+                let of_log = [Io::Flush, Io::Write, Io::Read];
+                let of_files = [Io::Flush, Io::Write, Io::Create, Io::Rename, Io::FlushFolder];
+                let fails: &[Io] = if log { &of_log } else { &of_files };
+                Self::FailedIo { whom, log, io: fails[random.usize(..fails.len())] }
             }
             11 => Self::Freeze { whom, lasts },
             12 => Self::FreezeRunner { runner, lasts },
@@ -246,10 +313,15 @@ pub fn plan(
         plan.extend(frozen_and_cut_off(random, from, to, runners));
     }
     plan.sort_by_key(|planned| planned.at);
-    if random.u32(..8) == 0 {
-        let whom = Whom::Follower(random.usize(..4));
-        plan.push(Planned { at: to, fault: Fault::FlippedBit { whom } });
-    }
+    let whom = Whom::Follower(random.usize(..4));
+    let flipped = match random.u32(..20) {
+        0 => Some(Fault::FlippedBit { whom, of: Needed::Log }),
+        1 => Some(Fault::FlippedBit { whom, of: Needed::Snapshot }),
+        2 => Some(Fault::FlippedBit { whom, of: Needed::History }),
+        3 => Some(Fault::FlippedBitOfOutput { whom }),
+        _ => None,
+    };
+    plan.extend(flipped.map(|fault| Planned { at: to, fault }));
     plan
 }
 
