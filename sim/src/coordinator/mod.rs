@@ -261,6 +261,11 @@ impl CoordinatorHost {
             running.process.run();
             running.turn(now)
         });
+        if let Some(Ended::Stopped(why)) = ended {
+            // Where its folder is differs from run to run; what is said of it must not.
+            let folders = self.surroundings.folders.to_string_lossy();
+            return Some(Ended::Stopped(why.replace(&*folders, "")));
+        }
         if ended.is_some() {
             return ended;
         }
