@@ -124,11 +124,7 @@ pub fn run(seed: u64, bugs: &Bugs, shown: bool) -> Result<Report, Failure> {
     let folder = folder.map_err(setting_up)?;
     // For what asks this thread for chance, such as the jitter of retries.
     fastrand::seed(seed);
-    let before = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        panics().push(panic.to_string());
-        before(panic);
-    }));
+    std::panic::set_hook(Box::new(|panic| panics().push(panic.to_string())));
     let mut world = World::new(seed, bugs, trace, folder.path()).map_err(setting_up)?;
     let result = world.run();
     world.end();

@@ -7,6 +7,7 @@ use std::{
     ops::Range,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
 };
 
 use baton_coordinator::files::{Disk, SystemDisk};
@@ -250,6 +251,12 @@ impl Known {
     }
 }
 
+/// When every file was changed: the nodes tell each other, and the real time of a change
+/// is another one in each run.
+fn always() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)
+}
+
 /// The disk as a process uses it.
 #[derive(Debug)]
 pub struct Mounted {
@@ -288,6 +295,7 @@ impl Disk for Mounted {
         self.take(Step::FileWrite, || {
             self.disk.take(Io::Create)?;
             let file = SystemDisk.create(path)?;
+            file.set_modified(always())?;
             self.disk.lock().made(path);
             Ok(file)
         })
@@ -299,6 +307,7 @@ impl Disk for Mounted {
             // Any of it may be there.
             let length = if fails { self.disk.part_of(bytes.len()) } else { bytes.len() };
             SystemDisk.write_all_at(path, file, &bytes[..length], offset)?;
+            file.set_modified(always())?;
             self.disk.lock().content(path).write(&(offset..offset + length as u64));
             if fails { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
         })
@@ -307,6 +316,7 @@ impl Disk for Mounted {
     fn set_len(&self, path: &Path, file: &File, length: u64) -> io::Result<()> {
         self.take(Step::FileWrite, || {
             SystemDisk.set_len(path, file, length)?;
+            file.set_modified(always())?;
             let mut known = self.disk.lock();
             if known.content(path).flushed > length {
                 known.shortened += 1;

@@ -85,7 +85,7 @@ enum Undo {
 }
 
 struct Active {
-    kind: &'static str,
+    fault: Fault,
     until: Duration,
     undo: Undo,
     harmed_before: u64,
@@ -97,12 +97,6 @@ fn harm(undo: &Undo, hosts: &Hosts) -> u64 {
         Undo::Mend(links) => hosts.network.harmed(links),
         Undo::Clear => hosts.network.foul(),
         Undo::Thaw(_) | Undo::ThawRunner(_) | Undo::StartRunner(_) => 0,
-    }
-}
-
-impl Active {
-    fn is_of_network(&self) -> bool {
-        matches!(self.undo, Undo::Mend(_) | Undo::Clear)
     }
 }
 
@@ -207,7 +201,7 @@ impl Happening {
         let crashes = fates.clone().filter_map(|fate| fate.crash.map(|crash| crash.kind));
         let failing = fates.filter_map(|fate| fate.failing.map(|failing| failing.kind));
         let waiting = self.waiting.iter().map(|planned| planned.fault.kind());
-        let active = self.active.iter().map(|active| active.kind);
+        let active = self.active.iter().map(|active| active.fault.kind());
         waiting
             .chain(active)
             .chain(crashes)
@@ -380,12 +374,7 @@ impl Happening {
 
     fn activate(&mut self, fault: Fault, lasts: Duration, undo: Undo, hosts: &Hosts) {
         let harmed_before = harm(&undo, hosts);
-        self.active.push(Active {
-            kind: fault.kind(),
-            until: hosts.now + lasts,
-            undo,
-            harmed_before,
-        });
+        self.active.push(Active { fault, until: hosts.now + lasts, undo, harmed_before });
     }
 
     /// Flips a bit of what a coordinator needs, which must not start again. It always needs
@@ -451,17 +440,19 @@ impl Happening {
 
     /// Ends what is over.
     fn end(&mut self, hosts: &mut Hosts) -> Result<(), Violation> {
-        let (over, active) =
-            std::mem::take(&mut self.active).into_iter().partition::<Vec<_>, _>(|active| {
-                // A cut over which nobody would have said anything goes on until one has.
-                let felt =
-                    !active.is_of_network() || active.harmed_before < harm(&active.undo, hosts);
-                active.until <= hosts.now && felt
-            });
+        let (over, active) = std::mem::take(&mut self.active)
+            .into_iter()
+            .partition::<Vec<_>, _>(|active| active.until <= hosts.now);
         self.active = active;
-        for Active { kind, undo, .. } in over {
-            self.count(kind);
-            hosts.say(format_args!("over: {kind}"));
+        for Active { fault, undo, harmed_before, .. } in over {
+            let is_of_network = matches!(undo, Undo::Mend(_) | Undo::Clear);
+            if is_of_network && harm(&undo, hosts) == harmed_before {
+                // Nobody has said anything meanwhile: it has to happen again.
+                self.waiting.push(Planned { at: hosts.now, fault });
+            } else {
+                self.count(fault.kind());
+            }
+            hosts.say(format_args!("over: {}", fault.kind()));
             self.undo(undo, hosts).map_err(|error| error.to_string())?;
         }
         let due: Vec<usize> = self
