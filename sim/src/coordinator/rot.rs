@@ -81,19 +81,23 @@ impl CoordinatorHost {
         named.collect()
     }
 
-    /// Flips a bit of a sealed output. Whether who reads all of it can tell.
+    /// Flips a bit of a sealed output for as long as it takes to read it. Whether who reads
+    /// all of it can tell.
     ///
     /// # Errors
     /// When the real file cannot be read or changed.
     pub fn damage_output(&mut self, job: JobId, lease: Lease) -> io::Result<bool> {
         let [sealed, _] = self.log_paths(job, lease);
-        let recorded = blake3::hash(&fs::read(&sealed)?);
+        let (whole, modified) = (fs::read(&sealed)?, fs::metadata(&sealed)?.modified()?);
+        let recorded = blake3::hash(&whole);
         if !rot::flip_in_output(&sealed, &mut self.random)? {
             return Err(io::Error::other("a sealed output without a frame"));
         }
         let name = FileName::Log { job, lease };
         let read =
             self.now(|node| async move { looks_whole(node.files(), name, recorded).await }.boxed());
+        fs::write(&sealed, whole)?;
+        fs::File::options().write(true).open(&sealed)?.set_modified(modified)?;
         Ok(read != Some(true))
     }
 }

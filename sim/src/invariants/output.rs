@@ -1,8 +1,6 @@
 //! A byte of output that was acknowledged as durable is on the disks of a majority, as
-//! far as a loss of power leaves them, and stays there. In the end what nodes have sealed
-//! of each job's last attempt is what its process wrote, and a majority has sealed it. The
-//! others may lack it: what could not be fetched when it was told is compared again only
-//! minutes later (`replication/fetch.rs`).
+//! far as a loss of power leaves them, and stays there. In the end every node has sealed
+//! the output of each job's last attempt, and it is what its process wrote.
 
 use std::{fs, io};
 
@@ -39,35 +37,28 @@ fn at_the_end(view: &View<'_>) -> Result<(), String> {
         let Some(written) = machines.find_map(|machine| machine.spooled(job.id, lease)) else {
             return Err(format!("job {} has output of lease {lease}, which nobody ran", job.id));
         };
-        let mut having = 0;
         for host in view.well() {
-            having += usize::from(is_sealed(host, job, lease, log, &written)?);
-        }
-        let damaged = view.damaged.len();
-        if (having + damaged) * 2 <= view.hosts.coordinators.len() {
-            return Err(format!(
-                "{having} nodes have the output of job {}, lease {lease}, and {damaged} are \
-                 damaged",
-                job.id
-            ));
+            is_sealed(host, job, lease, log, &written)?;
         }
     }
     Ok(())
 }
 
-/// Whether a node has sealed the output: exactly what was written, and the record names it.
+/// A node has sealed the output: exactly what was written, and the record names it.
 fn is_sealed(
     host: &CoordinatorHost,
     job: &Job,
     lease: baton_state::Lease,
     log: &LogEnd,
     written: &[u8],
-) -> Result<bool, String> {
+) -> Result<(), String> {
     let what = format!("{} and the output of job {}, lease {lease}", host.id(), job.id);
     let [sealed, _] = host.log_paths(job.id, lease);
     let stored = match fs::read(&sealed) {
         Ok(stored) => stored,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(format!("{what}: it is not there"));
+        }
         Err(error) => return Err(format!("{what}: {error}")),
     };
     if stored != written {
@@ -77,5 +68,5 @@ fn is_sealed(
     if blake3::hash(&stored).to_hex().as_str() != log.file_blake3 {
         return Err(format!("{what}: the record has another BLAKE3"));
     }
-    Ok(true)
+    Ok(())
 }
