@@ -108,7 +108,8 @@ impl Bug {
             Self::AcknowledgesBeforeFlush => &[of::acknowledged::INVARIANT.name, of::SURVIVED],
             Self::KeysAreForgotten => &[of::acknowledged::INVARIANT.name],
             Self::FilesAreNotFlushed | Self::UnflushedCopiesCount => &[of::output::INVARIANT.name],
-            Self::NoFencing => &[of::fenced::INVARIANT.name],
+            // A job that a stale report has ended is started all the same.
+            Self::NoFencing => &[of::fenced::INVARIANT.name, of::cancelled::INVARIANT.name],
             Self::LeaseCountedTwice
             | Self::NewLeaderKeepsOldExpiry
             | Self::NoLeaseTimer

@@ -116,7 +116,9 @@ async fn looks_whole(files: &Files, name: FileName, recorded: blake3::Hash) -> b
             LogItem::End(end) => {
                 let found = [recorded, stdout.finalize(), stderr.finalize()];
                 let said = [end.file_blake3, end.stdout_blake3, end.stderr_blake3];
-                return found.map(|hash| hash.to_hex().to_string()) == said;
+                let lengths = [stdout.count(), stderr.count(), 0];
+                return found.map(|hash| hash.to_hex().to_string()) == said
+                    && lengths == [end.stdout_length, end.stderr_length, end.dropped];
             }
         }
     }

@@ -252,7 +252,9 @@ impl Fault {
     fn any(random: &mut fastrand::Rng, runners: usize) -> Self {
         let whom = if random.bool() { Whom::Leader } else { Whom::Follower(random.usize(..4)) };
         let lasts = Duration::from_millis(random.u64(1_000..18_000));
-        let down = Duration::from_millis(random.u64(200..8_000));
+        // Many come back at once, when what they had is still running elsewhere.
+        let down = if random.bool() { random.u64(100..900) } else { random.u64(900..8_000) };
+        let down = Duration::from_millis(down);
         let runner = random.usize(..runners);
         match random.u32(..17) {
             0 => Self::Isolate { whom, from_all: true, lasts },
