@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeSet,
     fmt, io,
+    panic::{self, AssertUnwindSafe},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -124,9 +125,12 @@ pub fn run(seed: u64, bugs: &Bugs, shown: bool) -> Result<Report, Failure> {
     let folder = folder.map_err(setting_up)?;
     // For what asks this thread for chance, such as the jitter of retries.
     fastrand::seed(seed);
-    std::panic::set_hook(Box::new(|panic| panics().push(panic.to_string())));
+    panic::set_hook(Box::new(|panic| panics().push(panic.to_string())));
     let mut world = World::new(seed, bugs, trace, folder.path()).map_err(setting_up)?;
-    let result = world.run();
+    // What panics says so here and not on standard error, as part of the run.
+    let ran = panic::catch_unwind(AssertUnwindSafe(|| world.run()));
+    let result = ran
+        .unwrap_or_else(|_| failed("nothing panics", panics().last().cloned().unwrap_or_default()));
     world.end();
     result
         .map(|()| Report {
