@@ -28,7 +28,7 @@ use crate::{
     history::{self, History, READERS},
     join::JoinError,
     members::Members,
-    peers::{self, Calls, Directory, Network, Outgoing, PeerService},
+    peers::{self, Calls, Directory, Expelled, Network, Outgoing, PeerService},
     raft::{self, RaftError, RaftHandle},
     room,
     this_node::ThisNode,
@@ -94,6 +94,13 @@ pub enum Error {
          folder and let it join again"
     )]
     Removed,
+    /// The others know of entries that it had and has no more.
+    #[error(
+        "an old copy has taken the place of this coordinator's data folder: it lacks entries that \
+         it had, and must not go on as a member; remove it from the cluster (`baton cluster \
+         remove`), empty the folder, and let it join again"
+    )]
+    LogRolledBack,
     /// The Raft node failed.
     #[error(transparent)]
     Raft(#[from] RaftError),
@@ -296,12 +303,15 @@ impl Coordinator {
     /// Returns when the coordinator cannot go on, with the reason.
     pub async fn failed(&mut self) -> Error {
         let mut status = self.raft.status();
-        let mut removed = self.directory.removed();
+        let mut expulsion = self.directory.expulsion();
         tokio::select! {
             served = &mut self.server => no_longer_serves("the API", served),
             served = &mut self.peer_server => no_longer_serves("the other coordinators", served),
             failure = node_failure(&mut status) => Error::Stopped(failure),
-            Ok(_) = removed.wait_for(|removed| *removed) => Error::Removed,
+            Ok(why) = expulsion.wait_for(Option::is_some) => match *why {
+                Some(Expelled::LogRolledBack) => Error::LogRolledBack,
+                Some(Expelled::Removed) | None => Error::Removed,
+            },
         }
     }
 

@@ -89,7 +89,16 @@ pub(crate) struct Directory {
     runtime: Handle,
     known: Mutex<Known>,
     peers: watch::Sender<BTreeMap<NodeId, Peer>>,
-    removed: watch::Sender<bool>,
+    expelled: watch::Sender<Option<Expelled>>,
+}
+
+/// Why the others want this node no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Expelled {
+    /// It was removed.
+    Removed,
+    /// It lacks entries that it has acknowledged.
+    LogRolledBack,
 }
 
 #[derive(Default)]
@@ -113,7 +122,7 @@ impl Directory {
             runtime: Handle::current(),
             known: Mutex::default(),
             peers: watch::Sender::default(),
-            removed: watch::Sender::default(),
+            expelled: watch::Sender::default(),
         })
     }
 
@@ -127,14 +136,19 @@ impl Directory {
         self.peers.borrow().get(&node).cloned()
     }
 
-    /// Becomes true when this node is a member no more.
-    pub(crate) fn removed(&self) -> watch::Receiver<bool> {
-        self.removed.subscribe()
+    /// This node.
+    pub(crate) fn this(&self) -> NodeId {
+        self.this.node
     }
 
-    /// Another member has said that this node was removed.
-    pub(crate) fn told_removed(&self) {
-        self.removed.send_replace(true);
+    /// Why the others want this node no more, as soon as they don't.
+    pub(crate) fn expulsion(&self) -> watch::Receiver<Option<Expelled>> {
+        self.expelled.subscribe()
+    }
+
+    /// The others want this node no more.
+    pub(crate) fn expelled(&self, why: Expelled) {
+        self.expelled.send_replace(Some(why));
     }
 
     /// What a call to `to` begins with.
@@ -145,6 +159,7 @@ impl Directory {
             to: to.0,
             from_address: self.this.peer_address.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            kept: None,
         }
     }
 
@@ -236,7 +251,7 @@ impl Directory {
         }
         let this = self.this.node;
         if this < state.next_node() && !members.contains_key(&this) {
-            self.removed.send_replace(true);
+            self.expelled(Expelled::Removed);
         }
         self.peers.send_if_modified(|peers| {
             let before = peers.len();

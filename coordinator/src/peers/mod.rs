@@ -26,7 +26,7 @@ mod transport;
 
 pub(crate) use self::{
     calls::Calls,
-    directory::{Directory, This},
+    directory::{Directory, Expelled, This},
     serve::{PeerService, serve},
     snapshot::Outgoing,
     transport::Network,

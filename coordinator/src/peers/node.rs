@@ -1,6 +1,6 @@
 //! What links and served calls need of this node, so that tests can do without one.
 
-use baton_state::NodeId;
+use baton_state::{Index, NodeId};
 use raft::eraftpb::Message;
 
 use crate::raft::{ProposeError, RaftHandle, Status};
@@ -10,6 +10,9 @@ pub(crate) trait Node: Clone + Send + Sync + 'static {
     /// As [`RaftHandle::step`].
     fn step(&self, messages: Vec<Message>)
     -> impl Future<Output = Result<(), ProposeError>> + Send;
+
+    /// As [`RaftHandle::kept`].
+    fn kept(&self, node: NodeId) -> impl Future<Output = Result<Index, ProposeError>> + Send;
 
     /// As [`RaftHandle::unreachable`].
     fn unreachable(&self, node: NodeId);
@@ -21,6 +24,10 @@ pub(crate) trait Node: Clone + Send + Sync + 'static {
 impl Node for RaftHandle {
     async fn step(&self, messages: Vec<Message>) -> Result<(), ProposeError> {
         RaftHandle::step(self, messages).await
+    }
+
+    async fn kept(&self, node: NodeId) -> Result<Index, ProposeError> {
+        RaftHandle::kept(self, node).await
     }
 
     fn unreachable(&self, node: NodeId) {

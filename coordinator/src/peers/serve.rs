@@ -2,12 +2,16 @@
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
-use baton_proto::peer::{
-    RaftRequest, RaftResponse, ReadFileRequest, ReadFileResponse, SnapshotRequest,
-    SnapshotResponse, StatusRequest, StatusResponse, WatchFilesRequest, WatchFilesResponse,
-    peer_server::{Peer, PeerServer},
-    raft_request::Item,
+use baton_proto::{
+    error::{ApiError, Reason},
+    peer::{
+        RaftRequest, RaftResponse, ReadFileRequest, ReadFileResponse, SnapshotRequest,
+        SnapshotResponse, StatusRequest, StatusResponse, WatchFilesRequest, WatchFilesResponse,
+        peer_server::{Peer, PeerServer},
+        raft_request::Item,
+    },
 };
+use baton_state::{Index, NodeId};
 use futures::{Stream, StreamExt as _, stream};
 use tokio::{net::TcpListener, sync::mpsc};
 use tokio_stream::wrappers::ReceiverStream;
@@ -19,7 +23,9 @@ use tonic::{
 };
 
 use super::{Directory, Outgoing, calls::Calls, directory::MAX_MESSAGE, node::Node, snapshot};
-use crate::{auth::Authenticator, disk::DiskGuard, files::Files, history::History, replication};
+use crate::{
+    auth::Authenticator, disk::DiskGuard, errors, files::Files, history::History, replication,
+};
 
 /// What a stream of answers is.
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -58,6 +64,7 @@ impl<N: Node> Peer for PeerService<N> {
             _ => None,
         };
         let from = self.directory.check(hello.as_ref())?;
+        self.check_log(from, hello.as_ref().and_then(|hello| hello.kept)).await?;
         let call = self.calls.begin(from, &self.stop);
         let member = self.clone();
         let taking = self.tasks.spawn(async move {
@@ -116,6 +123,22 @@ impl<N: Node> Peer for PeerService<N> {
 }
 
 impl<N: Node> PeerService<N> {
+    /// Refuses a member that has acknowledged more to this one than it has by now.
+    async fn check_log(&self, from: NodeId, kept: Option<Index>) -> Result<(), ApiError> {
+        let acknowledged = self.node.kept(from).await.map_err(errors::from_propose)?;
+        match kept {
+            Some(kept) if kept < acknowledged => Err(ApiError::new(
+                Reason::LogRolledBack,
+                format!("member {from} had entry {acknowledged}, and its log ends at {kept}"),
+                format!(
+                    "an old copy of its data folder has taken its place: remove it (baton \
+                     cluster remove {from}), and let it join again with an empty data folder"
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// How this node is.
     pub(crate) fn own_status(&self) -> StatusResponse {
         let node = self.node.status();

@@ -44,6 +44,11 @@ pub(super) enum Input {
     Progress {
         reply: oneshot::Sender<Vec<Progress>>,
     },
+    /// The last entry that a node is known to keep.
+    Kept {
+        node: NodeId,
+        reply: oneshot::Sender<Index>,
+    },
     /// The snapshot that was being written.
     Snapshotted(Result<SnapshotRecord, RaftError>),
     /// The snapshot that was being fetched.
@@ -199,6 +204,17 @@ impl RaftHandle {
     pub async fn progress(&self) -> Result<Vec<Progress>, ProposeError> {
         let (reply, answer) = oneshot::channel();
         self.input.send(Input::Progress { reply }).map_err(|_| ProposeError::Stopped)?;
+        answer.await.map_err(|_| ProposeError::Stopped)
+    }
+
+    /// The last entry that a node is known to keep: of this one what is on disk, of
+    /// another what it has acknowledged to this one and was committed.
+    ///
+    /// # Errors
+    /// [`ProposeError::Stopped`].
+    pub async fn kept(&self, node: NodeId) -> Result<Index, ProposeError> {
+        let (reply, answer) = oneshot::channel();
+        self.input.send(Input::Kept { node, reply }).map_err(|_| ProposeError::Stopped)?;
         answer.await.map_err(|_| ProposeError::Stopped)
     }
 

@@ -181,6 +181,21 @@ pub enum RaftError {
         /// The last entry of which the history, a snapshot or the log itself knows.
         known: Index,
     },
+    /// The log ends before what this node has acknowledged: an old copy took its place.
+    #[error(
+        "the Raft log in {dir} ends at entry {last}, but this node had entry {known}: an old copy \
+         of the data folder has taken its place, which must not go on as a member; remove the \
+         member from the cluster (`baton cluster remove`), and let this node join again with an \
+         empty data folder"
+    )]
+    LogRolledBack {
+        /// Where it is.
+        dir: PathBuf,
+        /// The last entry that is there.
+        last: Index,
+        /// The last entry that the leader was told is there.
+        known: Index,
+    },
     /// The history lacks what the log was given up for: it was removed or damaged.
     #[error(
         "the history ends at entry {history}, but the Raft log in {dir} begins at entry {first}: \

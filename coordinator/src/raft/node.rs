@@ -56,6 +56,9 @@ pub(super) struct Node {
     ticks: u64,
     /// At which tick each other node was last heard. raft-rs forgets now and then.
     heard: BTreeMap<u64, u64>,
+    /// The last committed entry that each other node has acknowledged to this one. It must
+    /// have it for good, whoever leads by now.
+    acknowledged: BTreeMap<u64, Index>,
     /// The term and the leader for which reads were asked.
     reads_of: (u64, u64),
     election: ElectionTimeout,
@@ -125,6 +128,7 @@ impl Node {
             status,
             ticks: 0,
             heard: BTreeMap::new(),
+            acknowledged: BTreeMap::new(),
             reads_of: (0, 0),
             election,
         })
@@ -156,6 +160,10 @@ impl Node {
             Input::Progress { reply } => {
                 // Whoever asked may have gone.
                 let _ = reply.send(self.progress());
+            }
+            Input::Kept { node, reply } => {
+                // As above.
+                let _ = reply.send(self.kept(node.0));
             }
             Input::Step { messages, _place } => {
                 for message in messages {
@@ -214,6 +222,7 @@ impl Node {
         if self.raw.raft.state != StateRole::Leader {
             self.callers.fail_proposals();
         }
+        self.note_acknowledged();
         self.start_snapshot_if_due();
         self.publish_status(None);
         Ok(())
@@ -265,6 +274,12 @@ impl Node {
             self.receive(message);
             return Ok(());
         }
+        // A heartbeat names no entry as committed that this node has not acknowledged.
+        let last = self.raw.raft.raft_log.last_index();
+        if message.get_msg_type() == MessageType::MsgHeartbeat && message.commit > last {
+            let (dir, known) = (self.options.dir.clone(), message.commit);
+            return Err(RaftError::LogRolledBack { dir, last, known });
+        }
         match self.raw.step(message) {
             // From a node that was removed, or is not admitted yet here.
             Err(raft::Error::StepPeerNotFound | raft::Error::StepLocalMsg) => Ok(()),
@@ -276,6 +291,24 @@ impl Node {
     /// This node leads, and its state holds everything of earlier terms.
     fn leading(&self) -> bool {
         self.raw.raft.state == StateRole::Leader && self.applied_term == self.raw.raft.term
+    }
+
+    fn kept(&self, node: u64) -> Index {
+        if node == self.options.node_id {
+            return self.raw.raft.raft_log.persisted;
+        }
+        self.acknowledged.get(&node).copied().unwrap_or_default()
+    }
+
+    fn note_acknowledged(&mut self) {
+        if self.raw.raft.state != StateRole::Leader {
+            return;
+        }
+        let committed = self.raw.raft.raft_log.committed;
+        for (node, progress) in self.raw.raft.prs().iter() {
+            let kept = self.acknowledged.entry(*node).or_default();
+            *kept = (*kept).max(progress.matched.min(committed));
+        }
     }
 
     fn progress(&self) -> Vec<Progress> {

@@ -1,6 +1,7 @@
 //! Members for the tests. Asserts nothing about them.
 
 use std::{
+    collections::BTreeMap,
     io,
     net::SocketAddr,
     path::Path,
@@ -9,7 +10,7 @@ use std::{
 };
 
 use baton_state::{
-    Command, Level, Member, NodeId, State, Timestamp,
+    Command, Index, Level, Member, NodeId, State, Timestamp,
     command::{FoundCluster, PutMember, RemoveMember},
 };
 use raft::eraftpb::Message;
@@ -53,6 +54,7 @@ struct Recorded {
     stepped: watch::Sender<Vec<Message>>,
     unreachable: watch::Sender<Vec<NodeId>>,
     status: Mutex<Status>,
+    kept: Mutex<BTreeMap<NodeId, Index>>,
     /// Whoever has this lets no message in.
     gate: tokio::sync::Mutex<()>,
 }
@@ -62,6 +64,10 @@ impl Node for Recorder {
         let _gate = self.0.gate.lock().await;
         self.0.stepped.send_modify(|stepped| stepped.extend(messages));
         Ok(())
+    }
+
+    async fn kept(&self, node: NodeId) -> Result<Index, ProposeError> {
+        Ok(self.0.kept.lock().unwrap().get(&node).copied().unwrap_or_default())
     }
 
     fn unreachable(&self, node: NodeId) {
@@ -81,6 +87,11 @@ impl Recorder {
 
     pub(super) fn stands(&self, status: Status) {
         *self.0.status.lock().unwrap() = status;
+    }
+
+    /// A member is known to keep the entries up to this one.
+    pub(super) fn keeps(&self, member: &TestMember, index: Index) {
+        self.0.kept.lock().unwrap().insert(member.id, index);
     }
 
     /// The numbers of the messages that came, in order.

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex},
 };
 
@@ -195,6 +195,10 @@ impl Group {
         (group, [first, second, third])
     }
 
+    fn handle(&self, node: u64) -> RaftHandle {
+        self.network.nodes.lock().unwrap()[&node].0.clone()
+    }
+
     async fn stop(&self, node: u64) {
         let (handle, _) = self.network.nodes.lock().unwrap().remove(&node).unwrap();
         handle.stop().await;
@@ -382,4 +386,43 @@ async fn a_log_that_is_gone_is_refused() {
     let refused = start(Options { node_id: 3, beginning: Beginning::Restart, ..options }).err();
     let message = refused.unwrap().to_string();
     assert!(message.contains("baton cluster remove"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_copy_of_a_folder_goes_on_as_no_member() {
+    let (mut group, nodes) = Group::of_three(1_000).await;
+    propose(&nodes[0], 0..10).await;
+    caught_up(&nodes[0], &nodes[2]).await;
+    group.stop(3).await;
+    let (folder, copy) = (group.dir(3), group.folder.path().join("copy"));
+    copy_folder(&folder, &copy);
+    group.begin(3, Beginning::Restart);
+    propose(&nodes[0], 10..30).await;
+    caught_up(&nodes[0], &group.handle(3)).await;
+    let known = nodes[0].status().borrow().applied;
+    while nodes[0].kept(NodeId(3)).await.unwrap() < known {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+
+    group.stop(3).await;
+    fs::remove_dir_all(&folder).unwrap();
+    fs::rename(&copy, &folder).unwrap();
+    let third = group.begin(3, Beginning::Restart);
+    assert!(third.kept(NodeId(3)).await.unwrap() < known);
+    let mut status = third.status();
+    let failed = status.wait_for(|status| status.failure.is_some()).await.unwrap();
+    let failure = failed.failure.as_ref().unwrap();
+    assert!(failure.contains("an old copy of the data folder"), "{failure}");
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().flatten() {
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
 }

@@ -141,6 +141,7 @@ impl World {
                 to: node,
                 from_address: self.wire(node, other).address.to_string(),
                 version: String::new(),
+                kept: None,
             };
             directory.check(Some(&hello)).unwrap();
         }
