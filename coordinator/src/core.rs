@@ -153,6 +153,7 @@ async fn in_history(
     let mut position = history.position();
     while history.make_durable().await? < index {
         tokio::select! {
+            biased;
             reached = position.wait_for(|position| *position >= index) => {
                 reached.map_err(|_| history::Error::Stopped)?;
             }

@@ -49,6 +49,7 @@ pub(crate) async fn evict(jobs: Jobs, stop: CancellationToken) {
     let position = jobs.history.position();
     loop {
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             _ = times.tick() => {}
         }
@@ -79,6 +80,7 @@ pub(crate) async fn prune(jobs: Jobs, retention: Retention, stop: CancellationTo
     }
     loop {
         let result = tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             _ = prunes.tick() => prune_once(&jobs, retention).await,
             _ = sweeps.tick() => sweep(&jobs).await,

@@ -3,11 +3,13 @@
 //! clocks of their own rate, a time of day that jumps, and can be frozen.
 
 use std::{
-    fmt,
+    fmt, io,
+    panic::resume_unwind,
     sync::{
         Arc,
         atomic::{AtomicI64, AtomicU64, Ordering},
     },
+    thread,
     time::Duration,
 };
 
@@ -139,6 +141,16 @@ impl baton_runner::Clock for ProcessClock {
     }
 }
 
+fn runtime() -> io::Result<Runtime> {
+    Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        // What comes from outside goes first, always: with any other number it depends on
+        // how many tasks ran before, and SQLite's threads wake some at times of their own.
+        .global_queue_interval(1)
+        .build()
+}
+
 /// A process: what runs on its runtime ends with it, at once and without a word.
 pub struct Process {
     runtime: Runtime,
@@ -151,14 +163,11 @@ impl Process {
     ///
     /// # Errors
     /// When the system cannot make a runtime.
-    pub fn start(host: &Arc<HostClock>) -> std::io::Result<Self> {
-        let runtime = Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            // What comes from outside goes first, always: with any other number it depends on
-            // how many tasks ran before, and SQLite's threads wake some at times of their own.
-            .global_queue_interval(1)
-            .build()?;
+    pub fn start(host: &Arc<HostClock>) -> io::Result<Self> {
+        // On a thread of its own: what a runtime draws at random depends on how many hash
+        // maps its thread has made before, and polls for SQLite's threads make some.
+        let runtime = thread::scope(|scope| scope.spawn(runtime).join());
+        let runtime = runtime.unwrap_or_else(|panic| resume_unwind(panic))?;
         let instant = {
             let _runtime = runtime.enter();
             Instant::now()
