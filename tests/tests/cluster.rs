@@ -191,6 +191,43 @@ async fn a_coordinator_whose_disk_is_lost_is_replaced_while_all_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_output_that_is_damaged_is_taken_from_another_coordinator() {
+    let cluster = Cluster::start(3, 1).await;
+    let submitted = cluster.baton(&["submit", "--", "seq", "20000"]).await;
+    let job = text(&submitted.stdout).trim().to_owned();
+    let first = cluster.baton(&["logs", "-f", &job]).await;
+    assert!(first.status.success(), "{}", text(&first.stderr));
+    let leader = cluster.leader().await;
+    let stored = wait::until("the leader's copy", async || {
+        let files = cluster.node_folder(leader).join("files/log");
+        files_in(&files).into_iter().find(|path| path.extension().is_none())
+    })
+    .await;
+    let whole = std::fs::read(&stored).unwrap();
+    let mut damaged = whole.clone();
+    let place = damaged.windows(6).position(|window| window == b"\n15000").unwrap() + 1;
+    damaged[place] = b'9';
+    std::fs::write(&stored, &damaged).unwrap();
+
+    let refused = cluster.baton(&["logs", &job]).await;
+    let told = text(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(125), "{told}");
+    assert!(told.contains("fetched anew from another coordinator: try again"), "{told}");
+    let again = cluster.baton(&["logs", &job]).await;
+    assert!(again.stdout == first.stdout, "{}", text(&again.stderr));
+    assert!(std::fs::read(&stored).unwrap() == whole);
+}
+
+fn files_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let files = entries.flat_map(|entry| match entry.path() {
+        path if path.is_dir() => files_in(&path),
+        path => vec![path],
+    });
+    files.collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_folder_that_belongs_to_a_cluster_joins_no_other() {
     let mut cluster = Cluster::start(1, 0).await;
     let data = cluster.node_folder(1);

@@ -15,7 +15,7 @@ use super::{
     entry::{Ended, Entry, Progress},
     error::{FilesError, Result},
     fill::{Fill, Filled},
-    name::FileName,
+    name::{Digest, FileName},
     start::{self, Located, Place},
 };
 
@@ -76,7 +76,8 @@ pub enum LogItem {
         /// [`Start::Position`] that goes on after this piece.
         next: u64,
     },
-    /// The log is sealed and this was all of it. Has the `file_*` fields too.
+    /// The log is sealed and this was all of it. Has the `file_*` fields too: of what was
+    /// read, for who read all of it.
     End(LogEnd),
 }
 
@@ -114,6 +115,7 @@ impl Files {
                 return Err(FilesError::BadPosition { position });
             }
         };
+        let is_all = place.position == 0 && awaited.is_none() && filter == StreamFilter::Both;
         Ok(LogReader {
             files: self.clone(),
             entry,
@@ -124,6 +126,7 @@ impl Files {
             filling: None,
             place,
             awaited,
+            hasher: is_all.then(blake3::Hasher::new),
             ahead: Bytes::new(),
             end: None,
             finished: false,
@@ -146,6 +149,8 @@ pub struct LogReader {
     place: Place,
     /// The position to go on at, until the log is long enough to have it.
     awaited: Option<u64>,
+    /// Of everything that was read, for who reads all of the file.
+    hasher: Option<blake3::Hasher>,
     /// Bytes of the file from the place on.
     ahead: Bytes,
     /// The end frame, once it was read.
@@ -236,7 +241,11 @@ impl LogReader {
     fn take_filled(&mut self, filled: Option<Filled>) -> bool {
         let Some(filled) = filled else { return false };
         self.file = Some((filled.file, filled.sealed));
-        let more = filled.ahead.len() > self.ahead.len();
+        let more = &filled.ahead[self.ahead.len()..];
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(more);
+        }
+        let more = !more.is_empty();
         self.ahead = filled.ahead;
         more
     }
@@ -255,12 +264,14 @@ impl LogReader {
     async fn finish(&mut self) -> Result<Option<LogItem>> {
         let (files, name, open) = (self.files.clone(), self.entry.name, self.file.clone());
         if self.end.is_some() {
+            let read = self.hasher.take().map(|hasher| Digest::from(hasher.finalize()));
             let found = self.files.blocking(move || {
                 let file = open.ok_or(FilesError::NotFound(name))?.0;
                 let length = file.metadata().map(|metadata| metadata.len()).map_err(|source| {
                     FilesError::Io { action: "look at", path: name.to_string(), source }
                 })?;
-                Ok((length, catalog::sealed_digest(&files.inner.root, name)?))
+                let noted = || catalog::sealed_digest(&files.inner.root, name);
+                Ok((length, read.map_or_else(noted, Ok)?))
             });
             let (length, digest) = found.await?;
             if let Some(end) = &mut self.end {

@@ -1,5 +1,6 @@
 //! Following a log, and what becomes of readers.
 
+use baton_proto::spool::HEADER_LEN;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
@@ -265,4 +266,33 @@ async fn indexes_of_few_logs_stay_in_memory() {
         assert_eq!(data(&mut reader).await, "two");
     }
     assert_eq!(files.inner.indexes.len(), 3);
+}
+
+#[tokio::test]
+async fn who_reads_all_of_a_log_is_told_the_digest_of_what_came() {
+    let root = tempfile::tempdir().unwrap();
+    let files = open(root.path());
+    let content = complete(&[(Kind::Stdout, b"fine"), (Kind::Stderr, b"too")]);
+    store(&files, log_name(1), &content).await;
+    let mut damaged = content.clone();
+    let place = damaged.windows(4).position(|window| window == b"fine").unwrap();
+    damaged[place] = b'F';
+    std::fs::write(log_name(1).sealed_path(&files.inner.root), &damaged).unwrap();
+    let all = [(Start::Offset(0), StreamFilter::Both), (Start::Offset(1), StreamFilter::Both)];
+    let second = (HEADER_LEN + b"fine".len()) as u64;
+    let part =
+        [(Start::Position(second), StreamFilter::Both), (Start::Offset(0), StreamFilter::Stderr)];
+    let ends =
+        all.map(|read| (read, &damaged)).into_iter().chain(part.map(|read| (read, &content)));
+    for ((start, filter), digested) in ends {
+        let mut reader = files.read_log(log_name(1), start, filter, Follow::No).await.unwrap();
+        let end = loop {
+            match reader.next().await.unwrap() {
+                Some(LogItem::Piece { .. }) => {}
+                Some(LogItem::End(end)) => break end,
+                None => panic!("no end"),
+            }
+        };
+        assert_eq!(end.file_blake3, digest(digested).to_string(), "{start:?} {filter:?}");
+    }
 }
