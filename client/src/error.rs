@@ -102,7 +102,11 @@ pub(crate) fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
         Some(status) => status.message().to_owned(),
         None => innermost.to_string(),
     };
-    if broken || cause.is_empty() { "the connection broke off".to_owned() } else { cause }
+    if broken || cause.is_empty() {
+        "the coordinator went away in the middle of its answer".to_owned()
+    } else {
+        cause
+    }
 }
 
 #[cfg(test)]
@@ -133,7 +137,10 @@ mod tests {
     fn an_answer_that_breaks_off_is_told_as_that() {
         let reset = h2::Error::from(h2::Reason::INTERNAL_ERROR);
         for status in [Status::from_error(Box::new(reset)), Status::unknown("")] {
-            assert_eq!(ClientError::from(status).to_string(), "the connection broke off");
+            assert_eq!(
+                ClientError::from(status).to_string(),
+                "the coordinator went away in the middle of its answer"
+            );
         }
         let refused = std::io::Error::from_raw_os_error(111);
         let refused = ClientError::from(Status::from_error(Box::new(refused)));
