@@ -9,7 +9,8 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use crate::{
-    environment::Environment, messages::Messages, quantities::duration, token::TokenArgs, toml_file,
+    asking::Reached, environment::Environment, messages::Messages, quantities::duration,
+    token::TokenArgs, toml_file,
 };
 
 const DEFAULT_ADDRESS: &str = "127.0.0.1:7700";
@@ -27,10 +28,10 @@ pub(crate) struct ClientArgs {
     /// File with `addr`, and `token` or `token_file` [default: ~/.config/baton/config.toml]
     #[arg(long, env = "BATON_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// How long to try to reach the cluster
+    /// How long to try to reach the cluster; what only reads has its first answer by then
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     connect_timeout: Duration,
-    /// How long to try to get it back when it goes away meanwhile
+    /// How long to try again when it goes away meanwhile, or cannot take a change yet
     #[arg(long, value_name = "TIME", default_value = "2m", value_parser = duration)]
     reconnect_timeout: Duration,
 }
@@ -104,6 +105,17 @@ impl Cluster {
     /// Each `host:port`, with commas between them.
     pub(crate) fn address(&self) -> &str {
         self.endpoint.address()
+    }
+
+    /// Connects in order to ask something; the time until the first answer is there is that
+    /// of [`Cluster::connect`].
+    ///
+    /// # Errors
+    /// As [`Cluster::connect`].
+    pub(crate) async fn reach(self, messages: Messages) -> anyhow::Result<Reached> {
+        let answer_by = Instant::now() + self.connect_timeout;
+        let connection = self.connect(messages).await?;
+        Ok(Reached::new(self, connection, answer_by, messages))
     }
 
     /// Connects, trying again until the connect timeout is over.

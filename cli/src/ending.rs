@@ -105,14 +105,8 @@ pub(crate) fn no_job(error: &anyhow::Error) -> Conclusion {
     let code = exit::of_error(error);
     let line = describe(error);
     let client = error.downcast_ref::<baton_client::ClientError>();
-    let reason = match (client.and_then(baton_client::ClientError::refusal), code) {
-        (Some(refusal), _) => refusal.reason.as_str(),
-        (None, exit::UNREACHABLE) => "UNREACHABLE",
-        (None, exit::CANCELLED) => "INTERRUPTED",
-        (None, exit::INFRASTRUCTURE) => "UNEXPECTED_ANSWER",
-        (None, exit::USAGE) => "USAGE",
-        (None, _) => "LOCAL",
-    };
+    let refusal = client.and_then(baton_client::ClientError::refusal);
+    let reason = refusal.map_or(exit::kind(code), |refusal| refusal.reason.as_str());
     let result = RunResult {
         exit_code: code,
         reason: reason.to_owned(),

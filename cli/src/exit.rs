@@ -81,6 +81,17 @@ pub(crate) fn of_error(error: &anyhow::Error) -> u8 {
     }
 }
 
+/// The word for a failure of which a coordinator has given no reason, by its code.
+pub(crate) fn kind(code: u8) -> &'static str {
+    match code {
+        UNREACHABLE => "UNREACHABLE",
+        CANCELLED => "INTERRUPTED",
+        INFRASTRUCTURE => "UNEXPECTED_ANSWER",
+        USAGE => "USAGE",
+        _ => "LOCAL",
+    }
+}
+
 /// The code for a call that did not succeed.
 pub(crate) fn of_client_error(error: &ClientError) -> u8 {
     match error {

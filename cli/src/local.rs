@@ -58,8 +58,6 @@ pub(crate) struct Local {
 
 /// What came of killing a leader.
 pub(crate) struct Killed {
-    /// Who led.
-    pub(crate) node: u64,
     /// Who leads now.
     pub(crate) leader: u64,
     /// How long nobody did.
@@ -110,15 +108,15 @@ impl Local {
     }
 
     /// Ends the coordinator that leads as if it had been killed, and waits until another
-    /// one leads.
+    /// one leads. `told` hears who it is just before.
     ///
     /// # Errors
     /// When none leads in time.
-    pub(crate) async fn kill_leader(&mut self) -> anyhow::Result<Killed> {
+    pub(crate) async fn kill_leader(&mut self, told: impl FnOnce(u64)) -> anyhow::Result<Killed> {
         let leads = |node: &Node| node.coordinator.status().borrow().leading;
         let index = self.coordinators.iter().position(leads).context("nobody leads")?;
         let Node { coordinator, runtime } = self.coordinators.remove(index);
-        let node = coordinator.status().borrow().node_id;
+        told(coordinator.status().borrow().node_id);
         let killed_at = Instant::now();
         runtime.kill().await?;
         coordinator.abort().await;
@@ -128,7 +126,7 @@ impl Local {
         });
         let leader = timeout(LEADS_WITHIN, select_all(leads)).await;
         let leader = leader.ok().and_then(|(leader, ..)| leader).context("nobody else leads")?;
-        Ok(Killed { node, leader, after: killed_at.elapsed() })
+        Ok(Killed { leader, after: killed_at.elapsed() })
     }
 
     /// Stops everybody; jobs that run go on and are taken up by the next start.

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 mod args;
+mod asking;
 mod commands;
 mod connect;
 mod cursor;
@@ -33,6 +34,7 @@ mod waiting;
 
 use args::Cli;
 use environment::Environment;
+use output::{Format, views::ErrorView};
 
 fn main() -> ExitCode {
     if let Some(code) = baton_runner::shim::main_if_asked(std::env::args_os()) {
@@ -42,12 +44,16 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let environment = Environment::of_this_process();
     let messages = messages::Messages::new(cli.output.quiet, &environment);
-    let context = commands::Context { environment, messages, format: cli.output.format };
+    let format = cli.output.format;
+    let context = commands::Context { environment, messages, format };
     match commands::run(cli.command, &context) {
         Ok(code) => ExitCode::from(code),
         Err(error) if error.downcast_ref::<output::Closed>().is_some() => ExitCode::SUCCESS,
         Err(error) => {
-            messages.error(&messages::describe(&error));
+            match format {
+                Format::Text => messages.error(&messages::describe(&error)),
+                Format::Json => messages.failure(&ErrorView::new(&error)),
+            }
             ExitCode::from(exit::of_error(&error))
         }
     }

@@ -1,9 +1,13 @@
 //! What Baton itself has to say to a person: short lines on standard error that
-//! start with `baton:`. Never data, and never the job's own bytes.
+//! start with `baton:`, and to a program that it failed. Never data, and never the job's
+//! own bytes.
 
 use std::io::{self, IsTerminal as _, Write as _};
 
-use crate::environment::Environment;
+use baton_client::ClientError;
+use baton_proto::error::ApiError;
+
+use crate::{environment::Environment, output::views::ErrorView};
 
 /// How to talk to the person at standard error.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +41,16 @@ impl Messages {
         }
     }
 
+    /// Why a command could not do its work, for programs: one line of JSON.
+    pub(crate) fn failure(self, failure: &ErrorView) {
+        match serde_json::to_string(failure) {
+            Ok(line) => {
+                let _gone = writeln!(io::stderr(), "{line}");
+            }
+            Err(_) => self.error(&failure.message),
+        }
+    }
+
     /// Something that must be known.
     pub(crate) fn error(self, text: &str) {
         // Nobody is left to be told when standard error is gone.
@@ -46,20 +60,8 @@ impl Messages {
 
 /// An error with what to do about it, as one line.
 pub(crate) fn describe(error: &anyhow::Error) -> String {
-    let mut text = error.to_string();
-    for cause in error.chain().skip(1).map(ToString::to_string) {
-        // Some errors tell their cause themselves.
-        if !text.contains(&cause) {
-            text.push_str(&format!(": {cause}"));
-        }
-    }
-    let refused = error.chain().find_map(|cause| {
-        cause.downcast_ref::<baton_client::ClientError>().and_then(|error| match error {
-            baton_client::ClientError::Refused(refusal) => Some(refusal),
-            _ => None,
-        })
-    });
-    if let Some(refusal) = refused {
+    let mut text = causes(error);
+    if let Some(refusal) = refusal(error) {
         text.push_str(&format!(" [{}]", refusal.reason));
         if !refusal.action.is_empty() {
             text.push_str(&format!("; {}", refusal.action));
@@ -68,10 +70,29 @@ pub(crate) fn describe(error: &anyhow::Error) -> String {
     text
 }
 
+/// An error and what led to it, as one line.
+pub(crate) fn causes(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        // Some errors tell their cause themselves.
+        if !text.contains(&cause) {
+            text.push_str(&format!(": {cause}"));
+        }
+    }
+    text
+}
+
+/// What a coordinator said, if that led to the error.
+pub(crate) fn refusal(error: &anyhow::Error) -> Option<&ApiError> {
+    error.chain().find_map(|cause| match cause.downcast_ref::<ClientError>()? {
+        ClientError::Refused(refusal) => Some(refusal),
+        _ => None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use baton_client::ClientError;
-    use baton_proto::error::{ApiError, Reason};
+    use baton_proto::error::Reason;
 
     use super::*;
 

@@ -19,6 +19,7 @@ use baton_proto::v1::{Archive, Job, JobSpec, Source, SubmitRequest, source::Kind
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
+    asking::tell_once,
     exit::Interrupted,
     interrupts::{Interrupt, Interrupts},
     messages::Messages,
@@ -70,7 +71,8 @@ impl Submission {
             let answer = connection.jobs().submit(request.clone()).await?.into_inner();
             answer.job.ok_or_else(|| ClientError::missing("job"))
         };
-        let mut submitting = std::pin::pin!(baton_client::retry(self.patience, |_| (), call));
+        let mut submitting =
+            std::pin::pin!(baton_client::retry(self.patience, tell_once(self.messages), call));
         let signal = tokio::select! {
             job = &mut submitting => return Ok(Submitted { job: job?, interrupted: None }),
             signal = interrupts.next() => signal,

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use baton_proto::v1::{ClusterStatusRequest, cluster_client, jobs_client, runners_client};
 use futures::stream::{FuturesUnordered, StreamExt as _};
+use tokio::time::Instant;
 use tonic::{
     Request, Status,
     metadata::{Ascii, MetadataValue},
@@ -34,13 +35,19 @@ pub type RunnersClient = runners_client::RunnersClient<InterceptedService<Failov
 /// Client of the cluster service.
 pub type ClusterClient = cluster_client::ClusterClient<InterceptedService<Failover, Bearer>>;
 
-/// Adds the token to each call.
+/// Adds the token to each call, and how long its answer is waited for.
 #[derive(Clone)]
-pub struct Bearer(MetadataValue<Ascii>);
+pub struct Bearer {
+    authorization: MetadataValue<Ascii>,
+    answer_by: Option<Instant>,
+}
 
 impl Interceptor for Bearer {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        request.metadata_mut().insert("authorization", self.0.clone());
+        request.metadata_mut().insert("authorization", self.authorization.clone());
+        if let Some(end) = self.answer_by {
+            request.set_timeout(end.saturating_duration_since(Instant::now()));
+        }
         Ok(request)
     }
 }
@@ -51,6 +58,7 @@ impl Interceptor for Bearer {
 pub struct Connection {
     service: Failover,
     endpoint: Endpoint,
+    answer_by: Option<Instant>,
 }
 
 impl Connection {
@@ -68,7 +76,8 @@ impl Connection {
         let limit = if addresses.len() == 1 { connect_timeout } else { NEXT_HOST_AFTER };
         let limit = limit.min(connect_timeout);
         let channels = addresses.iter().map(|address| channel(address, limit));
-        let connection = Self { service: Failover::over(channels.collect()), endpoint };
+        let service = Failover::over(channels.collect());
+        let connection = Self { service, endpoint, answer_by: None };
         let mut failures = BTreeMap::new();
         let found = tokio::time::timeout(connect_timeout, connection.find(&mut failures)).await;
         match found {
@@ -124,6 +133,13 @@ impl Connection {
         ClientError::Unreachable(causes.join("; "))
     }
 
+    /// The same connection, for calls that nobody waits for after `end`. A coordinator that
+    /// waits for a leader says before that time that there is none.
+    #[must_use]
+    pub fn answering_by(&self, end: Instant) -> Self {
+        Self { answer_by: Some(end), ..self.clone() }
+    }
+
     /// The cluster, and how it is reached.
     #[must_use]
     pub fn endpoint(&self) -> &Endpoint {
@@ -161,7 +177,8 @@ impl Connection {
     }
 
     fn bearer(&self) -> Bearer {
-        Bearer(self.endpoint.authorization().clone())
+        let authorization = self.endpoint.authorization().clone();
+        Bearer { authorization, answer_by: self.answer_by }
     }
 }
 

@@ -96,9 +96,17 @@ pub(crate) fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
     while let Some(source) = innermost.source() {
         innermost = source;
     }
-    innermost
-        .downcast_ref::<Status>()
-        .map_or_else(|| innermost.to_string(), |status| status.message().to_owned())
+    // HTTP/2 has words of its own for whoever goes away in the middle of an answer.
+    let broken = innermost.downcast_ref::<h2::Error>().is_some_and(|error| !error.is_io());
+    let cause = match innermost.downcast_ref::<Status>() {
+        Some(status) => status.message().to_owned(),
+        None => innermost.to_string(),
+    };
+    if broken || cause.is_empty() {
+        "the coordinator went away in the middle of its answer".to_owned()
+    } else {
+        cause
+    }
 }
 
 #[cfg(test)]
@@ -123,6 +131,20 @@ mod tests {
         assert!(ClientError::from(Status::unavailable("proxy says no")).is_temporary());
         // What a stream without a last word becomes.
         assert!(ClientError::from(Status::unknown("")).is_temporary());
+    }
+
+    #[test]
+    fn an_answer_that_breaks_off_is_told_as_that() {
+        let reset = h2::Error::from(h2::Reason::INTERNAL_ERROR);
+        for status in [Status::from_error(Box::new(reset)), Status::unknown("")] {
+            assert_eq!(
+                ClientError::from(status).to_string(),
+                "the coordinator went away in the middle of its answer"
+            );
+        }
+        let refused = std::io::Error::from_raw_os_error(111);
+        let refused = ClientError::from(Status::from_error(Box::new(refused)));
+        assert_eq!(refused.to_string(), "Connection refused (os error 111)");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
+use baton_proto::error::{ApiError, Reason};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::ClientError;
@@ -19,7 +20,14 @@ pub struct Patience(pub Duration);
 /// One outage: from the first failure until a success.
 pub(crate) struct Outage {
     patience: Patience,
-    running: Option<(Instant, ExponentialBackoff)>,
+    running: Option<Running>,
+}
+
+struct Running {
+    end: Instant,
+    delays: ExponentialBackoff,
+    /// What a coordinator itself said last.
+    refusal: Option<ApiError>,
 }
 
 impl Outage {
@@ -40,22 +48,37 @@ impl Outage {
     /// Waits for the time of the next try.
     ///
     /// # Errors
-    /// `error` itself, when it is not temporary or the outage lasted too long.
+    /// `error` itself, when it is not temporary. When the outage lasted too long, what a
+    /// coordinator said last, which tells more than a connection that another one refuses,
+    /// and without that `error`.
     pub(crate) async fn wait(&mut self, error: ClientError) -> Result<(), ClientError> {
         if !error.is_temporary() {
             return Err(error);
         }
-        let patience = self.patience.0;
-        let (end, delays) =
-            self.running.get_or_insert_with(|| (Instant::now() + patience, delays()));
-        let delay = delays.next().unwrap_or(LONGEST_DELAY);
-        let left = end.saturating_duration_since(Instant::now());
+        let end = Instant::now() + self.patience.0;
+        let running =
+            self.running.get_or_insert_with(|| Running { end, delays: delays(), refusal: None });
+        match &error {
+            // It says why it breaks off, and nothing about what is there afterwards.
+            ClientError::Refused(refusal) if refusal.reason != Reason::ShuttingDown => {
+                running.refusal = Some(refusal.clone());
+            }
+            _ => {}
+        }
+        let delay = running.delays.next().unwrap_or(LONGEST_DELAY);
+        let left = running.end.saturating_duration_since(Instant::now());
         if left < FIRST_DELAY {
-            return Err(error);
+            return Err(self.give_up(error));
         }
         // Towards the end, tries come closer together, and each has time left.
         sleep(delay.min(left / 2)).await;
         Ok(())
+    }
+
+    /// What to tell of an outage that ends with `error`.
+    fn give_up(&mut self, error: ClientError) -> ClientError {
+        let refusal = self.running.take().and_then(|running| running.refusal);
+        refusal.map_or(error, ClientError::from)
     }
 }
 
@@ -75,7 +98,8 @@ fn delays() -> ExponentialBackoff {
 /// key stays the same. `waiting` hears of each failure that is followed by another try.
 ///
 /// # Errors
-/// The first error that is not temporary, or the last temporary one.
+/// The first error that is not temporary. When the time is over, what a coordinator said
+/// last, and without that the last failure.
 pub async fn retry<T, F>(
     patience: Patience,
     mut waiting: impl FnMut(&ClientError),
@@ -86,19 +110,16 @@ where
 {
     let mut outage = Outage::new(patience);
     let end = Instant::now() + patience.0;
-    let mut last = None;
+    let mut last = "no answer in time".to_owned();
     loop {
         let error = match timeout_at(end, call()).await {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(error)) => error,
-            Err(_) => {
-                return Err(last
-                    .unwrap_or_else(|| ClientError::Unreachable("no answer in time".to_owned())));
-            }
+            Err(_) => return Err(outage.give_up(ClientError::Unreachable(last))),
         };
         if error.is_temporary() {
             waiting(&error);
-            last = Some(ClientError::Unreachable(error.to_string()));
+            last = error.to_string();
         }
         outage.wait(error).await?;
     }
@@ -107,8 +128,6 @@ where
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
-
-    use baton_proto::error::{ApiError, Reason};
 
     use super::*;
 
@@ -161,6 +180,42 @@ mod tests {
         assert!(told.get() > 10, "tried {} times", told.get());
         let early = Duration::from_secs(30) - start.elapsed();
         assert!(early < FIRST_DELAY, "{early:?} too early");
+    }
+
+    /// What is told when the first tries fail with `failures`, and all after them hang or
+    /// fail as well.
+    async fn told_after(failures: &[ClientError], then_hang: bool) -> ClientError {
+        let calls = Cell::new(0);
+        let result: Result<(), _> = retry(
+            Patience(Duration::from_secs(30)),
+            |_| (),
+            || async {
+                let call = calls.replace(calls.get() + 1);
+                match failures.get(call) {
+                    Some(ClientError::Refused(refusal)) => Err(refusal.clone().into()),
+                    None if then_hang => std::future::pending().await,
+                    _ => Err(broken()),
+                }
+            },
+        )
+        .await;
+        result.unwrap_err()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_coordinator_said_outlasts_connections_that_others_refuse() {
+        let nobody_leads = || ApiError::new(Reason::NoLeader, "no leader", "look").into();
+        for then_hang in [false, true] {
+            let told = told_after(&[broken(), nobody_leads(), broken()], then_hang).await;
+            let ClientError::Refused(refusal) = told else { panic!("{told}") };
+            assert_eq!(refusal.reason, Reason::NoLeader);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn that_a_coordinator_was_stopping_is_not_told_of_one_that_has_gone() {
+        let stopping = ApiError::new(Reason::ShuttingDown, "stopping", "again").into();
+        assert_eq!(told_after(&[stopping], false).await.to_string(), "broken");
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,6 +5,11 @@ use baton_state::Refusal;
 
 use crate::raft::ProposeError;
 
+/// What to do about a data folder that has lost something.
+pub(crate) const REPAIR: &str = "if the cluster has other members, remove this one from it \
+    (`baton cluster remove`), empty the data folder and let it join again; only a cluster of one \
+    is restored from a backup (`baton cluster restore`)";
+
 /// What to tell a caller whose proposal was not carried out.
 pub(crate) fn from_propose(error: ProposeError) -> ApiError {
     match error {

@@ -11,7 +11,7 @@ use std::{
 use baton_state::NodeId;
 use serde::{Deserialize, Serialize};
 
-use crate::environment::Environment;
+use crate::{environment::Environment, errors::REPAIR};
 
 /// What `member.json` says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,9 +38,13 @@ pub(crate) struct Membership {
 /// The member that a data folder is of its cluster; none while it belongs to no cluster.
 ///
 /// # Errors
-/// When the folder has a `member.json` that cannot be read.
+/// When the folder has a `member.json` that cannot be read; it names the file.
 pub fn member_of(data_dir: &Path) -> io::Result<Option<u64>> {
-    let identity = IdentityFile::new(data_dir).read()?;
+    let file = IdentityFile::new(data_dir);
+    let named = |error: io::Error| {
+        io::Error::new(error.kind(), format!("{}: {error}", file.path().display()))
+    };
+    let identity = file.read().map_err(named)?;
     Ok(identity.and_then(|identity| identity.membership).map(|member| member.node_id.0))
 }
 
@@ -73,7 +77,11 @@ impl IdentityFile {
 
     fn read(&self) -> io::Result<Option<Identity>> {
         match fs::read(self.path()) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(io::Error::from),
+            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| {
+                let what = if bytes.is_empty() { "it is empty" } else { "it is damaged" };
+                let text = format!("{what} ({error}), and with it who this folder is; {REPAIR}");
+                io::Error::new(io::ErrorKind::InvalidData, text)
+            }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
@@ -119,8 +127,14 @@ mod tests {
     fn a_file_that_is_not_understood_is_not_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let file = IdentityFile::new(dir.path());
+        fs::write(file.path(), "").unwrap();
+        let empty = member_of(dir.path()).unwrap_err().to_string();
+        for told in ["/member.json: it is empty", "`baton cluster remove`", "join again"] {
+            assert!(empty.contains(told), "{empty}");
+        }
         fs::write(file.path(), "{\"instance\":").unwrap();
-        assert!(file.read_or_make(&Environment::system()).is_err());
+        let broken = file.read_or_make(&Environment::system()).unwrap_err().to_string();
+        assert!(broken.starts_with("it is damaged (EOF"), "{broken}");
         assert_eq!(fs::read(file.path()).unwrap(), b"{\"instance\":");
     }
 }

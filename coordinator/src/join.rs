@@ -1,12 +1,12 @@
 //! How a new data folder comes to belong to a cluster: it begins one, or another
 //! coordinator admits it.
 
-use std::time::Duration;
+use std::{error::Error as _, time::Duration};
 
 use backon::{ExponentialBuilder, Retryable as _};
 use baton_proto::error::ApiError;
 use baton_state::{Member, NodeId};
-use tonic::Status;
+use tonic::{Code, Status};
 use tracing::{info, warn};
 
 use crate::{config::Config, environment::Environment, identity::Membership, members::ask_to_join};
@@ -83,7 +83,7 @@ async fn ask_any(config: &Config, member: &Member) -> Result<Membership, JoinErr
                 Some(refusal) => {
                     return Err(JoinError::Refused { address: address.clone(), refusal });
                 }
-                None => cause = format!("{address}: {}", status.message()),
+                None => cause = format!("{address}: {}", why(&status)),
             },
         }
     }
@@ -93,4 +93,37 @@ async fn ask_any(config: &Config, member: &Member) -> Result<Membership, JoinErr
 /// What a cluster said that asking again does not change.
 fn refusal(status: &Status) -> Option<ApiError> {
     ApiError::from_status(status).filter(|error| !error.reason.is_temporary())
+}
+
+/// Why somebody who was asked has not answered as a coordinator does.
+fn why(status: &Status) -> String {
+    if status.code() == Code::Unimplemented {
+        return "no Baton API is served there; perhaps it is the port for the other coordinators: \
+                give the address that callers use"
+            .to_owned();
+    }
+    let mut cause = status.source();
+    while let Some(deeper) = cause.and_then(|cause| cause.source()) {
+        cause = Some(deeper);
+    }
+    match cause {
+        Some(cause) => cause.to_string(),
+        None if status.message().is_empty() => status.code().description().to_owned(),
+        None => status.message().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_does_not_answer_as_a_coordinator_is_told_with_a_cause() {
+        assert!(why(&Status::unimplemented("")).contains("port for the other coordinators"));
+        assert_eq!(why(&Status::unavailable("no leader")), "no leader");
+        assert!(!why(&Status::unknown("")).is_empty());
+        let refused = std::io::Error::from_raw_os_error(111);
+        let refused = Status::from_error(Box::new(refused));
+        assert_eq!(why(&refused), "Connection refused (os error 111)");
+    }
 }

@@ -10,6 +10,7 @@ use super::Context;
 use crate::{
     exit::UsageError,
     interrupts::Interrupts,
+    messages::Messages,
     quantities::{Size, Span},
     settings::{ServingArgs, Settings, needed},
     token::TokenArgs,
@@ -123,8 +124,30 @@ pub(super) struct CoordinatorSettings {
 
 pub(super) async fn run(args: CoordinatorArgs, context: &Context) -> anyhow::Result<u8> {
     let config = read(args.serving, args.join, context)?;
-    let interrupts = Interrupts::catch()?;
-    serve(Coordinator::start(config).await?, interrupts).await
+    let mut interrupts = Interrupts::catch()?;
+    match start(config, &mut interrupts, context.messages).await? {
+        Some(coordinator) => serve(coordinator, interrupts).await,
+        None => Ok(0),
+    }
+}
+
+/// Starts it, which can take as long as a cluster to join does not answer; none when it is
+/// told to stop before it serves.
+///
+/// # Errors
+/// Why it cannot start.
+pub(super) async fn start(
+    config: Config,
+    interrupts: &mut Interrupts,
+    messages: Messages,
+) -> anyhow::Result<Option<Coordinator>> {
+    tokio::select! {
+        started = Coordinator::start(config) => Ok(Some(started?)),
+        _ = interrupts.next() => {
+            messages.note("stopped before it served; the next start goes on from here");
+            Ok(None)
+        }
+    }
 }
 
 /// How the coordinator is set up; who is asked to admit it has the last word over the file.

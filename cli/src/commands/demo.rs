@@ -151,11 +151,10 @@ async fn kill_the_leader(
     let patience = local.cluster().patience();
     has_written(connection.clone(), job, patience).await?;
     let killed_at = Instant::now();
-    let Killed { node, leader, after } = local.kill_leader().await?;
-    messages.note(&format!(
-        "   the leader, coordinator {node}, is killed; coordinator {leader} leads after {}",
-        tenths(after)
-    ));
+    let told =
+        |node| messages.note(&format!("   killing the leader, coordinator {node}, meanwhile"));
+    let Killed { leader, after } = local.kill_leader(told).await?;
+    messages.note(&format!("   coordinator {leader} leads after {}", tenths(after)));
     let heard = || are_heard(&connection);
     retry(patience, |_| (), heard).await.context("the runners have no new session")?;
     messages.note(&format!(

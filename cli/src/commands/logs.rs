@@ -5,7 +5,7 @@ use baton_proto::v1::{LogPiece, LogStream};
 use clap::Args;
 use futures::StreamExt as _;
 
-use super::{Context, run::Streams};
+use super::{Context, jobs::get, run::Streams};
 use crate::{
     connect::ClientArgs,
     cursor::{Cursor, Target},
@@ -53,7 +53,9 @@ pub(crate) struct LogsArgs {
 }
 
 pub(super) async fn run(args: LogsArgs, context: &Context) -> anyhow::Result<u8> {
-    let (cluster, connection) = context.connect(&args.client).await?;
+    let reached = context.connect(&args.client).await?;
+    // Whoever only reads waits no longer than for this until there is something to go on with.
+    get(&reached, &args.job).await?;
     let options = LogOptions {
         job_id: args.job,
         attempt: args.attempt.unwrap_or_default(),
@@ -65,7 +67,7 @@ pub(super) async fn run(args: LogsArgs, context: &Context) -> anyhow::Result<u8>
             (true, None) => LogUntil::JobEnd,
         },
     };
-    let mut events = read_log(connection, options, cluster.patience());
+    let mut events = read_log(reached.connection, options, reached.cluster.patience());
     let stamps = args.timestamps.then(Stamps::default);
     let mut writer = Writer { context, stamps, cursor: Cursor::new() };
     while let Some(event) = events.next().await {

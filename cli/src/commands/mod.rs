@@ -17,11 +17,11 @@ pub(crate) mod submit;
 use std::path::Path;
 
 use anyhow::Context as _;
-use baton_client::Connection;
 
 use crate::{
     args::Command,
-    connect::{ClientArgs, Cluster},
+    asking::Reached,
+    connect::ClientArgs,
     cursor::end_line,
     ending::Conclusion,
     environment::Environment,
@@ -42,10 +42,8 @@ impl Context {
     ///
     /// # Errors
     /// Wrong configuration, or nobody there.
-    pub(crate) async fn connect(&self, args: &ClientArgs) -> anyhow::Result<(Cluster, Connection)> {
-        let cluster = args.resolve(&self.environment)?;
-        let connection = cluster.connect(self.messages).await?;
-        Ok((cluster, connection))
+    pub(crate) async fn connect(&self, args: &ClientArgs) -> anyhow::Result<Reached> {
+        args.resolve(&self.environment)?.reach(self.messages).await
     }
 
     /// Tells the end of a command that followed a job, and says what to exit

@@ -68,10 +68,10 @@ pub(super) async fn run(args: RunnersArgs, context: &Context) -> anyhow::Result<
 }
 
 async fn list(client: &ClientArgs, context: &Context) -> anyhow::Result<()> {
-    let (cluster, connection) = context.connect(client).await?;
-    let call =
-        || async { Ok(connection.runners().list(ListRunnersRequest {}).await?.into_inner()) };
-    let answer = baton_client::retry(cluster.patience(), |_| (), call).await?;
+    let reached = context.connect(client).await?;
+    let answer = reached
+        .ask(async |to| Ok(to.runners().list(ListRunnersRequest {}).await?.into_inner()))
+        .await?;
     let runners: Vec<_> = answer.runners.iter().map(RunnerView::from).collect();
     match context.format {
         Format::Json => output::write_json(&RunnersView { runners }),
@@ -83,13 +83,14 @@ async fn list(client: &ClientArgs, context: &Context) -> anyhow::Result<()> {
 }
 
 async fn show(runner: String, client: &ClientArgs, context: &Context) -> anyhow::Result<()> {
-    let (cluster, connection) = context.connect(client).await?;
+    let reached = context.connect(client).await?;
     let request = GetRunnerRequest { runner };
-    let call = || async {
-        let answer = connection.runners().get(request.clone()).await?.into_inner();
-        answer.runner.ok_or_else(|| ClientError::missing("runner"))
-    };
-    let runner = baton_client::retry(cluster.patience(), |_| (), call).await?;
+    let runner = reached
+        .ask(async |to| {
+            let answer = to.runners().get(request.clone()).await?.into_inner();
+            answer.runner.ok_or_else(|| ClientError::missing("runner"))
+        })
+        .await?;
     let view = RunnerView::from(&runner);
     match context.format {
         Format::Json => output::write_json(&view),
@@ -98,11 +99,13 @@ async fn show(runner: String, client: &ClientArgs, context: &Context) -> anyhow:
 }
 
 async fn remove(runner: String, client: &ClientArgs, context: &Context) -> anyhow::Result<()> {
-    let (cluster, connection) = context.connect(client).await?;
+    let reached = context.connect(client).await?;
     let idempotency_key = random::idempotency_key()?;
     let request = RemoveRunnerRequest { idempotency_key, runner: runner.clone() };
-    let call = || async { Ok(connection.runners().remove(request.clone()).await?.into_inner()) };
-    let id = baton_client::retry(cluster.patience(), |_| (), call).await?.runner_id;
+    let answer = reached
+        .keep_asking(async |to| Ok(to.runners().remove(request.clone()).await?.into_inner()))
+        .await?;
+    let id = answer.runner_id;
     match context.format {
         Format::Json => output::write_json(&RemovedView { id }),
         Format::Text => output::write(format!("runner {runner} is removed\n").as_bytes()),

@@ -28,16 +28,16 @@ pub(crate) struct SubmitArgs {
 
 pub(super) async fn run(args: SubmitArgs, context: &Context) -> anyhow::Result<u8> {
     let spec = args.job.spec(&context.environment)?;
-    let (cluster, connection) = context.connect(&args.client).await?;
+    let reached = context.connect(&args.client).await?;
     let submission = Submission {
         spec,
         source: args.job.source(),
         idempotency_key: args.job.idempotency_key,
-        patience: cluster.patience(),
+        patience: reached.cluster.patience(),
         messages: context.messages,
     };
     let mut interrupts = Interrupts::catch()?;
-    let job = submission.submit(&connection, &mut interrupts).await?.job;
+    let job = submission.submit(&reached.connection, &mut interrupts).await?.job;
     match context.format {
         Format::Text => output::write(format!("{}\n", job.id).as_bytes())?,
         Format::Json => output::write_json(&SubmittedView::from(&job))?,

@@ -41,6 +41,8 @@ pub(crate) struct Ended {
     pub(crate) name: String,
     pub(crate) pid: u32,
     status: io::Result<ExitStatus>,
+    /// It was told to end.
+    told: bool,
 }
 
 impl Process {
@@ -79,11 +81,11 @@ impl Process {
 
     /// Waits for its end, or ends it when `stop` becomes true.
     pub(super) async fn look_after(mut self, mut stop: watch::Receiver<bool>) -> Ended {
-        let status = tokio::select! {
-            status = self.child.wait() => status,
-            () = told(&mut stop) => self.stop().await,
+        let (status, told) = tokio::select! {
+            status = self.child.wait() => (status, false),
+            () = told(&mut stop) => (self.stop().await, true),
         };
-        Ended { name: self.name, pid: self.pid, status }
+        Ended { name: self.name, pid: self.pid, status, told }
     }
 
     async fn stop(&mut self) -> io::Result<ExitStatus> {
@@ -126,9 +128,12 @@ impl Ended {
         self.status.as_ref().is_ok_and(|status| status.signal().is_some())
     }
 
-    /// It did as it was told.
+    /// It did as it was told, perhaps before it could do so by itself.
     pub(crate) fn is_clean(&self) -> bool {
-        self.status.as_ref().is_ok_and(ExitStatus::success)
+        let as_told = |status: &ExitStatus| {
+            status.success() || self.told && status.signal() == Some(Signal::SIGTERM as i32)
+        };
+        self.status.as_ref().is_ok_and(as_told)
     }
 }
 
@@ -151,7 +156,8 @@ mod tests {
 
     #[test]
     fn an_end_is_told_with_its_signal_or_its_code() {
-        let ended = |status| Ended { name: "runner-1".to_owned(), pid: 7, status: Ok(status) };
+        let ended =
+            |status| Ended { name: "runner-1".to_owned(), pid: 7, status: Ok(status), told: false };
         let killed = ended(ExitStatus::from_raw(9));
         assert_eq!(killed.how(), "runner-1 (pid 7) was killed by signal 9");
         let failed = ended(ExitStatus::from_raw(1 << 8));
@@ -159,6 +165,8 @@ mod tests {
         assert!(
             !killed.is_clean() && !failed.is_clean() && ended(ExitStatus::from_raw(0)).is_clean()
         );
+        let young = ended(ExitStatus::from_raw(15));
+        assert!(!young.is_clean() && Ended { told: true, ..young }.is_clean());
     }
 
     #[test]

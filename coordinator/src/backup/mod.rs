@@ -14,6 +14,7 @@
 
 mod blocks;
 mod make;
+mod place;
 mod restore;
 mod schedule;
 #[cfg(test)]
@@ -26,6 +27,7 @@ pub(crate) use self::make::Backups;
 pub(crate) use self::schedule::run as keep_schedule;
 pub use self::{
     blocks::{Checker, Damage},
+    place::Place,
     restore::{RestoreError, Restored, restore},
     schedule::Schedule,
 };

@@ -16,6 +16,7 @@ use tracing::warn;
 use super::{
     Contents, END, FACTS, FILES, Facts, HISTORY, STATE,
     blocks::{BlockReader, Damage},
+    place::{self, Place},
 };
 use crate::{
     coordinator::{FILES_DIR, HISTORY_FILE, LOG_FILE_BYTES, RESTORING, lock_data_dir},
@@ -51,12 +52,14 @@ pub enum RestoreError {
         source: io::Error,
     },
     /// The file is no whole backup.
-    #[error("cannot use the backup {path}: {damage}")]
+    #[error("cannot use the backup {path}: {damage}{}", further(place.as_ref()))]
     Damaged {
         /// Which file.
         path: PathBuf,
         /// What is wrong with it.
         damage: Damage,
+        /// How far it is whole, where something of it is a backup.
+        place: Option<Place>,
     },
     /// Its blocks are whole, and what is in them is not understood.
     #[error("cannot use the backup {path}: its part {part} {problem}")]
@@ -396,10 +399,18 @@ fn writing(path: &Path) -> impl Fn(io::Error) -> RestoreError + use<> {
     move |source| RestoreError::Write { path: path.clone(), source }
 }
 
+fn further(place: Option<&Place>) -> String {
+    place.map(|place| format!("; {place}")).unwrap_or_default()
+}
+
 fn unreadable(path: &Path, error: io::Error) -> RestoreError {
     let path = path.to_owned();
     match error.downcast::<Damage>() {
-        Ok(damage) => RestoreError::Damaged { path, damage },
+        Ok(damage) => {
+            let is_known = matches!(damage, Damage::Changed { .. } | Damage::CutOff { .. });
+            let place = is_known.then(|| place::of_damage(&path).ok()).flatten();
+            RestoreError::Damaged { path, damage, place }
+        }
         Err(source) => RestoreError::Read { path, source },
     }
 }

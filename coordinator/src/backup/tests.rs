@@ -405,7 +405,7 @@ async fn a_backup_that_is_not_whole_is_refused_before_anything_is_written() {
         let refused = restore(&file, &data, &Environment::system()).await;
         assert!(!data.exists(), "something was written");
         match refused {
-            Err(RestoreError::Damaged { path, damage }) => {
+            Err(RestoreError::Damaged { path, damage, .. }) => {
                 assert_eq!(path, file);
                 damage
             }

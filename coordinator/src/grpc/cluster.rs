@@ -3,6 +3,7 @@
 use std::{io, time::Duration};
 
 use baton_proto::{
+    error::{ApiError, Reason},
     peer,
     v1::{self, cluster_server},
 };
@@ -53,8 +54,11 @@ impl cluster_server::Cluster for Services {
         let (leader_id, term, answers) = self.ask_members(&members).await;
         let committed = answers.iter().flatten().map(|answer| answer.committed).max().unwrap_or(0);
         let members = members.into_iter().zip(answers).map(|(member, answer)| {
-            let reachable = answer.is_some();
-            let answer = answer.unwrap_or_default();
+            let reachable = answer.is_ok();
+            let answer = answer.unwrap_or_else(|problem| peer::StatusResponse {
+                problem,
+                ..peer::StatusResponse::default()
+            });
             v1::MemberStatus {
                 member: Some(member),
                 reachable,
@@ -135,25 +139,57 @@ impl Services {
         members.collect()
     }
 
-    /// The leader and the term of whoever knows the newest, and each member's answer.
+    /// The leader and the term of whoever knows the newest, and each member's answer, or why
+    /// who is at its address does not answer for it; empty if nobody does.
     async fn ask_members(
         &self,
         members: &[v1::ClusterMember],
-    ) -> (u64, u64, Vec<Option<peer::StatusResponse>>) {
+    ) -> (u64, u64, Vec<Result<peer::StatusResponse, String>>) {
         let this = self.jobs.raft.status().borrow().node_id;
         let answers = members.iter().map(async |member| {
             if member.node_id == this {
-                return Some(self.peers.own_status());
+                return Ok(self.peers.own_status());
             }
             let node = NodeId(member.node_id);
             let request = peer::StatusRequest { hello: Some(self.peers.directory.hello(node)) };
-            let mut client = self.peers.directory.peer(node)?.control();
+            let mut client = self.peers.directory.peer(node).ok_or_else(String::new)?.control();
             let answer = tokio::time::timeout(ANSWER_WITHIN, client.status(request)).await;
-            Some(answer.ok()?.ok()?.into_inner())
+            let answer = answer.map_err(|_| String::new())?;
+            let refused = |status: Status| refusal(&status, &member.peer_address);
+            answer.map(Response::into_inner).map_err(refused)
         });
         let answers = futures::future::join_all(answers).await;
         let newest = answers.iter().flatten().max_by_key(|answer| (answer.term, answer.leader_id));
         let (leader_id, term) = newest.map_or((0, 0), |newest| (newest.leader_id, newest.term));
         (leader_id, term, answers)
+    }
+}
+
+/// What keeps whoever is at a member's address from answering for it; nothing where nobody is.
+fn refusal(status: &Status, address: &str) -> String {
+    match ApiError::from_status(status) {
+        Some(refused) if refused.reason == Reason::WrongCluster => {
+            format!("another cluster answers at {address}: {refused}")
+        }
+        Some(refused) if refused.reason == Reason::WrongNode => {
+            format!("another member answers at {address}: {refused}")
+        }
+        Some(refused) => format!("it refuses to answer: {refused}"),
+        None => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_answers_in_the_place_of_a_member_is_told() {
+        let other = ApiError::new(Reason::WrongCluster, "this is cluster a, not b", "");
+        assert_eq!(
+            refusal(&other.into(), "c2:7701"),
+            "another cluster answers at c2:7701: this is cluster a, not b"
+        );
+        assert_eq!(refusal(&Status::unavailable("connection refused"), "c2:7701"), "");
     }
 }

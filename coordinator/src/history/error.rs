@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use sqlx::migrate::MigrateError;
 
+use crate::errors::REPAIR;
+
 /// SQLite's codes for a file that is damaged, or that is no database.
 const DAMAGED: [i32; 2] = [11, 26];
 
@@ -26,10 +28,11 @@ pub enum Error {
     },
     /// The file is no intact database.
     #[error(
-        "the history {} is damaged: {cause}; restore this node from a backup, or move the file \
-         and its -wal and -shm away and start again: it is made anew from the Raft log as long \
-         as that goes back far enough, and the start says so if not",
-        path.display()
+        "the history {} is damaged: {cause}; move the file and its -wal and -shm away and start \
+         again: it is made anew from the Raft log as long as that goes back far enough; if the \
+         start says that it does not, {}",
+        path.display(),
+        REPAIR
     )]
     Damaged {
         /// The file.

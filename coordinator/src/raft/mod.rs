@@ -48,7 +48,7 @@ use self::{
     engine::{Engine, EngineError},
     store::Store,
 };
-use crate::environment::Environment;
+use crate::{environment::Environment, errors::REPAIR};
 
 /// How a node is set up.
 pub struct Options {
@@ -151,7 +151,7 @@ pub enum RaftError {
         source: EngineError,
     },
     /// The log lacks something that must be in it.
-    #[error("the Raft log in {dir} is damaged: {detail}; restore this node from a backup")]
+    #[error("the Raft log in {dir} is damaged: {detail}; {}", REPAIR)]
     DamagedLog {
         /// Where it is.
         dir: PathBuf,
@@ -171,7 +171,8 @@ pub enum RaftError {
     /// The log has lost entries that were committed: they were removed or damaged.
     #[error(
         "the Raft log in {dir} ends at entry {last}, but entry {known} was committed: \
-         entries are missing; restore this node from a backup"
+         entries are missing; {}",
+        REPAIR
     )]
     LogIncomplete {
         /// Where it is.
@@ -199,7 +200,8 @@ pub enum RaftError {
     /// The history lacks what the log was given up for: it was removed or damaged.
     #[error(
         "the history ends at entry {history}, but the Raft log in {dir} begins at entry {first}: \
-         finished jobs between them are missing; restore this node from a backup"
+         finished jobs between them are missing; {}",
+        REPAIR
     )]
     HistoryIncomplete {
         /// Where the log is.
@@ -220,7 +222,7 @@ pub enum RaftError {
         source: io::Error,
     },
     /// A snapshot's bytes are not those that were written.
-    #[error("the snapshot {path} is damaged: {detail}; restore this node from a backup")]
+    #[error("the snapshot {path} is damaged: {detail}; {}", REPAIR)]
     DamagedSnapshot {
         /// Which file.
         path: PathBuf,

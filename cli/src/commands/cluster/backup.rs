@@ -1,20 +1,17 @@
 //! `baton cluster backup`: everything that a running cluster knows, in one file.
 
-use std::{
-    fs::{self, File, OpenOptions},
-    io::Write as _,
-    os::unix::fs::OpenOptionsExt as _,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+mod target;
 
-use anyhow::{Context as _, bail};
-use baton_client::ClientError;
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::Context as _;
+use baton_client::{ClientError, Connection};
 use baton_coordinator::backup::Checker;
 use baton_proto::v1::BackupRequest;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use self::target::Target;
 use super::Context;
 use crate::{
     connect::ClientArgs,
@@ -77,9 +74,10 @@ async fn receive(
     context: &Context,
     target: &mut Target,
 ) -> anyhow::Result<u64> {
-    let (cluster, connection) = context.connect(client).await?;
-    let call = || async { Ok(connection.cluster().backup(BackupRequest {}).await?.into_inner()) };
-    let mut parts = baton_client::retry(cluster.patience(), |_| (), call).await?;
+    let reached = context.connect(client).await?;
+    let call =
+        async |to: &Connection| Ok(to.cluster().backup(BackupRequest {}).await?.into_inner());
+    let mut parts = reached.keep_asking(call).await?;
     let mut checker = Checker::default();
     let bar = progress(context);
     loop {
@@ -107,69 +105,6 @@ fn progress(context: &Context) -> ProgressBar {
     }
 }
 
-/// Where a backup goes. A file gets its name when it is whole and on disk.
-enum Target {
-    Stdout,
-    File { path: PathBuf, part: PathBuf, file: File },
-}
-
-impl Target {
-    fn open(path: &Path, force: bool) -> anyhow::Result<Self> {
-        if path == Path::new("-") {
-            return Ok(Self::Stdout);
-        }
-        if !force && path.exists() {
-            bail!(
-                "{} is there already; take another name, or --force to replace it",
-                path.display()
-            );
-        }
-        let Some(name) = path.file_name() else { bail!("{} is no file's name", path.display()) };
-        let mut part = name.to_owned();
-        part.push(".part");
-        let part = path.with_file_name(part);
-        let file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part);
-        let file = file.with_context(|| format!("cannot write {}", part.display()))?;
-        Ok(Self::File { path: path.to_owned(), part, file })
-    }
-
-    fn is_stdout(&self) -> bool {
-        matches!(self, Self::Stdout)
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
-        match self {
-            Self::Stdout => output::write(bytes),
-            Self::File { part, file, .. } => {
-                file.write_all(bytes).with_context(|| format!("cannot write {}", part.display()))
-            }
-        }
-    }
-
-    fn finish(&mut self) -> anyhow::Result<()> {
-        let Self::File { path, part, file } = self else { return Ok(()) };
-        let folder = match path.parent() {
-            Some(folder) if folder != Path::new("") => folder,
-            _ => Path::new("."),
-        };
-        let finish = || {
-            file.sync_all()?;
-            fs::rename(&*part, &*path)?;
-            File::open(folder)?.sync_all()
-        };
-        finish().with_context(|| format!("cannot write {}", path.display()))
-    }
-
-    /// Removes what came of a backup that is not whole.
-    fn discard(&self) {
-        if let Self::File { part, .. } = self {
-            // Why there is no backup is told; what is left is replaced by the next one.
-            let _ = fs::remove_file(part);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -177,21 +112,5 @@ mod tests {
     #[test]
     fn the_template_is_right() {
         assert!(ProgressStyle::with_template(PROGRESS).is_ok());
-    }
-
-    #[test]
-    fn a_file_that_is_there_stays_unless_forced_and_has_its_name_only_when_whole() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("b");
-        fs::write(&path, "before").unwrap();
-        let refused = Target::open(&path, false).err().unwrap().to_string();
-        assert!(refused.contains("--force"), "{refused}");
-        let mut target = Target::open(&path, true).unwrap();
-        target.write(b"after").unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"before");
-        target.finish().unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"after");
-        Target::open(&path, true).unwrap().discard();
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

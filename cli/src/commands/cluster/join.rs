@@ -4,12 +4,12 @@
 use std::path::Path;
 
 use anyhow::Context as _;
-use baton_coordinator::{Coordinator, member_of, raft::Status};
+use baton_coordinator::{member_of, raft::Status};
 use clap::Args;
 use tokio::sync::watch;
 
 use super::{
-    super::coordinator::{CoordinatorSettings, read, serve},
+    super::coordinator::{CoordinatorSettings, read, serve, start},
     Context,
 };
 use crate::{exit::UsageError, interrupts::Interrupts, messages::Messages, settings::ServingArgs};
@@ -38,9 +38,9 @@ pub(super) async fn run(args: JoinArgs, context: &Context) -> anyhow::Result<u8>
     let asked = args.addresses.join(", ");
     let config = read(args.serving, args.addresses, context)?;
     check_folder(&config.data_dir)?;
-    let interrupts = Interrupts::catch()?;
+    let mut interrupts = Interrupts::catch()?;
     messages.note(&format!("asking {asked} to admit {}", config.data_dir.display()));
-    let coordinator = Coordinator::start(config).await?;
+    let Some(coordinator) = start(config, &mut interrupts, messages).await? else { return Ok(0) };
     let telling = tell(coordinator.status(), messages);
     let serving = serve(coordinator, interrupts);
     let (served, ()) = tokio::join!(serving, telling);

@@ -7,11 +7,9 @@ mod restore;
 mod status;
 mod transfer;
 
-use baton_client::{ClientError, Patience};
 use clap::{Args, Subcommand};
 
 use super::Context;
-use crate::messages::Messages;
 
 /// The arguments of `cluster`.
 #[derive(Args, Debug)]
@@ -45,19 +43,4 @@ pub(super) async fn run(args: ClusterArgs, context: &Context) -> anyhow::Result<
         ClusterCommand::Backup(args) => backup::run(args, context).await,
         ClusterCommand::Restore(args) => restore::run(args, context).await,
     }
-}
-
-/// Repeats a change of the cluster while it cannot be made at the moment, and says so once.
-async fn change<T>(
-    patience: Patience,
-    messages: Messages,
-    call: impl AsyncFn() -> Result<T, ClientError>,
-) -> Result<T, ClientError> {
-    let mut told = false;
-    let waiting = |cause: &ClientError| {
-        if !std::mem::replace(&mut told, true) {
-            messages.note(&format!("not yet ({cause}); trying again"));
-        }
-    };
-    baton_client::retry(patience, waiting, || call()).await
 }

@@ -9,8 +9,9 @@ use baton_proto::{
 };
 use clap::Args;
 
-use super::{Context, change};
+use super::Context;
 use crate::{
+    asking::Reached,
     connect::ClientArgs,
     output::{self, Format, views::RemovedMemberView},
 };
@@ -36,15 +37,15 @@ pub(super) struct RemoveArgs {
 }
 
 pub(super) async fn run(args: RemoveArgs, context: &Context) -> anyhow::Result<u8> {
-    let (cluster, connection) = context.connect(&args.client).await?;
+    let reached = context.connect(&args.client).await?;
     let node_id = args.node;
     context.messages.note(&format!("removing node {node_id}"));
-    let was_there = is_member(&connection, node_id).await?;
+    let was_there = is_member(&reached, node_id).await?;
     let repeated = Cell::new(false);
-    change(cluster.patience(), context.messages, async || {
+    let remove = async |to: &Connection| {
         let again = repeated.replace(true);
         let request = RemoveMemberRequest { node_id };
-        match connection.cluster().remove(request).await.map_err(ClientError::from) {
+        match to.cluster().remove(request).await.map_err(ClientError::from) {
             // The answer to an earlier try was lost.
             Err(ClientError::Refused(refusal))
                 if again && was_there && refusal.reason == Reason::MemberNotFound =>
@@ -53,8 +54,8 @@ pub(super) async fn run(args: RemoveArgs, context: &Context) -> anyhow::Result<u
             }
             answer => answer.map(|_| ()),
         }
-    })
-    .await?;
+    };
+    reached.keep_asking(remove).await?;
     match context.format {
         Format::Json => output::write_json(&RemovedMemberView { node_id })?,
         Format::Text => output::write(format!("node {node_id} is removed\n").as_bytes())?,
@@ -62,7 +63,9 @@ pub(super) async fn run(args: RemoveArgs, context: &Context) -> anyhow::Result<u
     Ok(0)
 }
 
-async fn is_member(connection: &Connection, node: u64) -> Result<bool, ClientError> {
-    let status = connection.cluster().status(ClusterStatusRequest {}).await?.into_inner();
+async fn is_member(reached: &Reached, node: u64) -> anyhow::Result<bool> {
+    let status = reached
+        .ask(async |to| Ok(to.cluster().status(ClusterStatusRequest {}).await?.into_inner()))
+        .await?;
     Ok(status.members.iter().any(|member| member.node_id == node))
 }

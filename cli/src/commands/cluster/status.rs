@@ -26,13 +26,14 @@ pub(super) struct StatusArgs {
 }
 
 pub(super) async fn run(args: StatusArgs, context: &Context) -> anyhow::Result<u8> {
-    let (cluster, connection) = context.connect(&args.client).await?;
-    let call = || async {
-        let status = connection.cluster().status(ClusterStatusRequest {}).await?.into_inner();
-        let members = connection.cluster().members(ListMembersRequest {}).await?.into_inner();
-        Ok(ClusterView::new(status, members))
-    };
-    let view = baton_client::retry(cluster.patience(), |_| (), call).await?;
+    let reached = context.connect(&args.client).await?;
+    let view = reached
+        .ask(async |to| {
+            let status = to.cluster().status(ClusterStatusRequest {}).await?.into_inner();
+            let members = to.cluster().members(ListMembersRequest {}).await?.into_inner();
+            Ok(ClusterView::new(status, members))
+        })
+        .await?;
     match context.format {
         Format::Json => output::write_json(&view)?,
         Format::Text => {

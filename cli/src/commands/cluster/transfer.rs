@@ -3,7 +3,7 @@
 use baton_proto::v1::TransferRequest;
 use clap::Args;
 
-use super::{Context, change};
+use super::Context;
 use crate::{
     connect::ClientArgs,
     output::{self, Format, views::TransferView},
@@ -29,14 +29,13 @@ pub(super) struct TransferArgs {
 }
 
 pub(super) async fn run(args: TransferArgs, context: &Context) -> anyhow::Result<u8> {
-    let (cluster, connection) = context.connect(&args.client).await?;
+    let reached = context.connect(&args.client).await?;
     let whom = args.node.map_or("another node".to_owned(), |node| format!("node {node}"));
     context.messages.note(&format!("asking {whom} to lead"));
     let request = TransferRequest { node_id: args.node.unwrap_or_default() };
-    let answer = change(cluster.patience(), context.messages, async || {
-        Ok(connection.cluster().transfer(request).await?.into_inner())
-    })
-    .await?;
+    let answer = reached
+        .keep_asking(async |to| Ok(to.cluster().transfer(request).await?.into_inner()))
+        .await?;
     let leader_id = answer.leader_id;
     match context.format {
         Format::Json => output::write_json(&TransferView { leader_id })?,

@@ -24,14 +24,23 @@ pub(super) async fn run(
     ));
     let looked_after = look_after(&mut fleet, &mut interrupts, &folder.path, context).await;
     messages.note("stopping");
-    let stopped = if folder.temporary.is_some() && looked_after.is_ok() {
+    let has_served = matches!(looked_after, Ok(Served::Yes));
+    let stopped = if folder.temporary.is_some() && has_served {
         fleet.stop_with_jobs(messages).await
     } else {
         fleet.stop(messages).await
     };
-    looked_after.and(stopped)?;
+    looked_after?;
+    stopped?;
     folder.close()?;
     Ok(0)
+}
+
+/// Whether there can be jobs.
+enum Served {
+    Yes,
+    /// Somebody wanted an end before.
+    NotYet,
 }
 
 /// Until somebody wants an end.
@@ -40,11 +49,11 @@ async fn look_after(
     interrupts: &mut Interrupts,
     dir: &Path,
     context: &Context,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Served> {
     let requests = Requests::listen(dir)?;
     tokio::select! {
         started = fleet.start_all() => started?,
-        _ = interrupts.next() => return Ok(()),
+        _ = interrupts.next() => return Ok(Served::NotYet),
     }
     for member in fleet.layout().members() {
         let pid = member.pid.map(|pid| format!(", pid {pid}")).unwrap_or_default();
@@ -54,7 +63,7 @@ async fn look_after(
     tell(&fleet.layout().addresses(), dir, context)?;
     loop {
         tokio::select! {
-            _ = interrupts.next() => return Ok(()),
+            _ = interrupts.next() => return Ok(Served::Yes),
             ended = fleet.ended() => report(&ended?, fleet, context.messages)?,
             caller = requests.next() => serve(caller?, fleet, context.messages).await,
         }

@@ -36,17 +36,18 @@ pub(super) struct CancelArgs {
 }
 
 pub(super) async fn run(args: CancelArgs, context: &Context) -> anyhow::Result<()> {
-    let (cluster, connection) = context.connect(&args.client).await?;
+    let reached = context.connect(&args.client).await?;
     let request = CancelJobRequest {
         idempotency_key: random::idempotency_key()?,
         job_id: args.job,
         reason: args.reason,
     };
-    let call = || async {
-        let answer = connection.jobs().cancel(request.clone()).await?.into_inner();
-        answer.job.ok_or_else(|| ClientError::missing("job"))
-    };
-    let job = baton_client::retry(cluster.patience(), |_| (), call).await?;
+    let job = reached
+        .keep_asking(async |to| {
+            let answer = to.jobs().cancel(request.clone()).await?.into_inner();
+            answer.job.ok_or_else(|| ClientError::missing("job"))
+        })
+        .await?;
     match context.format {
         Format::Json => output::write_json(&JobView::from(&job)),
         Format::Text if job.outcome.is_some() => {

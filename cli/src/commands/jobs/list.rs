@@ -103,12 +103,12 @@ impl From<State> for JobState {
 }
 
 pub(super) async fn run(args: ListArgs, context: &Context) -> anyhow::Result<()> {
-    let (cluster, connection) = context.connect(&args.client).await?;
+    let reached = context.connect(&args.client).await?;
     let mut request = args.request();
     let mut jobs = Vec::new();
     let next = loop {
-        let call = || async { Ok(connection.jobs().list(request.clone()).await?.into_inner()) };
-        let page = baton_client::retry(cluster.patience(), |_| (), call).await?;
+        let page =
+            reached.ask(async |to| Ok(to.jobs().list(request.clone()).await?.into_inner())).await?;
         jobs.extend(page.jobs.iter().map(JobView::from));
         request.page_token = page.next_page_token;
         if !args.all || request.page_token.is_empty() {

@@ -9,6 +9,7 @@ mod why;
 
 use clap::{Args, Subcommand};
 
+pub(super) use self::show::get;
 use super::Context;
 
 /// The arguments of `jobs`.

@@ -27,17 +27,18 @@ pub(super) struct RetryArgs {
 }
 
 pub(super) async fn run(args: RetryArgs, context: &Context) -> anyhow::Result<()> {
-    let (cluster, connection) = context.connect(&args.client).await?;
+    let reached = context.connect(&args.client).await?;
     let key = match args.idempotency_key {
         Some(key) => key,
         None => random::idempotency_key()?,
     };
     let request = RetryJobRequest { idempotency_key: key, job_id: args.job };
-    let call = || async {
-        let answer = connection.jobs().retry(request.clone()).await?.into_inner();
-        answer.job.ok_or_else(|| ClientError::missing("job"))
-    };
-    let job = baton_client::retry(cluster.patience(), |_| (), call).await?;
+    let job = reached
+        .keep_asking(async |to| {
+            let answer = to.jobs().retry(request.clone()).await?.into_inner();
+            answer.job.ok_or_else(|| ClientError::missing("job"))
+        })
+        .await?;
     match context.format {
         Format::Text => output::write(format!("{}\n", job.id).as_bytes()),
         Format::Json => output::write_json(&SubmittedView::from(&job)),

@@ -1,12 +1,13 @@
 //! `baton jobs show`.
 
-use baton_client::{ClientError, Connection, Patience};
+use baton_client::{ClientError, Connection};
 use baton_proto::v1::{GetJobRequest, Job};
 use clap::Args;
 use jiff::Timestamp;
 
 use super::Context;
 use crate::{
+    asking::Reached,
     connect::ClientArgs,
     output::{self, Format, text, views::JobView},
 };
@@ -23,8 +24,8 @@ pub(super) struct ShowArgs {
 }
 
 pub(super) async fn run(args: ShowArgs, context: &Context) -> anyhow::Result<()> {
-    let (cluster, connection) = context.connect(&args.client).await?;
-    let job = get(&connection, cluster.patience(), &args.job).await?;
+    let reached = context.connect(&args.client).await?;
+    let job = get(&reached, &args.job).await?;
     let view = JobView::from(&job);
     match context.format {
         Format::Json => output::write_json(&view),
@@ -33,15 +34,14 @@ pub(super) async fn run(args: ShowArgs, context: &Context) -> anyhow::Result<()>
 }
 
 /// The job as it is now.
-async fn get(
-    connection: &Connection,
-    patience: Patience,
-    job_id: &str,
-) -> Result<Job, ClientError> {
+///
+/// # Errors
+/// As [`Reached::ask`].
+pub(in crate::commands) async fn get(reached: &Reached, job_id: &str) -> anyhow::Result<Job> {
     let request = GetJobRequest { job_id: job_id.to_owned() };
-    let call = || async {
-        let answer = connection.jobs().get(request.clone()).await?.into_inner();
+    let get = async |to: &Connection| {
+        let answer = to.jobs().get(request.clone()).await?.into_inner();
         answer.job.ok_or_else(|| ClientError::missing("job"))
     };
-    baton_client::retry(patience, |_| (), call).await
+    reached.ask(get).await
 }

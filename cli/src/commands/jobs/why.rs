@@ -21,10 +21,10 @@ pub(super) struct WhyArgs {
 }
 
 pub(super) async fn run(args: WhyArgs, context: &Context) -> anyhow::Result<()> {
-    let (cluster, connection) = context.connect(&args.client).await?;
+    let reached = context.connect(&args.client).await?;
     let request = WhyRequest { job_id: args.job.clone() };
-    let call = || async { Ok(connection.jobs().why(request.clone()).await?.into_inner()) };
-    let answer = baton_client::retry(cluster.patience(), |_| (), call).await?;
+    let answer =
+        reached.ask(async |to| Ok(to.jobs().why(request.clone()).await?.into_inner())).await?;
     match context.format {
         Format::Text => output::write(format!("{}\n", printable(&answer.message)).as_bytes()),
         Format::Json => output::write_json(&WhyView {

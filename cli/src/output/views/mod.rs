@@ -5,6 +5,7 @@
 
 mod backup;
 mod cluster;
+mod error;
 mod job;
 mod log;
 mod runner;
@@ -14,6 +15,7 @@ use jiff::Timestamp;
 pub(crate) use self::{
     backup::{BackupView, RestoreView},
     cluster::{ClusterView, RemovedMemberView, TransferView},
+    error::ErrorView,
     job::{
         AttemptView, CancellationView, JobView, JobsView, SourceView, SpecView, SubmittedView,
         WhyView, job_state,
