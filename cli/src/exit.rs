@@ -22,7 +22,7 @@ pub(crate) const STOPPED_WAITING: u8 = 123;
 /// The cluster cannot be reached.
 pub(crate) const UNREACHABLE: u8 = 124;
 /// The job did not run to its end because of Baton or its surroundings, or what
-/// is stored of it is damaged.
+/// is stored of it is damaged or missing.
 pub(crate) const INFRASTRUCTURE: u8 = 125;
 /// The job was cancelled.
 pub(crate) const CANCELLED: u8 = 130;
@@ -100,7 +100,7 @@ pub(crate) fn of_client_error(error: &ClientError) -> u8 {
         _ if error.is_temporary() => UNREACHABLE,
         ClientError::Unreachable(_) => UNREACHABLE,
         ClientError::Refused(error) => match error.reason {
-            Reason::ChecksumMismatch | Reason::Internal => INFRASTRUCTURE,
+            Reason::ChecksumMismatch | Reason::LogMissing | Reason::Internal => INFRASTRUCTURE,
             _ => REFUSED,
         },
         ClientError::Unexpected { .. } => INFRASTRUCTURE,

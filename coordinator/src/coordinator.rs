@@ -144,6 +144,7 @@ pub struct Coordinator {
     raft: RaftHandle,
     members: Members,
     directory: Arc<Directory>,
+    lacking: watch::Receiver<Option<u64>>,
     history: History,
     server: Server,
     peer_server: Server,
@@ -228,6 +229,7 @@ impl Coordinator {
             let node = this.membership.node_id;
             tasks.spawn(backup::keep_schedule(backups.clone(), schedule, node, stop.clone()));
         }
+        let lacking = jobs.replication.lacking();
         let raft_dir = config.data_dir.join(RAFT);
         let outgoing =
             Outgoing::start(&raft_dir, history.clone(), &tasks, &stop).map_err(failed)?;
@@ -237,6 +239,7 @@ impl Coordinator {
             node: raft.clone(),
             history: history.clone(),
             files: files.clone(),
+            lacking: lacking.clone(),
             disk: jobs.disk.clone(),
             tasks: tasks.clone(),
             stop: stop.clone(),
@@ -273,6 +276,7 @@ impl Coordinator {
             raft,
             members,
             directory,
+            lacking,
             history,
             server,
             peer_server,
@@ -298,6 +302,13 @@ impl Coordinator {
     #[must_use]
     pub fn status(&self) -> watch::Receiver<raft::Status> {
         self.raft.status()
+    }
+
+    /// How many stored files the others have that this one has yet to fetch, as it
+    /// changes; none while that is not known.
+    #[must_use]
+    pub fn missing_files(&self) -> watch::Receiver<Option<u64>> {
+        self.lacking.clone()
     }
 
     /// Returns when the coordinator cannot go on, with the reason.

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use baton_proto::{
     error::{ApiError, Reason},
-    v1::{JoinRequest, cluster_client::ClusterClient},
+    peer::StatusResponse,
+    v1::{ClusterMember, JoinRequest, cluster_client::ClusterClient},
 };
 use baton_state::{
     Command, Index, Member, NodeId, Refusal,
@@ -91,14 +92,19 @@ impl Members {
         }
     }
 
-    /// Removes a member, whether it runs or not.
-    pub(crate) async fn remove(&self, node: NodeId) -> Result<(), ApiError> {
+    /// Refuses to remove what is no member, or one without which nothing could be decided.
+    pub(crate) async fn check_removal(&self, node: NodeId) -> Result<(), ApiError> {
         self.raft.read_barrier().await.map_err(from_propose)?;
         if !self.raft.state().members().contains_key(&node) {
             return Err(member_not_found(node));
         }
         let progress = self.raft.progress().await.map_err(from_propose)?;
-        check_majority(&progress, node)?;
+        check_majority(&progress, node)
+    }
+
+    /// Removes a member, whether it runs or not.
+    pub(crate) async fn remove(&self, node: NodeId) -> Result<(), ApiError> {
+        self.check_removal(node).await?;
         if self.raft.status().borrow().node_id == node.0 {
             // Whoever leads then is asked again.
             self.transfer(None).await?;
@@ -248,6 +254,42 @@ fn check_majority(progress: &[Progress], without: NodeId) -> Result<(), ApiError
     ))
 }
 
+/// Refuses to remove a member that answers while a voter that stays lacks stored files: it
+/// may have the last copies of them. What a version of before does not tell is no reason.
+pub(crate) fn check_files(
+    members: &[(ClusterMember, Option<StatusResponse>)],
+    without: NodeId,
+) -> Result<(), ApiError> {
+    let is_removed = |member: &ClusterMember| member.node_id == without.0;
+    if !members.iter().any(|(member, answer)| is_removed(member) && answer.is_some()) {
+        return Ok(());
+    }
+    let stay = members.iter().filter(|(member, _)| member.voter && !is_removed(member));
+    for (member, answer) in stay {
+        let Some(problem) = answer.as_ref().and_then(lacking) else { continue };
+        return Err(ApiError::new(
+            Reason::FilesMissing,
+            format!(
+                "member {} {problem}, and member {without} may have the last copies",
+                member.node_id
+            ),
+            "wait until `baton cluster status` shows no such problem; a member that is lost or \
+             stopped can be removed at any time",
+        ));
+    }
+    Ok(())
+}
+
+/// What to tell of a member that does not have all stored files, or does not know it.
+pub(crate) fn lacking(answer: &StatusResponse) -> Option<String> {
+    match answer.files?.missing {
+        Some(0) => None,
+        Some(1) => Some("lacks 1 stored file, which is being fetched".to_owned()),
+        Some(missing) => Some(format!("lacks {missing} stored files, which are being fetched")),
+        None => Some("is still comparing its stored files with the others'".to_owned()),
+    }
+}
+
 fn check_voter(progress: &[Progress], node: NodeId) -> Result<NodeId, ApiError> {
     let Some(member) = progress.iter().find(|member| member.node == node) else {
         return Err(member_not_found(node));
@@ -292,6 +334,34 @@ mod tests {
         let learner = [member(1, true, true), member(2, false, true)];
         assert_eq!(removal(&learner, 2), None);
         assert_eq!(removal(&learner, 1), Some(Reason::MajorityNeeded), "a learner decides nothing");
+    }
+
+    #[test]
+    fn a_member_that_answers_stays_while_another_voter_lacks_files() {
+        use baton_proto::peer::FilesStatus;
+        let member = |node_id, voter, answer: Option<Option<FilesStatus>>| {
+            let answer = answer.map(|files| StatusResponse { files, ..Default::default() });
+            (ClusterMember { node_id, voter, ..Default::default() }, answer)
+        };
+        let lacks = |missing| Some(Some(FilesStatus { missing }));
+        let removal = |members: &[_], node| check_files(members, NodeId(node));
+        let members = [
+            member(1, true, lacks(Some(0))),
+            member(2, true, None),
+            member(4, true, lacks(Some(40))),
+        ];
+        let refused = removal(&members, 1).unwrap_err();
+        assert_eq!(refused.reason, Reason::FilesMissing);
+        assert!(refused.message.contains("member 4 lacks 40 stored files"), "{refused}");
+        assert!(removal(&members, 2).is_ok(), "it does not answer");
+        assert!(removal(&members, 4).is_ok(), "nobody else lacks any");
+        let compares = [member(1, true, lacks(Some(0))), member(4, true, lacks(None))];
+        let refused = removal(&compares, 1).unwrap_err();
+        assert!(refused.message.contains("member 4 is still comparing"), "{refused}");
+        let old = [member(1, true, lacks(Some(0))), member(4, true, Some(None))];
+        assert!(removal(&old, 1).is_ok(), "its version does not tell");
+        let learns = [member(1, true, lacks(Some(0))), member(4, false, lacks(Some(1)))];
+        assert!(removal(&learns, 1).is_ok(), "a learner's copies count for nothing yet");
     }
 
     #[test]

@@ -70,6 +70,8 @@ reasons! {
     AttemptNotFound = "ATTEMPT_NOT_FOUND", NotFound;
     /// The output was removed by retention.
     LogExpired = "LOG_EXPIRED", NotFound;
+    /// The job had output, and no coordinator that can be reached has it.
+    LogMissing = "LOG_MISSING", DataLoss;
     /// The key was used before with another request.
     IdempotencyKeyReused = "IDEMPOTENCY_KEY_REUSED", AlreadyExists;
     /// Only a finished job can be retried.
@@ -116,6 +118,8 @@ reasons! {
     NotAVoter = "NOT_A_VOTER", FailedPrecondition;
     /// Without this member, those left that can be reached would be no majority.
     MajorityNeeded = "MAJORITY_NEEDED", FailedPrecondition;
+    /// A voter that would stay lacks stored files, of which this member may have the last copies.
+    FilesMissing = "FILES_MISSING", FailedPrecondition;
     /// Another change of the members is under way; try again.
     MembersChanging = "MEMBERS_CHANGING", Unavailable;
     /// The coordinator's version of Baton is older than what the cluster uses.

@@ -172,10 +172,12 @@ async fn a_coordinator_whose_disk_is_lost_is_replaced_while_all_goes_on() {
     cluster.start_node(new);
     load.goes_on(40).await;
     cluster.all_vote(3).await;
-    let log = cluster.read(&format!("coordinator-{new}.log"));
     for told in ["baton: admitted as node 4; catching up", "baton: node 4 has caught up and votes"]
     {
-        assert!(log.contains(told), "{told}: {log}");
+        wait::until(told, async || {
+            cluster.read(&format!("coordinator-{new}.log")).contains(told).then_some(())
+        })
+        .await;
     }
     let members = cluster.members().await.members;
     let numbers: Vec<_> = members.iter().map(|m| m.member.as_ref().unwrap().node_id).collect();
@@ -188,6 +190,55 @@ async fn a_coordinator_whose_disk_is_lost_is_replaced_while_all_goes_on() {
     load.goes_on(40).await;
     let accepted = load.stop().await;
     check(&cluster, accepted).await;
+}
+
+/// Waits until all of three coordinators are well, as `cluster status` tells it.
+async fn are_well(cluster: &Cluster) {
+    wait::until("three coordinators without a problem", async || {
+        let status = cluster.baton(&["cluster", "status", "-o", "json"]).await;
+        let status: serde_json::Value = serde_json::from_slice(&status.stdout).ok()?;
+        let members = status["members"].as_array()?;
+        let is_well = |member: &serde_json::Value| {
+            member["reachable"] == true
+                && member["voter"] == true
+                && member["lag"] == 0
+                && member["missing_files"] == 0
+                && member["problem"].is_null()
+        };
+        (members.len() == 3 && members.iter().all(is_well)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_output_is_lost_when_one_disk_after_the_other_is_lost_and_repaired() {
+    let mut cluster = Cluster::start(3, 2).await;
+    let connection = cluster.connect().await;
+    let script = "head -c 300000 /dev/urandom | od -x";
+    let outputs = stream::iter(0..40).map(async |number| {
+        let idempotency_key = format!("job-{number}");
+        let request = v1::SubmitRequest { idempotency_key, spec: Some(job(script)) };
+        let submitted = connection.jobs().submit(request).await.unwrap().into_inner();
+        let id = submitted.job.unwrap().id;
+        assert_eq!(load::ended(&connection, &id).await.state(), v1::JobState::Succeeded);
+        let output = load::output(&connection, &id).await.1;
+        (id, output)
+    });
+    let outputs: Vec<_> = outputs.buffer_unordered(8).collect().await;
+    are_well(&cluster).await;
+    for lost in 1..=3 {
+        cluster.kill_node(lost);
+        std::fs::remove_dir_all(cluster.node_folder(lost)).unwrap();
+        let removed = cluster.baton(&["cluster", "remove", &lost.to_string()]).await;
+        assert!(removed.status.success(), "{}", text(&removed.stderr));
+        let new = cluster.add_node();
+        cluster.start_node(new);
+        are_well(&cluster).await;
+    }
+    let connection = cluster.connect().await;
+    for (id, output) in outputs {
+        assert!(load::output(&connection, &id).await.1 == output, "{id}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -106,9 +106,19 @@ async fn damaged_or_missing_output_is_an_error_and_never_an_endless_wait() {
     std::fs::remove_file(&stored).unwrap();
     for args in [&["logs", &job][..], &["logs", "-f", &job]] {
         let gone = fleet.baton(args).await;
-        assert!(!gone.status.success(), "{args:?}");
-        assert!(text(&gone.stderr).contains("not stored"), "{}", text(&gone.stderr));
+        assert_eq!(code(&gone), Some(125), "{args:?}");
+        let told = text(&gone.stderr);
+        assert!(told.contains("no coordinator that can be reached has the output"), "{told}");
+        assert!(told.contains("[LOG_MISSING]"), "{told}");
     }
+    let file = fleet.folder().join("b.backup");
+    let backup = fleet.baton(&["cluster", "backup", file.to_str().unwrap(), "-o", "json"]).await;
+    let told = text(&backup.stderr);
+    assert_eq!(code(&backup), Some(1), "{told}");
+    assert!(told.contains("the backup lacks 1 file of a job"), "{told}");
+    let view: serde_json::Value = serde_json::from_slice(&backup.stdout).unwrap();
+    assert_eq!(view["missing_files"], 1);
+    assert_eq!(view["bytes"], std::fs::metadata(&file).unwrap().len(), "it is kept");
 }
 
 #[tokio::test(flavor = "multi_thread")]

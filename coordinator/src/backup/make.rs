@@ -44,6 +44,16 @@ pub(crate) struct Backups {
     places: Arc<Semaphore>,
 }
 
+/// A backup that was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Made {
+    /// Its bytes.
+    pub(crate) length: u64,
+    /// Files of jobs that are not in it, or not whole, because no coordinator had them
+    /// that could be reached.
+    pub(crate) missing_files: u64,
+}
+
 /// Why a backup was not made.
 #[derive(Debug, thiserror::Error)]
 enum MakeError {
@@ -97,11 +107,11 @@ impl Backups {
     }
 
     /// Gives a backup of what was acknowledged before the call to `sink`, which may
-    /// block, and its length. On the leader only.
+    /// block. On the leader only.
     ///
     /// # Errors
     /// Then what was given is no backup.
-    pub(crate) async fn make(&self, sink: Sink) -> Result<u64, ApiError> {
+    pub(crate) async fn make(&self, sink: Sink) -> Result<Made, ApiError> {
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
             ApiError::new(
                 Reason::TooManyReaders,
@@ -136,7 +146,14 @@ impl Backups {
             error => internal(error),
         })?;
         info!(index, length, files = contents.files, "made a backup");
-        Ok(length)
+        let missing_files = contents.missing_files;
+        if missing_files > 0 {
+            warn!(
+                missing_files,
+                "the backup lacks files of jobs that no coordinator had which could be reached"
+            );
+        }
+        Ok(Made { length, missing_files })
     }
 }
 
@@ -194,32 +211,47 @@ impl Writer {
     fn put_files_of(&mut self, job: &Job, sources: &mut BTreeSet<String>) -> Result<(), MakeError> {
         for attempt in &job.attempts {
             let name = FileName::Log { job: job.id, lease: attempt.lease };
-            self.put_file(name, attempt.log.is_some())?;
+            let is_whole = self.put_file(name)?;
+            if attempt.log.is_some() && !is_whole {
+                self.note_missing(name, job.id)?;
+            }
         }
         if let Some(archive) = &job.spec.source
             && let Ok(digest) = archive.digest.parse()
             && sources.insert(archive.digest.clone())
         {
-            self.put_file(FileName::Upload { digest }, true)?;
+            let name = FileName::Upload { digest };
+            if !self.put_file(name)? {
+                self.note_missing(name, job.id)?;
+            }
         }
         Ok(())
     }
 
-    /// Puts a file in, after it was fetched if another member has more of it.
-    fn put_file(&mut self, name: FileName, is_whole: bool) -> Result<(), MakeError> {
-        self.runtime.block_on(self.jobs.replication.ensure(name))?;
-        let Some(stored) = self.jobs.files.open_stored(name)? else {
-            if is_whole {
-                // Retention may have removed it since.
-                warn!(file = %name, "not in the backup: no coordinator has it");
-            }
-            return Ok(());
-        };
+    /// Puts a file in, after it was fetched if another member has more of it. Whether it
+    /// is whole.
+    fn put_file(&mut self, name: FileName) -> Result<bool, MakeError> {
+        match self.runtime.block_on(self.jobs.replication.ensure(name)) {
+            // What is here is worth a backup.
+            Ok(()) | Err(FilesError::DiskFull) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let Some(stored) = self.jobs.files.open_stored(name)? else { return Ok(false) };
         let modified = stored.modified.duration_since(UNIX_EPOCH).unwrap_or_default();
         let path = format!("{FILES}{}", stored_name(name, stored.sealed));
         self.put(&path, stored.length, modified.as_secs(), stored.file)?;
         self.contents.files += 1;
         self.contents.file_bytes += stored.length;
+        Ok(stored.sealed)
+    }
+
+    /// Counts a file that is not in the backup as it should be, unless retention has
+    /// removed its job meanwhile.
+    fn note_missing(&mut self, name: FileName, job: JobId) -> Result<(), MakeError> {
+        if self.runtime.block_on(self.jobs.records().has_job(job))? {
+            warn!(file = %name, "not whole in the backup: no coordinator gives it");
+            self.contents.missing_files += 1;
+        }
         Ok(())
     }
 

@@ -60,4 +60,7 @@ struct Contents {
     files: u64,
     /// Their bytes.
     file_bytes: u64,
+    /// Files that no coordinator had which could be reached.
+    #[serde(default)]
+    missing_files: u64,
 }

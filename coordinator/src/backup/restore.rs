@@ -116,6 +116,8 @@ pub struct Restored {
     pub files: u64,
     /// Bytes of those files.
     pub file_bytes: u64,
+    /// Files that the backup lacks.
+    pub missing_files: u64,
 }
 
 /// Makes `data_dir`, which must be empty or missing, the data folder of a new cluster
@@ -163,6 +165,7 @@ fn restore_blocking(
         jobs: beginning.state.jobs().len() as u64,
         files: contents.files,
         file_bytes: contents.file_bytes,
+        missing_files: contents.missing_files,
     })
 }
 
@@ -314,6 +317,7 @@ impl<'a> Parts<'a> {
         };
         let promised: Contents =
             serde_json::from_reader(end).map_err(|error| self.malformed(END, &error))?;
+        contents.missing_files = promised.missing_files;
         if promised != contents {
             return Err(self.malformed(END, &format!("counts {promised:?}, not {contents:?}")));
         }

@@ -173,11 +173,11 @@ impl World {
             into.lock().unwrap().extend_from_slice(&part);
             Ok(())
         };
-        let length = backups.make(Box::new(sink)).await?;
+        let made = backups.make(Box::new(sink)).await?;
         let left = fs::read_dir(self.folder.path().join("history-copies")).unwrap().count();
         assert_eq!(left, 0, "a copy of the history is left over");
         let bytes = std::mem::take(&mut *bytes.lock().unwrap());
-        assert_eq!(bytes.len() as u64, length);
+        assert_eq!(bytes.len() as u64, made.length);
         Ok(bytes)
     }
 }
@@ -338,6 +338,28 @@ async fn what_was_there_is_there_again_in_another_cluster() {
     let job = world.run("after").await;
     let lease = world.jobs.raft.state().job(job).unwrap().attempts[0].lease;
     assert!(lease.0 > index + (1 << 40));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_says_how_many_files_it_lacks() {
+    let world = World::new().await;
+    let (lost, kept) = (world.run("lost").await, world.run("kept").await);
+    world.evict().await;
+    let lost = all(&world.jobs).await.remove(&lost).unwrap();
+    let name = FileName::Log { job: lost.id, lease: lost.attempts[0].lease };
+    assert!(world.jobs.files.remove(name).await.unwrap());
+    // One that never wrote anything lacks nothing.
+    let silent = world.submit("silent", None).await;
+    world.propose(Command::Grant(Grant { job: silent, runner: runner(), at: AT })).await;
+    let archive = world.upload(b"hello").await;
+    world.submit("queued", Some(archive)).await;
+    assert!(world.jobs.files.remove(FileName::Upload { digest: archive }).await.unwrap());
+    let (folder, restored) = restored(&world.backup().await).await;
+    assert_eq!((restored.files, restored.missing_files), (1, 2));
+    let again = open(&folder.path().join("data"), Beginning::Restart).await;
+    let kept = all(&again).await.remove(&kept).unwrap();
+    let name = FileName::Log { job: kept.id, lease: kept.attempts[0].lease };
+    assert!(content(&again.files, name).await.is_some());
 }
 
 #[tokio::test(flavor = "multi_thread")]

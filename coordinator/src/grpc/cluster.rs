@@ -1,6 +1,10 @@
 //! The Cluster service.
 
-use std::{io, time::Duration};
+use std::{
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use baton_proto::{
     error::{ApiError, Reason},
@@ -10,8 +14,8 @@ use baton_proto::{
 use baton_state::{Connection, NodeId};
 use tonic::{Request, Response, Status};
 
-use super::{Answers, Services};
-use crate::convert;
+use super::{Answers, Services, gone};
+use crate::{convert, members};
 
 /// How long a member may take to say how it is.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -59,6 +63,9 @@ impl cluster_server::Cluster for Services {
                 problem,
                 ..peer::StatusResponse::default()
             });
+            let missing_files = answer.files.and_then(|files| files.missing);
+            let lacking = reachable.then(|| members::lacking(&answer)).flatten();
+            let problems = [Some(answer.problem).filter(|problem| !problem.is_empty()), lacking];
             v1::MemberStatus {
                 member: Some(member),
                 reachable,
@@ -66,7 +73,8 @@ impl cluster_server::Cluster for Services {
                 lag: if reachable { committed.saturating_sub(answer.applied) } else { 0 },
                 disk_free: answer.disk_free,
                 disk_total: answer.disk_total,
-                problem: answer.problem,
+                problem: problems.into_iter().flatten().collect::<Vec<_>>().join("; "),
+                missing_files,
             }
         });
         Ok(Response::new(v1::ListMembersResponse {
@@ -92,7 +100,14 @@ impl cluster_server::Cluster for Services {
         &self,
         request: Request<v1::RemoveMemberRequest>,
     ) -> Result<Response<v1::RemoveMemberResponse>, Status> {
-        self.members.remove(NodeId(request.get_ref().node_id)).await?;
+        let node = NodeId(request.get_ref().node_id);
+        self.members.check_removal(node).await?;
+        let members = self.cluster_members();
+        let (_, _, answers) = self.ask_members(&members).await;
+        let answers = answers.into_iter().map(Result::ok);
+        let members: Vec<_> = members.into_iter().zip(answers).collect();
+        members::check_files(&members, node)?;
+        self.members.remove(node).await?;
         Ok(Response::new(v1::RemoveMemberResponse {}))
     }
 
@@ -114,11 +129,21 @@ impl cluster_server::Cluster for Services {
     ) -> Result<Response<Self::BackupStream>, Status> {
         let backups = self.backups.clone();
         let parts = self.stream_queueing(BACKUP_QUEUE, |answers| async move {
+            // The last part goes with what is known only when all are made.
+            let last = Arc::new(Mutex::new(None));
+            let (newest, sending) = (Arc::clone(&last), answers.clone());
             let sink = move |part: Vec<u8>| {
-                let sent = answers.blocking_send(v1::BackupResponse { part });
+                let before = newest.lock().unwrap_or_else(PoisonError::into_inner).replace(part);
+                let Some(part) = before else { return Ok(()) };
+                let sent = sending.blocking_send(v1::BackupResponse { part, missing_files: 0 });
                 sent.map_err(|_| io::ErrorKind::BrokenPipe.into())
             };
-            backups.make(Box::new(sink)).await.map(drop)
+            let missing_files = backups.make(Box::new(sink)).await?.missing_files;
+            let last = last.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(part) = last {
+                answers.send(v1::BackupResponse { part, missing_files }).await.map_err(gone)?;
+            }
+            Ok(())
         });
         Ok(Response::new(parts))
     }

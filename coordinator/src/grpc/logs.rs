@@ -108,6 +108,9 @@ async fn send(
     let reader = match jobs.files.read_log(name, query.start, query.filter, follow).await {
         // An attempt that never wrote anything has no file.
         Err(FilesError::NotFound(_)) if attempt.log.is_none() => return Ok(()),
+        Err(error @ FilesError::NotFound(_)) => {
+            return Err(missing(jobs, query.job, number).await.unwrap_or_else(|| error.into()));
+        }
         reader => reader?,
     };
     let mut sending = pin!(send_all(reader, answers.clone()));
@@ -127,6 +130,18 @@ async fn send(
         answers.send(response(Item::End(end))).await.map_err(gone)?;
     }
     Ok(())
+}
+
+/// What to tell of output that is not there although the job is: retention removes the job
+/// first, so it is lost, or on a coordinator that is down.
+async fn missing(jobs: &Jobs, job: JobId, number: u32) -> Option<ApiError> {
+    jobs.get(job).await.ok()?;
+    Some(ApiError::new(
+        Reason::LogMissing,
+        format!("no coordinator that can be reached has the output of attempt {number}"),
+        "start the coordinators that are down, and try again; if none is, it was lost with their \
+         disks, and only a backup may still have it",
+    ))
 }
 
 /// Has the output fetched anew if only the copy here is damaged; what to tell the reader.

@@ -5,7 +5,7 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 use baton_proto::{
     error::{ApiError, Reason},
     peer::{
-        RaftRequest, RaftResponse, ReadFileRequest, ReadFileResponse, SnapshotRequest,
+        FilesStatus, RaftRequest, RaftResponse, ReadFileRequest, ReadFileResponse, SnapshotRequest,
         SnapshotResponse, StatusRequest, StatusResponse, WatchFilesRequest, WatchFilesResponse,
         peer_server::{Peer, PeerServer},
         raft_request::Item,
@@ -13,7 +13,10 @@ use baton_proto::{
 };
 use baton_state::{Index, NodeId};
 use futures::{Stream, StreamExt as _, stream};
-use tokio::{net::TcpListener, sync::mpsc};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{
@@ -40,6 +43,8 @@ pub(crate) struct PeerService<N> {
     pub(crate) node: N,
     pub(crate) history: History,
     pub(crate) files: Files,
+    /// How many stored files this node lacks, if that is known.
+    pub(crate) lacking: watch::Receiver<Option<u64>>,
     pub(crate) disk: DiskGuard,
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
@@ -153,6 +158,7 @@ impl<N: Node> PeerService<N> {
             disk_total: space.total,
             problem: node.failure.or_else(|| self.history.health()).unwrap_or_default(),
             history: *self.history.position().borrow(),
+            files: Some(FilesStatus { missing: *self.lacking.borrow() }),
         }
     }
 }

@@ -19,10 +19,12 @@ use tracing::{debug, warn};
 
 use super::{
     Shared,
+    backlog::{Backlog, Goal},
     choose::choose,
     copy::{CopyError, copy},
     members::Members,
     quorum::Has,
+    view::Listers,
     wanted::{Wanted, from_millis, to_millis},
 };
 use crate::files::{FileName, FilesError, Held};
@@ -35,8 +37,6 @@ const LOOKED_AT: usize = 1024;
 /// How often everybody who has a file is asked for it before it is left for later.
 const ROUNDS: u32 = 4;
 const RETRY: Duration = Duration::from_millis(200);
-/// The wait while nobody can say whether a file is needed, as where there is no leader.
-const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// Files that are fetched in the same way share their places.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -115,10 +115,37 @@ impl Queues {
     }
 }
 
+/// Why files are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    /// Somebody told of them, or it is time to.
+    Told,
+    /// They are of the list of all that a node has.
+    Listed,
+    /// Somebody waits for them.
+    Urgent,
+}
+
+/// What came of a fetch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// Nobody has more of it, or nothing needs it.
+    Done,
+    /// It made room for others and was told again.
+    Yielded,
+    /// The disk is full; it was told again and waits for room.
+    NoRoom,
+    /// Nobody gave it, or it is not known whether it is needed.
+    Failed,
+}
+
 /// Decides what is fetched and when.
 pub(super) struct Fetcher {
     source: Source,
     queues: Queues,
+    backlog: Backlog,
+    /// Who has told all, as far as that was looked at.
+    listers: Listers,
 }
 
 /// What a fetch needs.
@@ -138,7 +165,12 @@ impl Fetcher {
         wanted: Arc<dyn Wanted>,
     ) -> Self {
         let (shared, crowded) = (Arc::clone(shared), Arc::default());
-        Self { source: Source { shared, members, wanted, crowded }, queues: Queues::default() }
+        Self {
+            source: Source { shared, members, wanted, crowded },
+            queues: Queues::default(),
+            backlog: Backlog::default(),
+            listers: Listers::default(),
+        }
     }
 
     pub(super) async fn run(mut self) {
@@ -148,32 +180,46 @@ impl Fetcher {
         compare.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut disk = shared.disk.subscribe();
         let mut waits_until = None;
+        let (mut lists, mut standing) = (shared.view.lists(), shared.standing.clone());
+        self.survey().await;
         loop {
+            self.publish();
             // In this order none holds up another for good: a comparison is rare, no more
             // fetches end than were begun, and with what somebody waits for goes the rest.
             tokio::select! {
                 biased;
                 _ = compare.tick() => {
                     shared.open.close_idle();
-                    self.consider(shared.view.names(), false).await;
+                    self.consider(shared.view.names(), Cause::Told).await;
                 }
                 // The disk may have room by now, or has.
                 () = sleep_until(waits_until.unwrap_or_else(Instant::now)),
                     if waits_until.is_some() => {}
                 Ok(()) = disk.changed() => {}
                 Some(fetched) = fetches.join_next() => {
-                    if let Ok(name) = fetched {
-                        if self.queues.finish(name) {
-                            shared.told.put([name]);
-                        }
+                    if let Ok((name, outcome)) = fetched {
+                        self.ended(name, outcome);
                         shared.view.wake(name);
                     }
                 }
-                names = shared.urgent.take() => {
-                    self.consider(names, true).await;
-                    self.consider(shared.told.take_now(), false).await;
+                () = sleep_until(self.backlog.next().unwrap_or_else(Instant::now)),
+                    if self.backlog.next().is_some() =>
+                {
+                    let due = self.backlog.due();
+                    self.consider(due, Cause::Told).await;
                 }
-                names = shared.told.take() => self.consider(names, false).await,
+                Ok(()) = lists.changed() => self.survey().await,
+                Ok(()) = standing.changed() => self.survey().await,
+                names = shared.urgent.take() => {
+                    self.consider(names, Cause::Urgent).await;
+                    self.consider(shared.listed.take_now(), Cause::Listed).await;
+                    self.consider(shared.told.take_now(), Cause::Told).await;
+                }
+                names = shared.listed.take() => {
+                    self.consider(names, Cause::Listed).await;
+                    self.consider(shared.told.take_now(), Cause::Told).await;
+                }
+                names = shared.told.take() => self.consider(names, Cause::Told).await,
             }
             let state = *disk.borrow_and_update();
             // In this order: a wait that ends in between is not slept through.
@@ -184,38 +230,86 @@ impl Fetcher {
             {
                 let source = self.source.clone();
                 fetches.spawn(async move {
-                    source.fetch(name, kind).await;
-                    name
+                    let outcome = source.fetch(name, kind).await;
+                    (name, outcome)
                 });
             }
             self.source.crowded.store(self.queues.is_crowded(), Ordering::Relaxed);
         }
     }
 
+    /// Tells how much is lacking, once everybody has told what there is.
+    fn publish(&self) {
+        let lacking = self.listers.is_complete.then_some(self.backlog.len() as u64);
+        self.source.shared.lacking.send_if_modified(|before| {
+            let changed = *before != lacking;
+            *before = lacking;
+            changed
+        });
+    }
+
+    /// Looks at who has told all, and at what they told.
+    async fn survey(&mut self) {
+        let shared = Arc::clone(&self.source.shared);
+        let listers = shared.view.listers(&shared.standing.borrow().clone());
+        // In this order: what is in a list was put before its end is seen.
+        self.consider(shared.listed.take_now(), Cause::Listed).await;
+        if !self.listers.told.is_subset(&listers.told) {
+            // Who is gone may have been the last one to have them.
+            self.consider(self.backlog.names(), Cause::Told).await;
+        }
+        self.listers = listers;
+    }
+
+    /// A fetch has ended.
+    fn ended(&mut self, name: FileName, outcome: Outcome) {
+        let is_told_again = self.queues.finish(name);
+        match outcome {
+            Outcome::Done if !is_told_again => self.backlog.remove(name),
+            Outcome::Done | Outcome::Yielded => {}
+            Outcome::NoRoom => self.backlog.add(name, self.source.goal(name)),
+            Outcome::Failed => self.backlog.failed(name, self.source.goal(name)),
+        }
+        if is_told_again {
+            self.source.shared.told.put([name]);
+        }
+    }
+
     /// Queues those files of which something is missing here.
-    async fn consider(&mut self, names: Vec<FileName>, urgent: bool) {
+    async fn consider(&mut self, names: Vec<FileName>, cause: Cause) {
         for names in names.chunks(LOOKED_AT) {
             let held = match self.source.shared.files.held(names.to_vec()).await {
                 Ok(held) => held,
                 Err(error) => {
                     warn!(%error, "cannot compare the stored files with the others'");
-                    return;
+                    for name in names {
+                        self.backlog.failed(*name, self.source.goal(*name));
+                    }
+                    continue;
                 }
             };
             for (name, held) in held {
-                let having = self.source.shared.view.having(name);
-                self.source.take_time_over(name, held.as_ref(), &having).await;
-                let chosen = self.source.choose(name, held.as_ref(), &having, &BTreeSet::new());
-                if let Some((_, has)) = chosen {
-                    let kind = match has.sealed {
-                        _ if urgent => Kind::Urgent,
-                        Some(_) => Kind::Whole,
-                        None => Kind::Growing,
-                    };
-                    self.queues.push(name, kind);
-                }
+                self.consider_one(name, held.as_ref(), cause).await;
             }
         }
+    }
+
+    async fn consider_one(&mut self, name: FileName, held: Option<&Held>, cause: Cause) {
+        let having = self.source.shared.view.having(name);
+        self.source.take_time_over(name, held, &having).await;
+        let Some((_, has)) = self.source.choose(name, held, &having, &BTreeSet::new()) else {
+            return self.backlog.remove(name);
+        };
+        if cause == Cause::Listed || self.source.shared.disk.is_full() {
+            self.backlog.add(name, self.source.goal(name));
+        }
+        self.backlog.holds(name, held);
+        let kind = match has.sealed {
+            _ if cause == Cause::Urgent => Kind::Urgent,
+            Some(_) => Kind::Whole,
+            None => Kind::Growing,
+        };
+        self.queues.push(name, kind);
     }
 }
 
@@ -229,6 +323,12 @@ impl Source {
     ) -> Option<(NodeId, Has)> {
         let leader = self.shared.standing.borrow().leader;
         choose(name, held, having, leader, failed)
+    }
+
+    /// As much as the others have of a file.
+    fn goal(&self, name: FileName) -> Goal {
+        let (length, sealed) = self.shared.view.most(name);
+        Goal { sealed, length }
     }
 
     /// Has an archive here count as wanted when it was last wanted anywhere.
@@ -245,21 +345,27 @@ impl Source {
     }
 
     /// Fetches one file, until nobody has more of it.
-    async fn fetch(&self, name: FileName, kind: Kind) {
+    async fn fetch(&self, name: FileName, kind: Kind) -> Outcome {
         let (mut failed, mut round) = (BTreeSet::new(), 0);
         // Whoever waits for it wants it.
         let mut is_wanted = kind == Kind::Urgent;
         loop {
             let held = match self.shared.files.holds(name).await {
                 Ok(held) => held,
-                Err(error) => return warn!(file = %name, %error, "cannot look at a stored file"),
+                Err(error) => {
+                    warn!(file = %name, %error, "cannot look at a stored file");
+                    return Outcome::Failed;
+                }
             };
             let having = self.shared.view.having(name);
             let Some((node, has)) = self.choose(name, held.as_ref(), &having, &failed) else {
                 failed.clear();
                 let left = self.choose(name, held.as_ref(), &having, &failed);
-                if left.is_none() || round == ROUNDS {
-                    return;
+                if left.is_none() {
+                    return Outcome::Done;
+                }
+                if round == ROUNDS {
+                    return Outcome::Failed;
                 }
                 sleep(RETRY * 2_u32.pow(round)).await;
                 round += 1;
@@ -268,11 +374,13 @@ impl Source {
             if !is_wanted {
                 match self.wanted.is_wanted(name, from_millis(has.modified)).await {
                     Ok(true) => is_wanted = true,
-                    Ok(false) => return debug!(file = %name, "not fetched: nothing needs it"),
+                    Ok(false) => {
+                        debug!(file = %name, "not fetched: nothing needs it");
+                        return Outcome::Done;
+                    }
                     Err(error) => {
                         debug!(file = %name, %error, "not known yet whether it is needed");
-                        sleep(ASK_AGAIN_AFTER).await;
-                        return self.shared.told.put([name]);
+                        return Outcome::Failed;
                     }
                 }
             }
@@ -281,7 +389,10 @@ impl Source {
             self.shared.view.wake(name);
             match copied {
                 // Others wait: it is told again if there is more.
-                Ok(()) if is_crowded() => return self.shared.told.put([name]),
+                Ok(()) if is_crowded() => {
+                    self.shared.told.put([name]);
+                    return Outcome::Yielded;
+                }
                 // Retention did that: is it wanted?
                 Err(CopyError::Here(FilesError::Removed(_))) => is_wanted = false,
                 Ok(())
@@ -289,7 +400,8 @@ impl Source {
                 // It waits with the others for room.
                 Err(CopyError::Here(FilesError::DiskFull)) => {
                     self.shared.disk.refused();
-                    return self.shared.told.put([name]);
+                    self.shared.told.put([name]);
+                    return Outcome::NoRoom;
                 }
                 Err(error) => {
                     debug!(file = %name, %node, %error, "a member did not give a file");

@@ -19,6 +19,7 @@
 //! right once it is sealed; so an upload is fetched when somebody has it sealed, and
 //! what a broken upload left on one node stays there.
 
+mod backlog;
 mod choose;
 mod copy;
 mod fetch;
@@ -76,6 +77,10 @@ struct Shared {
     view: View,
     /// Files that this node may lack something of.
     told: Names,
+    /// The same, of those that were in the list of all that a node has.
+    listed: Names,
+    /// How many of these it still lacks; none while that is not known.
+    lacking: sync::watch::Sender<Option<u64>>,
     /// Files that somebody waits for.
     urgent: Names,
     open: OpenCopies,
@@ -136,6 +141,8 @@ impl Replication {
         alone: Option<sync::watch::Sender<Standing>>,
         clock: Arc<dyn Clock>,
     ) -> Self {
+        // A node alone has all there is.
+        let lacking = sync::watch::Sender::new(alone.is_some().then_some(0));
         Self {
             shared: Arc::new(Shared {
                 files,
@@ -144,11 +151,19 @@ impl Replication {
                 _alone: alone,
                 view: View::default(),
                 told: Names::default(),
+                listed: Names::default(),
+                lacking,
                 urgent: Names::default(),
                 open: OpenCopies::default(),
                 disk: OwnDisk::default(),
             }),
         }
+    }
+
+    /// How many stored files others had when they told of all that they have, which are
+    /// not here yet; none while that is not known.
+    pub(crate) fn lacking(&self) -> sync::watch::Receiver<Option<u64>> {
+        self.shared.lacking.subscribe()
     }
 
     /// What a majority of the voters has on disk of the file of an appender.

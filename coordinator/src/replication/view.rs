@@ -1,7 +1,7 @@
 //! What the other members have, as they have told, and who waits for it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -19,7 +19,7 @@ use crate::files::{Digest, FileName};
 #[derive(Default)]
 pub(super) struct View {
     known: Mutex<Known>,
-    /// Changes when a node has told all, or is gone.
+    /// Changes when a node begins to tell, has told all, or is gone.
     lists: watch::Sender<()>,
     /// Somebody wants to know now what those have that are gone.
     retry: Notify,
@@ -45,6 +45,16 @@ enum Listing {
     Told,
     /// It cannot be reached.
     Gone,
+    /// It could not be reached, and somebody wants to know whether it can be now.
+    Retried,
+}
+
+/// Who has told all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Listers {
+    pub(super) told: BTreeSet<NodeId>,
+    /// All have that can be reached, and this node knows who there is.
+    pub(super) is_complete: bool,
 }
 
 impl View {
@@ -55,6 +65,7 @@ impl View {
     /// A node begins to tell.
     pub(super) fn begin(&self, node: NodeId) {
         self.lock().nodes.insert(node, Node::default());
+        self.lists.send_replace(());
     }
 
     /// A node has told of some files; `None` is one that it has nothing of.
@@ -88,7 +99,7 @@ impl View {
     pub(super) fn reach(&self) {
         for node in self.lock().nodes.values_mut() {
             if node.listing == Listing::Gone {
-                node.listing = Listing::Awaited;
+                node.listing = Listing::Retried;
             }
         }
         self.retry.notify_waiters();
@@ -120,14 +131,31 @@ impl View {
         wake(&mut self.lock().waiting, name);
     }
 
-    /// Changes when a node has told all, or is gone.
+    /// Changes when a node begins to tell, has told all, or is gone.
     pub(super) fn lists(&self) -> watch::Receiver<()> {
         self.lists.subscribe()
     }
 
     /// Whether all have told all, except those that cannot be reached.
     pub(super) fn is_settled(&self) -> bool {
-        self.lock().nodes.values().all(|node| node.listing != Listing::Awaited)
+        let is_settled = |node: &Node| matches!(node.listing, Listing::Told | Listing::Gone);
+        self.lock().nodes.values().all(is_settled)
+    }
+
+    /// Who has told all. Until this node votes it does not know who there is.
+    pub(super) fn listers(&self, standing: &Standing) -> Listers {
+        let known = self.lock();
+        let told = known.nodes.iter().filter(|(_, node)| node.listing == Listing::Told);
+        let others_known = standing
+            .voters
+            .iter()
+            .all(|voter| *voter == standing.this || known.nodes.contains_key(voter));
+        Listers {
+            told: told.map(|(id, _)| *id).collect(),
+            is_complete: standing.voters.contains(&standing.this)
+                && others_known
+                && known.nodes.values().all(|node| node.listing != Listing::Awaited),
+        }
     }
 
     /// The most that anybody has of a file, and whether somebody has it sealed.
@@ -235,6 +263,27 @@ mod tests {
         assert!(!view.is_settled());
         view.gone(NodeId(3));
         assert!(view.is_settled());
+    }
+
+    #[test]
+    fn what_there_is_is_known_when_all_voters_have_told_that_can_be_reached() {
+        let view = View::default();
+        let is_complete = || view.listers(&standing()).is_complete;
+        view.begin(NodeId(2));
+        view.listed(NodeId(2));
+        assert!(!is_complete(), "nobody has looked for node 3");
+        view.begin(NodeId(3));
+        assert!(!is_complete());
+        view.gone(NodeId(3));
+        assert!(is_complete());
+        view.reach();
+        assert!(is_complete() && !view.is_settled(), "it is only tried again");
+        view.begin(NodeId(3));
+        assert!(!is_complete(), "it is back");
+        view.listed(NodeId(3));
+        assert_eq!(view.listers(&standing()).told, BTreeSet::from([NodeId(2), NodeId(3)]));
+        let learns = Standing { this: NodeId(4), ..standing() };
+        assert!(!view.listers(&learns).is_complete, "it may not know all others yet");
     }
 
     #[test]

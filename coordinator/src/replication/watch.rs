@@ -58,11 +58,13 @@ async fn listen(shared: Arc<Shared>, members: Arc<dyn Members>, node: NodeId) {
     loop {
         let mut listed = false;
         let ended = listen_once(&shared, &*members, node, &mut listed).await;
-        shared.view.gone(node);
         if listed {
+            // It may be back at once, with all that this node lacks.
+            shared.view.begin(node);
             wait = RETRY;
             info!(%node, %ended, "a member tells no more of its files");
         } else {
+            shared.view.gone(node);
             debug!(%node, %ended, "a member does not tell of its files");
         }
         tokio::select! {
@@ -96,7 +98,7 @@ async fn listen_once(
         let names: Vec<_> =
             files.iter().filter(|(_, has)| has.is_some()).map(|(n, _)| *n).collect();
         shared.view.tell(node, files);
-        shared.told.put(names);
+        if *listed { &shared.told } else { &shared.listed }.put(names);
         if response.listed {
             *listed = true;
             shared.view.listed(node);

@@ -25,7 +25,8 @@ Example:
   baton cluster backup /backups/monday.backup
 
 Jobs, history, output and archives are in it, as of one moment; the cluster goes on
-meanwhile. Keep it as safe as the cluster itself: output and the environment of jobs can be
+meanwhile. It ends with exit code 1 if no coordinator that can be reached has some file of a
+job; what there is was written then, and the figure is told (missing_files). Keep it as safe as the cluster itself: output and the environment of jobs can be
 read in it. `baton cluster restore` makes a new cluster of it.";
 
 /// What is drawn while a backup comes.
@@ -54,42 +55,66 @@ pub(crate) async fn run(args: BackupArgs, context: &super::Context) -> anyhow::R
         received = receiving => received,
         _ = interrupts.next() => Err(Interrupted("interrupted; no backup was written").into()),
     };
-    let length = match received.and_then(|length| target.finish().map(|()| length)) {
-        Ok(length) => length,
-        Err(error) => {
-            target.discard();
-            return Err(error);
-        }
+    let (length, missing_files) =
+        match received.and_then(|received| target.finish().map(|()| received)) {
+            Ok(received) => received,
+            Err(error) => {
+                target.discard();
+                return Err(error);
+            }
+        };
+    let lacks = match missing_files {
+        0 => String::new(),
+        missing => format!(", which lacks {}", files_of_jobs(missing)),
     };
-    context.messages.note(&format!("backup of {} in {}", bytes(length), file.display()));
+    context.messages.note(&format!("backup of {} in {}{lacks}", bytes(length), file.display()));
     if context.format == Format::Json && !target.is_stdout() {
-        output::write_json(&BackupView { file: file.display().to_string(), bytes: length })?;
+        let file = file.display().to_string();
+        output::write_json(&BackupView { file, bytes: length, missing_files })?;
+    }
+    if missing_files > 0 {
+        bail!(
+            "the backup lacks {}, which no coordinator has that can be reached; start those that \
+             are down, wait until `baton cluster status` shows no PROBLEM, and make another one \
+             (this one stays in {})",
+            files_of_jobs(missing_files),
+            file.display()
+        );
     }
     Ok(0)
 }
 
-/// Takes the backup to its target and gives its length.
+fn files_of_jobs(files: u64) -> String {
+    match files {
+        1 => "1 file of a job".to_owned(),
+        files => format!("{files} files of jobs"),
+    }
+}
+
+/// Takes the backup to its target; gives its length, and how many files it lacks.
 async fn receive(
     client: &ClientArgs,
     context: &Context,
     target: &mut Target,
-) -> anyhow::Result<u64> {
+) -> anyhow::Result<(u64, u64)> {
     let reached = context.connect(client).await?;
     let call =
         async |to: &Connection| Ok(to.cluster().backup(BackupRequest {}).await?.into_inner());
     let mut parts = reached.keep_asking(call).await?;
     let mut checker = Checker::default();
     let bar = progress(context);
+    let mut missing_files = 0;
     loop {
         let next = parts.message().await.map_err(ClientError::from);
         let Some(next) = next.context("the backup broke off; make it again")? else { break };
         checker.take(&next.part).context("the backup that came is damaged; make it again")?;
         target.write(&next.part)?;
+        missing_files = next.missing_files;
         bar.set_position(checker.length());
     }
     checker.end().context("the backup that came is not whole; make it again")?;
     bar.finish_and_clear();
-    Ok(checker.length())
+    Ok((checker.length(), missing_files))
 }
 
 fn progress(context: &Context) -> ProgressBar {

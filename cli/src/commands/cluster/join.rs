@@ -20,7 +20,12 @@ Example:
 
 It serves until told to stop, as `baton coordinator` does, and takes the same config
 file (`baton coordinator --help` shows one). Later starts of the folder need no more
-than `baton coordinator --config FILE`: once it is a member, nobody is asked again.";
+than `baton coordinator --config FILE`: once it is a member, nobody is asked again.
+
+It votes as soon as it has the log, and then fetches the stored files. When several
+coordinators are repaired, go on to the next one only when this one has said that it has
+caught up, and `baton cluster status` shows no PROBLEM: until then the others may have the
+last copies of some output.";
 
 /// The arguments of `cluster join`.
 #[derive(Args, Debug)]
@@ -41,7 +46,7 @@ pub(super) async fn run(args: JoinArgs, context: &Context) -> anyhow::Result<u8>
     let mut interrupts = Interrupts::catch()?;
     messages.note(&format!("asking {asked} to admit {}", config.data_dir.display()));
     let Some(coordinator) = start(config, &mut interrupts, messages).await? else { return Ok(0) };
-    let telling = tell(coordinator.status(), messages);
+    let telling = tell(coordinator.status(), coordinator.missing_files(), messages);
     let serving = serve(coordinator, interrupts);
     let (served, ()) = tokio::join!(serving, telling);
     served
@@ -61,12 +66,29 @@ fn check_folder(data: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// Says how far it is with becoming a voter; ends when it is one, or has stopped.
-async fn tell(mut status: watch::Receiver<Status>, messages: Messages) {
+/// Says how far it is with becoming a voter that has all that the others have; ends when it
+/// is one, or has stopped.
+async fn tell(
+    mut status: watch::Receiver<Status>,
+    mut missing_files: watch::Receiver<Option<u64>>,
+    messages: Messages,
+) {
     let node = status.borrow().node_id;
     messages.note(&format!("admitted as node {node}; catching up"));
     let votes = status.wait_for(|status| status.voters.contains(&status.node_id)).await;
-    if votes.is_ok() {
+    if votes.is_err() {
+        return;
+    }
+    let missing = missing_files.wait_for(Option::is_some).await.map(|missing| *missing);
+    match missing {
+        Ok(Some(0)) => {}
+        Ok(missing) => {
+            let missing = missing.unwrap_or_default();
+            messages.note(&format!("node {node} votes; fetching {missing} stored files"));
+        }
+        Err(_) => return,
+    }
+    if missing_files.wait_for(|missing| *missing == Some(0)).await.is_ok() {
         messages.note(&format!("node {node} has caught up and votes; Ctrl-C stops it"));
     }
 }

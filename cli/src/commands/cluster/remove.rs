@@ -21,7 +21,10 @@ Example:
   baton cluster remove 2
 
 `baton cluster status` shows the numbers. It is refused if those that are left could
-decide nothing: start them first, or let another one join. A leader that is removed
+decide nothing: start them first, or let another one join. It is also refused while the
+coordinator answers and another voter still lacks stored files: the last copies may be here.
+When several are repaired one after the other, go on to the next one when `baton cluster
+status` shows all of them reachable, with a lag of 0 and no PROBLEM. A leader that is removed
 hands over first. A number is never given again: to bring the host back, empty its data
 folder and let it join (`baton cluster join --help`).";
 

@@ -43,6 +43,12 @@ pub(crate) async fn run(args: RestoreArgs, context: &Context) -> anyhow::Result<
         data.display(),
         restored.cluster_id,
     ));
+    if restored.missing_files > 0 {
+        context.messages.note(&format!(
+            "the backup lacks {} of the jobs' files: that output, or archive, is missing here too",
+            restored.missing_files
+        ));
+    }
     if context.format == Format::Json {
         output::write_json(&RestoreView::new(&data, restored))?;
     }

@@ -11,6 +11,8 @@ use serde::Serialize;
 pub(crate) struct BackupView {
     pub(crate) file: String,
     pub(crate) bytes: u64,
+    /// Files of jobs that are not in it.
+    pub(crate) missing_files: u64,
 }
 
 /// A data folder that was made of a backup.
@@ -22,6 +24,7 @@ pub(crate) struct RestoreView {
     pub(crate) taken_at: Option<Timestamp>,
     pub(crate) files: u64,
     pub(crate) file_bytes: u64,
+    pub(crate) missing_files: u64,
 }
 
 impl RestoreView {
@@ -34,6 +37,7 @@ impl RestoreView {
             taken_at: taken_at.and_then(|millis| Timestamp::from_millisecond(millis).ok()),
             files: restored.files,
             file_bytes: restored.file_bytes,
+            missing_files: restored.missing_files,
         }
     }
 }

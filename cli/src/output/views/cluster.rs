@@ -37,6 +37,8 @@ pub(crate) struct MemberView {
     pub(crate) disk_free: Option<u64>,
     pub(crate) disk_total: Option<u64>,
     pub(crate) problem: Option<String>,
+    /// Stored files that it has yet to fetch; null also while it does not know.
+    pub(crate) missing_files: Option<u64>,
 }
 
 /// A coordinator that was removed.
@@ -88,6 +90,7 @@ impl From<MemberStatus> for MemberView {
             lag: answered(status.lag),
             disk_free: answered(status.disk_free),
             disk_total: answered(status.disk_total),
+            missing_files: status.missing_files,
             problem: Some(status.problem).filter(|problem| !problem.is_empty()),
         }
     }
@@ -107,6 +110,7 @@ mod tests {
     fn what_a_silent_member_would_say_is_null() {
         let silent = MemberView::from(MemberStatus::default());
         assert_eq!((silent.lag, silent.disk_free, silent.problem), (None, None, None));
+        assert_eq!(silent.missing_files, None);
         let well = MemberView::from(MemberStatus { reachable: true, ..MemberStatus::default() });
         assert_eq!(well.lag, Some(0));
     }

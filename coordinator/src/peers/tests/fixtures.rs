@@ -183,6 +183,7 @@ impl TestMember {
             node: self.node.clone(),
             history: self.history.clone(),
             files: Files::open(self.folder().join("files"), FilesOptions::default()).unwrap(),
+            lacking: watch::Sender::new(Some(0)).subscribe(),
             disk: DiskGuard::new(self.folder().to_owned(), 0),
             tasks: tasks.clone(),
             stop: stop.clone(),

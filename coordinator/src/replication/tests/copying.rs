@@ -1,7 +1,5 @@
 //! How what one node has comes to the others.
 
-use std::sync::atomic::Ordering;
-
 use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,7 +76,7 @@ async fn what_was_removed_is_not_brought_back_by_a_slower_node() {
     let world = World::new(2).await;
     store(world.files(1), log_name(1), &complete(b"old")).await;
     until_sealed(world.files(2), log_name(1)).await;
-    world.node(1).unwanted.0.lock().unwrap().insert(log_name(1));
+    world.node(1).unwanted.names.lock().unwrap().insert(log_name(1));
     assert!(world.files(1).remove(log_name(1)).await.unwrap());
     // All is told again, and node 2 has it still.
     world.connect(1, Gate::Cut);
@@ -210,7 +208,7 @@ async fn who_waits_for_a_file_gets_it_although_nothing_else_needs_it() {
     let world = World::new(2).await;
     let content = b"archive";
     let (name, digest) = (upload_name(content), blake3::hash(content).into());
-    world.node(2).unwanted.0.lock().unwrap().insert(name);
+    world.node(2).unwanted.names.lock().unwrap().insert(name);
     store(world.files(1), name, content).await;
     until_told(&world.node(2).replication, name).await;
     assert!(soon(world.node(2).replication.keep_source(digest, 7)).await.unwrap());
@@ -222,7 +220,7 @@ async fn who_waits_for_a_file_that_does_not_come_is_told_so() {
     let world = World::new(2).await;
     store(world.files(1), log_name(1), &complete(b"there")).await;
     until_sealed(world.files(2), log_name(1)).await;
-    world.node(2).unwanted.0.lock().unwrap().insert(log_name(2));
+    world.node(2).unwanted.names.lock().unwrap().insert(log_name(2));
     store(world.files(1), log_name(2), &complete(b"not there")).await;
     until_told(&world.node(2).replication, log_name(2)).await;
     world.wire(2, 1).gate.send_replace(Gate::Stalled);

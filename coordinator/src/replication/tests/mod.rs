@@ -1,12 +1,13 @@
 //! What replication promises, between stores that talk over real gRPC, and over none.
 
+mod backlog;
 mod copying;
 mod full_disk;
 mod quorum;
 mod threadless;
 mod world;
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::atomic::Ordering, time::Duration};
 
 use baton_proto::{
     spool::{self, Kind},

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::SystemTime,
 };
@@ -29,6 +29,7 @@ use super::super::{wanted::WantedError, *};
 use crate::{
     environment::Environment,
     files::FilesOptions,
+    history,
     peers::{Directory, This},
 };
 
@@ -49,9 +50,13 @@ pub(super) struct Node {
     stop: CancellationToken,
 }
 
-/// Everything is wanted but these.
+/// Everything is wanted but these, as far as that is known.
 #[derive(Default)]
-pub(super) struct Unwanted(pub(super) Mutex<HashSet<FileName>>);
+pub(super) struct Unwanted {
+    pub(super) names: Mutex<HashSet<FileName>>,
+    /// Of the others nobody can say.
+    pub(super) unknown: AtomicBool,
+}
 
 impl Wanted for Unwanted {
     fn is_wanted(
@@ -59,8 +64,10 @@ impl Wanted for Unwanted {
         name: FileName,
         _modified: SystemTime,
     ) -> BoxFuture<'_, Result<bool, WantedError>> {
-        let is_wanted = !self.0.lock().unwrap().contains(&name);
-        async move { Ok(is_wanted) }.boxed()
+        let is_wanted = !self.names.lock().unwrap().contains(&name);
+        let is_known = !is_wanted || !self.unknown.load(Ordering::Relaxed);
+        let answer = is_known.then_some(is_wanted);
+        async move { answer.ok_or(WantedError::History(history::Error::Stopped)) }.boxed()
     }
 }
 
