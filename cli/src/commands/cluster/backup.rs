@@ -4,7 +4,7 @@ mod target;
 
 use std::{path::PathBuf, time::Duration};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use baton_client::{ClientError, Connection};
 use baton_coordinator::backup::Checker;
 use baton_proto::v1::BackupRequest;
