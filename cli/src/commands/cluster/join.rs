@@ -75,8 +75,9 @@ async fn tell(
 ) {
     let node = status.borrow().node_id;
     messages.note(&format!("admitted as node {node}; catching up"));
-    let votes = status.wait_for(|status| status.voters.contains(&status.node_id)).await;
-    if votes.is_err() {
+    // What a wait gives holds up whoever changes the status: it goes at once.
+    let votes = status.wait_for(|status| status.voters.contains(&status.node_id)).await.is_ok();
+    if !votes {
         return;
     }
     let missing = missing_files.wait_for(Option::is_some).await.map(|missing| *missing);
