@@ -1,6 +1,6 @@
 //! The Cluster service.
 
-use std::{io, time::Duration};
+use std::io;
 
 use baton_proto::{
     peer,
@@ -10,10 +10,8 @@ use baton_state::{Connection, NodeId};
 use tonic::{Request, Response, Status};
 
 use super::{Answers, Services};
-use crate::convert;
+use crate::{convert, reach::Tally};
 
-/// How long a member may take to say how it is.
-const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// Parts of a backup, of about 256 KiB, that wait for their reader.
 const BACKUP_QUEUE: usize = 4;
 
@@ -51,20 +49,23 @@ impl cluster_server::Cluster for Services {
     ) -> Result<Response<v1::ListMembersResponse>, Status> {
         let members = self.cluster_members();
         let (leader_id, term, answers) = self.ask_members(&members).await;
-        let committed = answers.iter().flatten().map(|answer| answer.committed).max().unwrap_or(0);
-        let members = members.into_iter().zip(answers).map(|(member, answer)| {
-            let reachable = answer.is_some();
-            let answer = answer.unwrap_or_default();
-            v1::MemberStatus {
-                member: Some(member),
-                reachable,
-                applied: answer.applied,
-                lag: if reachable { committed.saturating_sub(answer.applied) } else { 0 },
-                disk_free: answer.disk_free,
-                disk_total: answer.disk_total,
-                problem: answer.problem,
-            }
-        });
+        let committed = said(&answers).map(|(_, answer)| answer.committed).max().unwrap_or(0);
+        let problems: Vec<_> = members.iter().map(|member| problems(member, &answers)).collect();
+        let answers = answers.into_iter().map(|(_, answer)| answer);
+        let members =
+            members.into_iter().zip(answers).zip(problems).map(|((member, answer), problem)| {
+                let reachable = answer.is_some();
+                let answer = answer.unwrap_or_default();
+                v1::MemberStatus {
+                    member: Some(member),
+                    reachable,
+                    applied: answer.applied,
+                    lag: if reachable { committed.saturating_sub(answer.applied) } else { 0 },
+                    disk_free: answer.disk_free,
+                    disk_total: answer.disk_total,
+                    problem,
+                }
+            });
         Ok(Response::new(v1::ListMembersResponse {
             node_id: self.jobs.raft.status().borrow().node_id,
             leader_id,
@@ -136,24 +137,41 @@ impl Services {
     }
 
     /// The leader and the term of whoever knows the newest, and each member's answer.
-    async fn ask_members(
-        &self,
-        members: &[v1::ClusterMember],
-    ) -> (u64, u64, Vec<Option<peer::StatusResponse>>) {
+    async fn ask_members(&self, members: &[v1::ClusterMember]) -> (u64, u64, Vec<Answer>) {
         let this = self.jobs.raft.status().borrow().node_id;
         let answers = members.iter().map(async |member| {
-            if member.node_id == this {
-                return Some(self.peers.own_status());
-            }
             let node = NodeId(member.node_id);
-            let request = peer::StatusRequest { hello: Some(self.peers.directory.hello(node)) };
-            let mut client = self.peers.directory.peer(node)?.control();
-            let answer = tokio::time::timeout(ANSWER_WITHIN, client.status(request)).await;
-            Some(answer.ok()?.ok()?.into_inner())
+            let answer = if member.node_id == this {
+                Some(self.peers.own_status())
+            } else {
+                self.peers.directory.status_of(node).await
+            };
+            (node, answer)
         });
         let answers = futures::future::join_all(answers).await;
-        let newest = answers.iter().flatten().max_by_key(|answer| (answer.term, answer.leader_id));
+        let newest = said(&answers).map(|(_, answer)| answer);
+        let newest = newest.max_by_key(|answer| (answer.term, answer.leader_id));
         let (leader_id, term) = newest.map_or((0, 0), |newest| (newest.leader_id, newest.term));
         (leader_id, term, answers)
     }
+}
+
+/// A member, and how it is if it answers.
+type Answer = (NodeId, Option<peer::StatusResponse>);
+
+fn said(answers: &[Answer]) -> impl Iterator<Item = (NodeId, &peer::StatusResponse)> {
+    answers.iter().filter_map(|(from, answer)| Some((*from, answer.as_ref()?)))
+}
+
+/// What keeps a member from working as it should, as it says itself and as the others do.
+fn problems(member: &v1::ClusterMember, answers: &[Answer]) -> String {
+    let node = NodeId(member.node_id);
+    let own = said(answers).find(|(from, _)| *from == node);
+    let own = own.map(|(_, answer)| answer.problem.clone()).filter(|own| !own.is_empty());
+    let way = Tally::of(node, &member.address, said(answers)).problem(&member.address);
+    let twins = said(answers).flat_map(|(_, answer)| &answer.twins);
+    let twins = twins.filter(|twins| twins.node_id == node.0).map(|twins| {
+        format!("two coordinators run as member {node}: {}", twins.hosts.join(" and "))
+    });
+    own.into_iter().chain(way).chain(twins.take(1)).collect::<Vec<_>>().join("; ")
 }
