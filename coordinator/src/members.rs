@@ -238,7 +238,7 @@ fn check_addresses(members: &BTreeMap<NodeId, Member>, member: &Member) -> Resul
             format!("member {node} has the {key} {address}"),
             format!(
                 "if its data was lost, remove it first: baton cluster remove {node}; if it is \
-                 another coordinator, give this one a {key} of its own"
+                 another coordinator, correct the {key} of this one"
             ),
         ));
     }

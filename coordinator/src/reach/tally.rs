@@ -58,7 +58,7 @@ mod tests {
         StatusResponse { ways: vec![Way { node_id, address, problem }], ..Default::default() }
     }
 
-    fn tally<const N: usize>(said: [StatusResponse; N]) -> Tally {
+    fn tally<const N: usize>(said: &[StatusResponse; N]) -> Tally {
         let numbered = said.iter().enumerate().map(|(at, said)| (NodeId(at as u64 + 1), said));
         Tally::of(NodeId(3), "h:1", numbered)
     }
@@ -66,7 +66,7 @@ mod tests {
     #[test]
     fn an_address_that_nobody_finds_a_member_at_is_wrong() {
         let refused = said(3, "h:1", "connection refused");
-        let tally = tally([refused.clone(), refused]);
+        let tally = tally(&[refused.clone(), refused]);
         assert!(tally.reached_by.is_empty());
         let problem = tally.problem("h:1").unwrap();
         assert_eq!(problem, "its address h:1 does not lead to it: connection refused");
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn who_misses_what_others_reach_is_named() {
-        let tally = tally([said(3, "h:1", ""), said(3, "h:1", "no route to host")]);
+        let tally = tally(&[said(3, "h:1", ""), said(3, "h:1", "no route to host")]);
         assert_eq!(tally.reached_by, [NodeId(1)]);
         let problem = tally.problem("h:1").unwrap();
         assert_eq!(problem, "its address h:1 does not lead to it from node 2: no route to host");
@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn what_is_said_of_others_or_of_another_address_does_not_count() {
         let own = said(3, "h:1", "it never calls itself");
-        let tally = tally([said(2, "h:1", "gone"), said(3, "h:2", "gone"), own]);
+        let tally = tally(&[said(2, "h:1", "gone"), said(3, "h:2", "gone"), own]);
         assert_eq!(tally, Tally::default());
         assert_eq!(tally.problem("h:1"), None);
     }
