@@ -62,8 +62,9 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects within `connect_timeout` to the first coordinator that answers. One
-    /// that is silent does not keep the next ones from being asked.
+    /// Connects within `connect_timeout` to the first coordinator that answers and knows a
+    /// leader, or if none does, that answers. One that is silent, or cut off from the
+    /// others, does not keep the next ones from being asked.
     ///
     /// # Errors
     /// [`ClientError::Unreachable`] when nobody answers in time; otherwise what the
@@ -90,35 +91,46 @@ impl Connection {
         }
     }
 
-    /// Which coordinator answers first. Why others did not is noted in `failures`.
+    /// Which coordinator answers first and knows a leader, or only answers. Why others did
+    /// not is noted in `failures`.
     async fn find(&self, failures: &mut BTreeMap<usize, String>) -> Result<usize, ClientError> {
         let mut next = self.service.channels().iter().enumerate().fuse().peekable();
         let mut asked = FuturesUnordered::new();
+        let mut leaderless = None;
         loop {
             if let Some((index, channel)) = next.next() {
                 asked.push(async move { (index, self.ask(channel).await) });
             }
             tokio::select! {
                 answer = asked.next() => match answer {
-                    Some((index, Ok(()))) => return Ok(index),
-                    Some((_, Err(error))) if !error.is_temporary() => return Err(error),
+                    Some((index, Ok(Answer { leader: true }))) => return Ok(index),
+                    Some((index, Ok(Answer { leader: false }))) => {
+                        leaderless.get_or_insert(index);
+                    }
+                    Some((_, Err(error))) if !error.is_temporary() && leaderless.is_none() => {
+                        return Err(error);
+                    }
                     Some((index, Err(error))) => {
                         failures.insert(index, error.to_string());
                     }
-                    None => return Err(self.unreachable(failures)),
+                    None => return leaderless.ok_or_else(|| self.unreachable(failures)),
                 },
-                () = tokio::time::sleep(NEXT_AFTER), if next.peek().is_some() => {}
+                () = tokio::time::sleep(NEXT_AFTER) => {
+                    if let Some(index) = leaderless.filter(|_| next.peek().is_none()) {
+                        return Ok(index);
+                    }
+                }
             }
         }
     }
 
     /// A connection counts as open before the other side has said anything: has it
     /// say something.
-    async fn ask(&self, channel: &Channel) -> Result<(), ClientError> {
+    async fn ask(&self, channel: &Channel) -> Result<Answer, ClientError> {
         let mut cluster =
             cluster_client::ClusterClient::with_interceptor(channel.clone(), self.bearer());
-        cluster.status(ClusterStatusRequest {}).await?;
-        Ok(())
+        let status = cluster.status(ClusterStatusRequest {}).await?.into_inner();
+        Ok(Answer { leader: status.leader_id != 0 })
     }
 
     fn unreachable(&self, failures: &BTreeMap<usize, String>) -> ClientError {
@@ -180,6 +192,12 @@ impl Connection {
         let authorization = self.endpoint.authorization().clone();
         Bearer { authorization, answer_by: self.answer_by }
     }
+}
+
+/// What a coordinator said that may serve.
+struct Answer {
+    /// It knows a leader.
+    leader: bool,
 }
 
 /// A channel that connects when it is first used.

@@ -17,6 +17,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
 use crate::{
+    address::{self, AddressError},
     auth::Authenticator,
     backup::{self, Backups},
     config::Config,
@@ -28,9 +29,10 @@ use crate::{
     history::{self, History, READERS},
     join::JoinError,
     members::Members,
-    peers::{self, Calls, Directory, Expelled, Network, Outgoing, PeerService},
+    peers::{self, Calls, Directory, Expelled, Network, Outgoing, PeerService, Twins},
     raft::{self, RaftError, RaftHandle},
-    room,
+    reach::{Probe, Reach, watch_addresses, watch_majority},
+    step_down::{self, Watched},
     this_node::ThisNode,
 };
 
@@ -44,6 +46,9 @@ pub enum Error {
          --allow-insecure-listen (`allow_insecure_listen = true` in the config file)"
     )]
     InsecureListen(SocketAddr),
+    /// Others could not reach it, or it not them.
+    #[error(transparent)]
+    Address(#[from] AddressError),
     /// The times do not go together.
     #[error(transparent)]
     Timing(#[from] TimingError),
@@ -216,13 +221,28 @@ impl Coordinator {
             config.token.clone(),
             stop.clone(),
         ));
-        tasks.spawn(room::hand_over(
-            members.clone(),
+        let reach = Reach::default();
+        tasks.spawn(watch_addresses(
+            raft.clone(),
             Arc::clone(&directory),
-            jobs.disk.clone(),
-            history.clone(),
+            Probe::new(this.membership.cluster_id.clone(), &config.token)?,
+            reach.clone(),
             stop.clone(),
         ));
+        tasks.spawn(watch_majority(
+            raft.clone(),
+            Arc::clone(&directory),
+            reach.clone(),
+            stop.clone(),
+        ));
+        let watched = Watched {
+            members: members.clone(),
+            directory: Arc::clone(&directory),
+            reach: reach.clone(),
+            disk: jobs.disk.clone(),
+            history: history.clone(),
+        };
+        tasks.spawn(step_down::hand_over(watched, stop.clone()));
         let failed = |source| Error::DataDir { dir: config.data_dir.clone(), source };
         let backups = Backups::new(jobs.clone(), &config.data_dir).map_err(failed)?;
         if let Some(schedule) = config.backups.clone() {
@@ -244,6 +264,8 @@ impl Coordinator {
             tasks: tasks.clone(),
             stop: stop.clone(),
             calls: Arc::new(Calls::default()),
+            twins: Arc::new(Twins::default()),
+            reach,
         };
         let services = Services {
             dispatch,
@@ -381,6 +403,10 @@ fn check(config: &Config) -> Result<(), Error> {
         return Err(Error::WeakToken);
     }
     config.timing.check()?;
+    config.check_addresses()?;
+    for missing in address::missing(config) {
+        warn!("{missing}; until then no other coordinator can join it");
+    }
     for listen in [config.listen, config.peer_listen] {
         if listen.ip().is_loopback() {
             continue;

@@ -1,5 +1,6 @@
 //! Baton's coordinator: replicates jobs, grants leases, keeps output and history.
 
+mod address;
 mod auth;
 pub mod backup;
 mod config;
@@ -19,17 +20,20 @@ mod join;
 mod leadership;
 mod members;
 mod peers;
+mod problems;
 pub mod raft;
+mod reach;
 mod replication;
 mod retention;
-mod room;
 mod runners;
 pub mod simulation;
+mod step_down;
 mod this_node;
 mod uploads;
 mod watchers;
 
 pub use self::{
+    address::{AddressError, AddressProblem},
     config::{Config, next_port},
     convert::check_spec,
     coordinator::{Coordinator, Error},

@@ -1,7 +1,7 @@
 //! Who belongs to the cluster: admits coordinators, lets them vote when they have
 //! caught up, removes them, and hands leadership over. Only the leader does this.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use baton_proto::{
     error::{ApiError, Reason},
@@ -18,9 +18,11 @@ use tonic::{Request, transport::Endpoint};
 use tracing::{debug, info, warn};
 
 use crate::{
+    address::{self, AddressProblem},
     auth,
     environment::Environment,
     errors::{from_propose, member_not_found},
+    problems,
     raft::{Change, Progress, ProposeError, RaftHandle},
 };
 
@@ -51,17 +53,7 @@ impl Members {
                 let state = self.raft.state();
                 let members = state.members();
                 let known = members.iter().find(|(_, other)| other.instance == member.instance);
-                if let Some((node, _)) = members.iter().find(|(_, other)| {
-                    other.instance != member.instance && other.peer_address == member.peer_address
-                }) {
-                    return Err(ApiError::new(
-                        Reason::MemberExists,
-                        format!("member {node} has the address {}", member.peer_address),
-                        format!(
-                            "if its data was lost, remove it first: baton cluster remove {node}"
-                        ),
-                    ));
-                }
+                check_addresses(members, &member)?;
                 (known.map(|(node, known)| (*node, known.clone())), state.next_node())
             };
             let at = self.environment.clock.now();
@@ -235,6 +227,48 @@ pub(crate) async fn ask_to_join(
     Ok(ClusterClient::new(channel).join(request).await?.into_inner())
 }
 
+/// Refuses a member where another one is, and a new one that could not reach the others.
+fn check_addresses(members: &BTreeMap<NodeId, Member>, member: &Member) -> Result<(), ApiError> {
+    let mut others = members.iter().filter(|(_, other)| other.instance != member.instance);
+    let is_new = others.clone().count() == members.len();
+    let taken = others.clone().find_map(|(node, other)| {
+        let both = [
+            ("address", &other.address, &member.address),
+            ("peer_address", &other.peer_address, &member.peer_address),
+        ];
+        let (key, _, address) = both.into_iter().find(|(_, taken, wanted)| taken == wanted)?;
+        Some((node, key, address))
+    });
+    if let Some((node, key, address)) = taken {
+        return Err(ApiError::new(
+            Reason::MemberExists,
+            format!("member {node} has the {key} {address}"),
+            format!(
+                "if its data was lost, remove it first: baton cluster remove {node}; if it is \
+                 another coordinator, correct the {key} of this one"
+            ),
+        ));
+    }
+    let nowhere = others.find_map(|(node, other)| {
+        let both = [("address", &other.address), ("peer_address", &other.peer_address)];
+        let wildcard = both
+            .into_iter()
+            .find(|(_, address)| address::check(address) == Err(AddressProblem::Wildcard));
+        wildcard.map(|(key, address)| (node, key, address))
+    });
+    match nowhere {
+        Some((node, key, address)) if is_new => Err(ApiError::new(
+            Reason::InvalidArgument,
+            format!("member {node} is known at {address}, where no other coordinator reaches it"),
+            format!(
+                "restart member {node} with its {key} set to where others reach it, and let this \
+                 one join then"
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// Refuses to remove a member without which nothing could be decided any more.
 fn check_majority(progress: &[Progress], without: NodeId) -> Result<(), ApiError> {
     let left: Vec<&Progress> =
@@ -266,7 +300,7 @@ pub(crate) fn check_files(
     }
     let stay = members.iter().filter(|(member, _)| member.voter && !is_removed(member));
     for (member, answer) in stay {
-        let Some(problem) = answer.as_ref().and_then(lacking) else { continue };
+        let Some(problem) = answer.as_ref().and_then(problems::lacking) else { continue };
         return Err(ApiError::new(
             Reason::FilesMissing,
             format!(
@@ -278,16 +312,6 @@ pub(crate) fn check_files(
         ));
     }
     Ok(())
-}
-
-/// What to tell of a member that does not have all stored files, or does not know it.
-pub(crate) fn lacking(answer: &StatusResponse) -> Option<String> {
-    match answer.files?.missing {
-        Some(0) => None,
-        Some(1) => Some("lacks 1 stored file, which is being fetched".to_owned()),
-        Some(missing) => Some(format!("lacks {missing} stored files, which are being fetched")),
-        None => Some("is still comparing its stored files with the others'".to_owned()),
-    }
 }
 
 fn check_voter(progress: &[Progress], node: NodeId) -> Result<NodeId, ApiError> {
@@ -314,6 +338,8 @@ fn newest_other(progress: &[Progress], this: NodeId) -> Option<NodeId> {
 
 #[cfg(test)]
 mod tests {
+    use baton_state::Level;
+
     use super::*;
 
     fn member(node: u64, voter: bool, active: bool) -> Progress {
@@ -322,6 +348,40 @@ mod tests {
 
     fn removal(members: &[Progress], node: u64) -> Option<Reason> {
         check_majority(members, NodeId(node)).err().map(|error| error.reason)
+    }
+
+    fn located(node: u64, address: &str, peer_address: &str) -> Member {
+        Member {
+            instance: node.to_string(),
+            address: address.to_owned(),
+            peer_address: peer_address.to_owned(),
+            version: String::new(),
+            level: Level::NEWEST,
+        }
+    }
+
+    #[test]
+    fn nobody_comes_to_where_another_member_is() {
+        let members = [(NodeId(1), located(1, "c1:1", "c1:2"))].into();
+        let check = |member: Member| check_addresses(&members, &member);
+        assert_eq!(check(located(2, "c2:1", "c2:2")), Ok(()));
+        assert_eq!(check(located(1, "c1:1", "c1:2")), Ok(()), "it is itself");
+        for (taken, key) in
+            [(located(2, "c1:1", "c2:2"), "address c1:1"), (located(2, "c2:1", "c1:2"), "c1:2")]
+        {
+            let refused = check(taken).unwrap_err();
+            assert_eq!(refused.reason, Reason::MemberExists);
+            assert!(refused.message.contains(key), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_cluster_grows_only_when_its_members_say_where_they_are() {
+        let members = [(NodeId(1), located(1, "c1:1", "0.0.0.0:2"))].into();
+        let refused = check_addresses(&members, &located(2, "c2:1", "c2:2")).unwrap_err();
+        assert!(refused.action.contains("restart member 1 with its peer_address"), "{refused:?}");
+        let moved = located(1, "c1:1", "c1:2");
+        assert_eq!(check_addresses(&members, &moved), Ok(()), "so does it");
     }
 
     #[test]

@@ -23,6 +23,7 @@ use crate::{
 pub(crate) struct ThisNode {
     file: IdentityFile,
     instance: String,
+    process: u64,
     pub(crate) membership: Membership,
     pub(crate) member: Member,
 }
@@ -53,7 +54,8 @@ impl ThisNode {
             Some(membership) => membership,
             None => join::membership(config, &member, environment).await?,
         };
-        let this = Self { file, instance, membership, member };
+        let process = (environment.random.bits() as u64).max(1);
+        let this = Self { file, instance, process, membership, member };
         if is_new {
             let failed = |source| Error::Identity { path: this.file.path(), source };
             this.write(this.membership.clone()).map_err(failed)?;
@@ -67,6 +69,7 @@ impl ThisNode {
             cluster_id: self.membership.cluster_id.clone(),
             node: self.membership.node_id,
             peer_address: self.member.peer_address.clone(),
+            process: self.process,
         }
     }
 

@@ -14,6 +14,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use crate::{
     baton,
     fleet::{TOKEN, client, end_jobs_in, kill, spawn},
+    gate::Gate,
     members, port, wait,
 };
 
@@ -38,17 +39,32 @@ pub struct Cluster {
 struct Node {
     port: u16,
     peer_port: u16,
+    /// Where others are sent to its peer port, if they go another way.
+    gate: Option<Gate>,
     process: Option<Child>,
 }
 
 impl Cluster {
     /// As many coordinators, and runners `runner-1` and on with 8 slots each.
     pub async fn start(coordinators: usize, runners: usize) -> Self {
+        Self::with(coordinators, runners, false).await
+    }
+
+    /// As [`Self::start`], of coordinators that can be cut off from each other.
+    pub async fn start_with_gates(coordinators: usize, runners: usize) -> Self {
+        Self::with(coordinators, runners, true).await
+    }
+
+    async fn with(coordinators: usize, runners: usize, gates: bool) -> Self {
         let alone = alone().await;
         let folder = tempfile::Builder::new().prefix("baton-test-").tempdir().unwrap();
         let mut cluster = Self { folder, nodes: Vec::new(), runners: Vec::new(), _alone: alone };
         for _ in 0..coordinators {
             let node = cluster.add_node();
+            if gates {
+                let gate = Gate::to(cluster.node(node).peer_port).await;
+                cluster.node(node).gate = Some(gate);
+            }
             cluster.start_node(node);
             cluster.all_vote(node).await;
         }
@@ -63,7 +79,7 @@ impl Cluster {
     /// Takes addresses for one more coordinator; its number.
     pub fn add_node(&mut self) -> u64 {
         let (port, peer_port) = (port::free(), port::free());
-        self.nodes.push(Node { port, peer_port, process: None });
+        self.nodes.push(Node { port, peer_port, gate: None, process: None });
         self.nodes.len() as u64
     }
 
@@ -71,12 +87,19 @@ impl Cluster {
         &mut self.nodes[usize::try_from(node).unwrap() - 1]
     }
 
-    fn address_of(&self, node: u64) -> String {
+    /// Where callers reach a coordinator.
+    #[must_use]
+    pub fn address_of(&self, node: u64) -> String {
         format!("127.0.0.1:{}", self.nodes[usize::try_from(node).unwrap() - 1].port)
     }
 
     /// Starts a coordinator (again). A new one joins those that there are.
     pub fn start_node(&mut self, node: u64) {
+        self.start_node_with(node, &[]);
+    }
+
+    /// Starts a coordinator (again), with more options.
+    pub fn start_node_with(&mut self, node: u64, options: &[&str]) {
         let (data, address) = (self.node_folder(node), self.address_of(node));
         let peer_address = format!("127.0.0.1:{}", self.node(node).peer_port);
         let others = (1..=self.nodes.len() as u64).filter(|other| *other != node);
@@ -91,7 +114,11 @@ impl Cluster {
             .args(["--listen", &address, "--peer-listen", &peer_address, "--data"])
             .arg(data)
             .args(["--snapshot-every", "300"])
+            .args(options)
             .env("BATON_TOKEN", TOKEN);
+        if let Some(gate) = &self.node(node).gate {
+            command.args(["--peer-address", &gate.address()]);
+        }
         let log = self.folder.path().join(format!("coordinator-{node}.log"));
         self.node(node).process = Some(spawn(command, &log));
     }
@@ -106,6 +133,24 @@ impl Cluster {
             .arg(folder.join(&*name))
             .env("BATON_TOKEN", TOKEN);
         *process = Some(spawn(command, &folder.join(format!("{name}.log"))));
+    }
+
+    /// Lets nothing pass between a coordinator and the others any more. Callers reach all.
+    pub fn cut_off(&self, node: u64) {
+        let pid = |node: &Node| node.process.as_ref().map(Child::id);
+        let numbered = || (1..).zip(&self.nodes);
+        let (one, others): (Vec<_>, Vec<_>) = numbered().partition(|(number, _)| *number == node);
+        for (nodes, kept_out) in [(&one, &others), (&others, &one)] {
+            let kept_out: Vec<_> = kept_out.iter().filter_map(|(_, node)| pid(node)).collect();
+            for (_, node) in nodes {
+                node.gate.as_ref().unwrap().keep_out(kept_out.clone());
+            }
+        }
+    }
+
+    /// Lets everything pass again.
+    pub fn connect_again(&self) {
+        self.nodes.iter().for_each(|node| node.gate.as_ref().unwrap().keep_out(Vec::new()));
     }
 
     /// SIGKILL to a coordinator.

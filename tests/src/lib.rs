@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod containers;
 pub mod docker;
 pub mod fleet;
+pub mod gate;
 pub mod load;
 pub mod members;
 mod port;

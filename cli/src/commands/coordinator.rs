@@ -222,6 +222,7 @@ impl CoordinatorSettings {
         config.address = self.address;
         config.peer_address = self.peer_address;
         config.join = self.join;
+        config.check_addresses().map_err(|error| UsageError(error.to_string()))?;
         set(&mut config.allow_insecure_listen, self.allow_insecure_listen);
         set(&mut config.timing.heartbeat_interval, self.heartbeat_interval.map(|span| span.0));
         set(&mut config.timing.lease_ttl, self.lease_ttl.map(|span| span.0));

@@ -128,6 +128,28 @@ async fn a_connection_begins_with_the_first_coordinator_that_answers() {
 }
 
 #[tokio::test]
+async fn a_connection_passes_over_a_coordinator_that_knows_no_leader() {
+    let fixture = Fixture::of(3).await;
+    let mute = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut addresses: Vec<_> =
+        fixture.servers.iter().map(|server| server.address.clone()).collect();
+    addresses.push(mute.local_addr().unwrap().to_string());
+    let connected = async || {
+        let endpoint = Endpoint::new(&addresses.join(","), "token").unwrap();
+        let connection = Connection::connect(endpoint, Duration::from_secs(60)).await.unwrap();
+        addresses.iter().position(|address| address == connection.address()).unwrap()
+    };
+    for server in [1, 2] {
+        fixture.facts().led = BTreeSet::from([server]);
+        assert_eq!(connected().await, server);
+    }
+    fixture.facts().led.clear();
+    let begun = Instant::now();
+    assert_ne!(connected().await, 3, "one that answers is better than one that does not");
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
 async fn when_nobody_answers_everybody_is_named() {
     let mute = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -38,6 +38,8 @@ pub(crate) struct Facts {
     pub(crate) damaged: bool,
     /// Which servers were called.
     pub(crate) called: BTreeSet<usize>,
+    /// Which servers know a leader.
+    pub(crate) led: BTreeSet<usize>,
 }
 
 /// A coordinator that keeps breaking streams. Several of one cluster share the facts.
@@ -233,7 +235,8 @@ impl Cluster for Fragile {
         &self,
         _: Request<v1::ClusterStatusRequest>,
     ) -> Result<Response<v1::ClusterStatusResponse>, Status> {
-        Ok(Response::new(v1::ClusterStatusResponse::default()))
+        let leader_id = u64::from(self.facts.lock().unwrap().led.contains(&self.number));
+        Ok(Response::new(v1::ClusterStatusResponse { leader_id, ..Default::default() }))
     }
 
     async fn members(

@@ -107,23 +107,25 @@ pub(super) async fn make_if_due(
             kind.into()
         })
     };
-    let made = backups.make(Box::new(sink)).await;
-    if let Err(error) = made {
+    let made = backups.make(Box::new(sink)).await.map_err(|error| {
         // A partial one is of no use; the next try begins with the same name.
         let _ = fs::remove_file(&part);
         let failure = failure.lock().unwrap_or_else(PoisonError::into_inner).take();
-        return Err(match failure {
-            Some(source) => ScheduleError::Write { path: part, source },
+        match failure {
+            Some(source) => ScheduleError::Write { path: part.clone(), source },
             None => ScheduleError::Make(error),
-        });
-    }
+        }
+    })?;
     let finish = || {
         file.sync_all()?;
         fs::rename(&part, &path)?;
         File::open(&folder.dir)?.sync_all()
     };
     finish().map_err(writing(&path))?;
-    folder.keep(schedule.keep).map_err(writing(&folder.dir))?;
+    // An older one may be whole.
+    if made.missing_files == 0 {
+        folder.keep(schedule.keep).map_err(writing(&folder.dir))?;
+    }
     Ok(Some(path))
 }
 

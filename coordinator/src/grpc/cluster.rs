@@ -3,22 +3,18 @@
 use std::{
     io,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
-use baton_proto::{
-    error::{ApiError, Reason},
-    peer,
-    v1::{self, cluster_server},
-};
+use baton_proto::v1::{self, cluster_server};
 use baton_state::{Connection, NodeId};
 use tonic::{Request, Response, Status};
 
 use super::{Answers, Services, gone};
-use crate::{convert, members};
+use crate::{
+    convert, members,
+    problems::{self, Answer, said},
+};
 
-/// How long a member may take to say how it is.
-const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// Parts of a backup, of about 256 KiB, that wait for their reader.
 const BACKUP_QUEUE: usize = 4;
 
@@ -56,27 +52,25 @@ impl cluster_server::Cluster for Services {
     ) -> Result<Response<v1::ListMembersResponse>, Status> {
         let members = self.cluster_members();
         let (leader_id, term, answers) = self.ask_members(&members).await;
-        let committed = answers.iter().flatten().map(|answer| answer.committed).max().unwrap_or(0);
-        let members = members.into_iter().zip(answers).map(|(member, answer)| {
-            let reachable = answer.is_ok();
-            let answer = answer.unwrap_or_else(|problem| peer::StatusResponse {
-                problem,
-                ..peer::StatusResponse::default()
+        let committed = said(&answers).map(|(_, answer)| answer.committed).max().unwrap_or(0);
+        let problems: Vec<_> =
+            members.iter().map(|member| problems::of(member, &answers)).collect();
+        let answers = answers.into_iter().map(|(_, answer)| answer);
+        let members =
+            members.into_iter().zip(answers).zip(problems).map(|((member, answer), problem)| {
+                let reachable = answer.is_ok();
+                let answer = answer.unwrap_or_default();
+                v1::MemberStatus {
+                    member: Some(member),
+                    reachable,
+                    applied: answer.applied,
+                    lag: if reachable { committed.saturating_sub(answer.applied) } else { 0 },
+                    disk_free: answer.disk_free,
+                    disk_total: answer.disk_total,
+                    problem,
+                    missing_files: answer.files.and_then(|files| files.missing),
+                }
             });
-            let missing_files = answer.files.and_then(|files| files.missing);
-            let lacking = reachable.then(|| members::lacking(&answer)).flatten();
-            let problems = [Some(answer.problem).filter(|problem| !problem.is_empty()), lacking];
-            v1::MemberStatus {
-                member: Some(member),
-                reachable,
-                applied: answer.applied,
-                lag: if reachable { committed.saturating_sub(answer.applied) } else { 0 },
-                disk_free: answer.disk_free,
-                disk_total: answer.disk_total,
-                problem: problems.into_iter().flatten().collect::<Vec<_>>().join("; "),
-                missing_files,
-            }
-        });
         Ok(Response::new(v1::ListMembersResponse {
             node_id: self.jobs.raft.status().borrow().node_id,
             leader_id,
@@ -104,7 +98,7 @@ impl cluster_server::Cluster for Services {
         self.members.check_removal(node).await?;
         let members = self.cluster_members();
         let (_, _, answers) = self.ask_members(&members).await;
-        let answers = answers.into_iter().map(Result::ok);
+        let answers = answers.into_iter().map(|(_, answer)| answer.ok());
         let members: Vec<_> = members.into_iter().zip(answers).collect();
         members::check_files(&members, node)?;
         self.members.remove(node).await?;
@@ -164,57 +158,22 @@ impl Services {
         members.collect()
     }
 
-    /// The leader and the term of whoever knows the newest, and each member's answer, or why
-    /// who is at its address does not answer for it; empty if nobody does.
-    async fn ask_members(
-        &self,
-        members: &[v1::ClusterMember],
-    ) -> (u64, u64, Vec<Result<peer::StatusResponse, String>>) {
+    /// The leader and the term of whoever knows the newest, and each member's answer.
+    async fn ask_members(&self, members: &[v1::ClusterMember]) -> (u64, u64, Vec<Answer>) {
         let this = self.jobs.raft.status().borrow().node_id;
         let answers = members.iter().map(async |member| {
-            if member.node_id == this {
-                return Ok(self.peers.own_status());
-            }
             let node = NodeId(member.node_id);
-            let request = peer::StatusRequest { hello: Some(self.peers.directory.hello(node)) };
-            let mut client = self.peers.directory.peer(node).ok_or_else(String::new)?.control();
-            let answer = tokio::time::timeout(ANSWER_WITHIN, client.status(request)).await;
-            let answer = answer.map_err(|_| String::new())?;
-            let refused = |status: Status| refusal(&status, &member.peer_address);
-            answer.map(Response::into_inner).map_err(refused)
+            let answer = if member.node_id == this {
+                Ok(self.peers.own_status())
+            } else {
+                self.peers.directory.status_of(node).await
+            };
+            (node, answer)
         });
         let answers = futures::future::join_all(answers).await;
-        let newest = answers.iter().flatten().max_by_key(|answer| (answer.term, answer.leader_id));
+        let newest = said(&answers).map(|(_, answer)| answer);
+        let newest = newest.max_by_key(|answer| (answer.term, answer.leader_id));
         let (leader_id, term) = newest.map_or((0, 0), |newest| (newest.leader_id, newest.term));
         (leader_id, term, answers)
-    }
-}
-
-/// What keeps whoever is at a member's address from answering for it; nothing where nobody is.
-fn refusal(status: &Status, address: &str) -> String {
-    match ApiError::from_status(status) {
-        Some(refused) if refused.reason == Reason::WrongCluster => {
-            format!("another cluster answers at {address}: {refused}")
-        }
-        Some(refused) if refused.reason == Reason::WrongNode => {
-            format!("another member answers at {address}: {refused}")
-        }
-        Some(refused) => format!("it refuses to answer: {refused}"),
-        None => String::new(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_answers_in_the_place_of_a_member_is_told() {
-        let other = ApiError::new(Reason::WrongCluster, "this is cluster a, not b", "");
-        assert_eq!(
-            refusal(&other.into(), "c2:7701"),
-            "another cluster answers at c2:7701: this is cluster a, not b"
-        );
-        assert_eq!(refusal(&Status::unavailable("connection refused"), "c2:7701"), "");
     }
 }

@@ -21,7 +21,7 @@ use hyper::{
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     net::TcpStream,
-    sync::Mutex,
+    sync::{Mutex, watch},
     time::{Instant, sleep, timeout, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -34,6 +34,7 @@ use crate::{
     auth::Authenticator,
     errors::{no_leader, stopping},
     leadership::{Leader, Leadership},
+    reach::Reached,
 };
 
 /// On a call that was sent on: the coordinator that did so.
@@ -62,12 +63,13 @@ impl ForwardLayer {
     pub(super) fn new(
         node: u64,
         leadership: Leadership,
+        reached: watch::Receiver<Reached>,
         authenticator: Authenticator,
         tasks: TaskTracker,
         stop: CancellationToken,
     ) -> Self {
         let link = Link { newest: Mutex::new(None), tasks, stop };
-        Self(Arc::new(Forwarder { node: node.into(), leadership, authenticator, link }))
+        Self(Arc::new(Forwarder { node: node.into(), leadership, reached, authenticator, link }))
     }
 }
 
@@ -128,6 +130,7 @@ fn is_local(path: &str) -> bool {
 struct Forwarder {
     node: HeaderValue,
     leadership: Leadership,
+    reached: watch::Receiver<Reached>,
     authenticator: Authenticator,
     link: Link,
 }
@@ -180,18 +183,28 @@ impl Forwarder {
         self.authenticator.clone().call(request).map(drop)
     }
 
-    /// Waits for a leader that can be reached.
+    /// Waits for a leader that can be reached, as long as there can be one.
     async fn taker(&self, was_forwarded: bool) -> Result<Taker, Status> {
-        let mut leadership = self.leadership.clone();
+        let (mut leadership, mut reached) = (self.leadership.clone(), self.reached.clone());
         loop {
-            match leadership.leader() {
+            let leader = leadership.leader();
+            if let Some(error) = reached.borrow_and_update().obstacle(&leader) {
+                return Err(error.into());
+            }
+            let changed = async {
+                tokio::select! {
+                    () = leadership.changed() => {}
+                    Ok(()) = reached.changed() => {}
+                }
+            };
+            match leader {
                 Leader::Here { .. } => return Ok(Taker::Here),
                 // Two that take each other for the leader.
                 Leader::At(_) | Leader::Nobody if was_forwarded => return Err(no_leader().into()),
-                Leader::HereSoon | Leader::Nobody => leadership.changed().await,
+                Leader::HereSoon | Leader::Nobody => changed.await,
                 Leader::At(address) => tokio::select! {
                     (uri, sender) = self.link.to(&address) => return Ok(Taker::At(uri, sender)),
-                    () = leadership.changed() => {}
+                    () = changed => {}
                 },
             }
         }

@@ -156,6 +156,7 @@ pub(crate) async fn serve(
     let forward = ForwardLayer::new(
         services.jobs.raft.status().borrow().node_id,
         services.leadership.clone(),
+        services.peers.reach.follow(),
         auth.clone(),
         services.tasks.clone(),
         services.stop.clone(),

@@ -11,7 +11,7 @@ use baton_proto::{
     peer::{self, peer_client::PeerClient},
 };
 use baton_state::{Event, Index, NodeId, State};
-use tokio::{runtime::Handle, sync::watch};
+use tokio::{runtime::Handle, sync::watch, time::timeout};
 use tonic::{
     Request, Status,
     metadata::{Ascii, MetadataValue},
@@ -23,6 +23,8 @@ use tracing::warn;
 use crate::{auth, raft::Observer};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a member may take to say how it is.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// A member that is gone without a word is noticed after about twice this.
 const KEEPALIVE: Duration = Duration::from_secs(2);
 /// Bytes on their way to this node at once, of one file and of all.
@@ -40,6 +42,8 @@ pub(crate) struct This {
     pub(crate) node: NodeId,
     /// Where it serves its peers, as seen from them.
     pub(crate) peer_address: String,
+    /// Which run of the coordinator this is, never 0.
+    pub(crate) process: u64,
 }
 
 /// Another member and the connections to it. Clones share them.
@@ -160,7 +164,21 @@ impl Directory {
             from_address: self.this.peer_address.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             kept: None,
+            process: self.this.process,
         }
+    }
+
+    /// How another member is.
+    ///
+    /// # Errors
+    /// The refusal of whoever answers in its place, or that nobody answers in time.
+    pub(crate) async fn status_of(&self, node: NodeId) -> Result<peer::StatusResponse, Status> {
+        let request = peer::StatusRequest { hello: Some(self.hello(node)) };
+        let peer =
+            self.peer(node).ok_or_else(|| Status::unavailable("its address is not known"))?;
+        let mut client = peer.control();
+        let answer = timeout(ANSWER_WITHIN, client.status(request)).await;
+        Ok(answer.map_err(|_| Status::deadline_exceeded("it does not answer"))??.into_inner())
     }
 
     /// Who calls, if it is a member that means this node. Where this node does not

@@ -23,6 +23,7 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 mod transport;
+mod twins;
 
 pub(crate) use self::{
     calls::Calls,
@@ -30,4 +31,5 @@ pub(crate) use self::{
     serve::{PeerService, serve},
     snapshot::Outgoing,
     transport::Network,
+    twins::Twins,
 };

@@ -1,12 +1,13 @@
 //! Serves the other members, on a listener of its own.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{net::IpAddr, pin::Pin, sync::Arc, time::Duration};
 
 use baton_proto::{
     error::{ApiError, Reason},
     peer::{
-        FilesStatus, RaftRequest, RaftResponse, ReadFileRequest, ReadFileResponse, SnapshotRequest,
-        SnapshotResponse, StatusRequest, StatusResponse, WatchFilesRequest, WatchFilesResponse,
+        FilesStatus, Hello, RaftRequest, RaftResponse, ReadFileRequest, ReadFileResponse,
+        SnapshotRequest, SnapshotResponse, StatusRequest, StatusResponse, WatchFilesRequest,
+        WatchFilesResponse,
         peer_server::{Peer, PeerServer},
         raft_request::Item,
     },
@@ -16,6 +17,7 @@ use futures::{Stream, StreamExt as _, stream};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
+    time::Instant,
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -24,10 +26,14 @@ use tonic::{
     service::interceptor::InterceptedService,
     transport::{Server, server::TcpIncoming},
 };
+use tracing::warn;
 
-use super::{Directory, Outgoing, calls::Calls, directory::MAX_MESSAGE, node::Node, snapshot};
+use super::{
+    Directory, Outgoing, calls::Calls, directory::MAX_MESSAGE, node::Node, snapshot, twins::Twins,
+};
 use crate::{
-    auth::Authenticator, disk::DiskGuard, errors, files::Files, history::History, replication,
+    auth::Authenticator, disk::DiskGuard, errors, files::Files, history::History, reach::Reach,
+    replication,
 };
 
 /// What a stream of answers is.
@@ -50,6 +56,8 @@ pub(crate) struct PeerService<N> {
     pub(crate) stop: CancellationToken,
     pub(crate) snapshots: Arc<Outgoing>,
     pub(crate) calls: Arc<Calls>,
+    pub(crate) twins: Arc<Twins>,
+    pub(crate) reach: Reach,
 }
 
 #[tonic::async_trait]
@@ -63,6 +71,7 @@ impl<N: Node> Peer for PeerService<N> {
         &self,
         request: Request<Streaming<RaftRequest>>,
     ) -> Result<Response<Self::RaftStream>, Status> {
+        let caller = request.remote_addr().map(|address| address.ip());
         let mut messages = request.into_inner();
         let hello = match messages.message().await?.and_then(|first| first.item) {
             Some(Item::Hello(hello)) => Some(hello),
@@ -70,6 +79,7 @@ impl<N: Node> Peer for PeerService<N> {
         };
         let from = self.directory.check(hello.as_ref())?;
         self.check_log(from, hello.as_ref().and_then(|hello| hello.kept)).await?;
+        self.look_for_twins(hello.as_ref(), caller);
         let call = self.calls.begin(from, &self.stop);
         let member = self.clone();
         let taking = self.tasks.spawn(async move {
@@ -144,10 +154,24 @@ impl<N: Node> PeerService<N> {
         }
     }
 
+    /// Says so when two coordinators run as one member.
+    fn look_for_twins(&self, hello: Option<&Hello>, caller: Option<IpAddr>) {
+        let twins = hello.and_then(|hello| self.twins.seen(hello, caller, Instant::now()));
+        if let (Some(hello), Some([one, other])) = (hello, twins) {
+            warn!(
+                "two coordinators run as member {}: {one} and {other}; stop the one whose data \
+                 folder is a copy, and empty that folder before it joins",
+                hello.from
+            );
+        }
+    }
+
     /// How this node is.
     pub(crate) fn own_status(&self) -> StatusResponse {
         let node = self.node.status();
         let space = self.disk.space().unwrap_or_default();
+        let reached = self.reach.now();
+        let cut_off = reached.cut_off.map(|cut_off| cut_off.to_string());
         StatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             leader_id: node.leader_id,
@@ -156,9 +180,11 @@ impl<N: Node> PeerService<N> {
             applied: node.applied,
             disk_free: space.free,
             disk_total: space.total,
-            problem: node.failure.or_else(|| self.history.health()).unwrap_or_default(),
+            problem: node.failure.or_else(|| self.history.health()).or(cut_off).unwrap_or_default(),
             history: *self.history.position().borrow(),
             files: Some(FilesStatus { missing: *self.lacking.borrow() }),
+            ways: reached.ways_to_proto(),
+            twins: self.twins.now(Instant::now()),
         }
     }
 }

@@ -14,6 +14,7 @@ use baton_proto::{
     error::{ApiError, Reason},
     v1::{self, jobs_client::JobsClient},
 };
+use baton_state::NodeId;
 use futures::future::join_all;
 use http_body_util::{BodyExt as _, Full, StreamBody, channel::Channel as BodyChannel};
 use tokio::{runtime::Runtime, sync::watch};
@@ -26,6 +27,7 @@ use tonic::{
 };
 
 use super::*;
+use crate::reach::{CutOff, Reach, Way};
 
 /// More than enough for anything here to happen.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -104,6 +106,7 @@ fn flood(seen: Arc<Seen>) -> Body {
 struct Coordinator {
     address: String,
     leader: watch::Sender<Leader>,
+    reach: Reach,
     stop: CancellationToken,
     seen: Arc<Seen>,
     runtime: Option<Runtime>,
@@ -115,11 +118,12 @@ impl Coordinator {
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (leader, told) = watch::channel(Leader::Nobody);
-        let seen = Arc::<Seen>::default();
+        let (seen, reach) = (Arc::<Seen>::default(), Reach::default());
         let stop = CancellationToken::new();
         let forward = ForwardLayer::new(
             2,
             Leadership::told_by(told),
+            reach.follow(),
             Authenticator::new(TOKEN),
             TaskTracker::new(),
             stop.clone(),
@@ -137,7 +141,7 @@ impl Coordinator {
         };
         // It ends with its runtime.
         drop(runtime.spawn(serving));
-        Self { address, leader, stop, seen, runtime: Some(runtime) }
+        Self { address, leader, reach, stop, seen, runtime: Some(runtime) }
     }
 
     fn lead(&self) {
@@ -502,6 +506,38 @@ async fn a_leader_that_falls_silent_is_given_up() {
     let begun = Instant::now();
     assert_eq!(refused(&follower.call("Echo", whole("x")).await).reason, Reason::NoLeader);
     assert!(begun.elapsed() < LEADER_WITHIN, "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_coordinator_that_is_cut_off_keeps_nobody_waiting() {
+    let lost = Coordinator::start("lost");
+    let (waits, ()) = tokio::join!(lost.call("Echo", whole("x")), async {
+        tokio::task::yield_now().await;
+        let cut_off = Some(CutOff { reached: 0, others: 2 });
+        lost.reach.note(|reached| reached.cut_off = cut_off);
+    });
+    for response in [waits, lost.call("Echo", whole("x")).await] {
+        let error = refused(&response);
+        assert_eq!(error.reason, Reason::NoLeader);
+        assert!(error.message.contains("is cut off"), "{error}");
+    }
+    let next = Coordinator::start("next");
+    next.lead();
+    lost.follow(&next);
+    assert_eq!(answered_by(&lost.call("Echo", whole("x")).await), "next", "there is one again");
+}
+
+#[tokio::test]
+async fn a_leader_that_is_not_at_its_address_is_not_waited_for() {
+    let follower = Coordinator::start("follower");
+    let mute = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = mute.local_addr().unwrap().to_string();
+    follower.leader.send_replace(Leader::At(address.clone()));
+    let way = Way { address, problem: Some("no answer within 2 s".to_owned()) };
+    follower.reach.note(|reached| reached.ways = [(NodeId(1), way)].into());
+    let error = refused(&follower.call("Echo", whole("x")).await);
+    assert_eq!(error.reason, Reason::NoLeader);
+    assert!(error.message.contains("no answer within 2 s"), "{error}");
 }
 
 #[tokio::test]

@@ -5,7 +5,10 @@ use std::{
     io,
     net::SocketAddr,
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -30,7 +33,10 @@ use crate::{
     history::History,
     peers::{Directory, Network, Outgoing, PeerService, This, node::Node, serve},
     raft::{Observer as _, ProposeError, Status, Transport as _},
+    reach::Reach,
 };
+
+static NEXT_PROCESS: AtomicU64 = AtomicU64::new(1);
 
 /// More than enough for anything here to happen.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -149,6 +155,7 @@ impl TestMember {
             cluster_id: cluster.to_owned(),
             node: NodeId(id),
             peer_address: address.to_string(),
+            process: NEXT_PROCESS.fetch_add(1, Ordering::Relaxed),
         };
         let directory = Arc::new(Directory::new(this, TOKEN).unwrap());
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
@@ -189,6 +196,8 @@ impl TestMember {
             stop: stop.clone(),
             snapshots: outgoing.unwrap(),
             calls: Arc::default(),
+            twins: Arc::default(),
+            reach: Reach::default(),
         };
         let served = serve(service, Authenticator::new(TOKEN), listener);
         tasks.spawn(async move { served.await.unwrap() });

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 
-use super::fixtures::{TestMember, soon, two};
+use super::fixtures::{CLUSTER, Members, TestMember, soon, two};
 use crate::raft;
 
 type Call = (mpsc::Sender<RaftRequest>, Streaming<baton_proto::peer::RaftResponse>);
@@ -47,6 +47,30 @@ async fn a_newer_call_of_a_member_ends_the_older_one() {
     newer.send(messages(1, 2)).await.unwrap();
     two.node.gets(2).await;
     assert_eq!(two.node.came(), [1, 2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_coordinators_that_run_as_one_member_are_named() {
+    let (one, two) = two().await;
+    let copy = TestMember::start(1, CLUSTER).await;
+    copy.learns(&Members::of(&[&one, &two]));
+    let twins = async || {
+        let mut client = one.directory.peer(two.id).unwrap().control();
+        let hello = Some(one.directory.hello(two.id));
+        let answer = soon("an answer", client.status(StatusRequest { hello })).await.unwrap();
+        answer.into_inner().twins
+    };
+    let mut calls = Vec::new();
+    for _ in 0..2 {
+        calls.push(call(&one, &two).await.unwrap());
+        calls.push(call(&copy, &two).await.unwrap());
+    }
+    let twins = twins().await;
+    assert_eq!((twins.len(), twins[0].node_id), (1, 1));
+    let at = |member: &TestMember| format!("{} (calling from 127.0.0.1)", member.address);
+    let mut hosts = [at(&one), at(&copy)];
+    hosts.sort_unstable();
+    assert_eq!(twins[0].hosts, hosts);
 }
 
 #[tokio::test(flavor = "multi_thread")]

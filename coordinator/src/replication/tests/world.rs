@@ -139,6 +139,7 @@ impl World {
             cluster_id: "c".to_owned(),
             node: NodeId(node),
             peer_address: "unused".to_owned(),
+            process: node,
         };
         let directory = Arc::new(Directory::new(this, "token").unwrap());
         for other in (1..=nodes).filter(|other| *other != node) {
@@ -147,8 +148,7 @@ impl World {
                 from: other,
                 to: node,
                 from_address: self.wire(node, other).address.to_string(),
-                version: String::new(),
-                kept: None,
+                ..peer::Hello::default()
             };
             directory.check(Some(&hello)).unwrap();
         }
