@@ -79,24 +79,24 @@ impl Connection {
         let channels = addresses.iter().map(|address| channel(address, limit));
         let service = Failover::over(channels.collect());
         let connection = Self { service, endpoint, answer_by: None };
-        let mut failures = BTreeMap::new();
-        let found = tokio::time::timeout(connect_timeout, connection.find(&mut failures)).await;
-        match found {
-            Ok(Ok(index)) => {
-                connection.service.prefer(index);
-                Ok(connection)
-            }
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(connection.unreachable(&failures)),
-        }
+        let (mut leaderless, mut failures) = (None, BTreeMap::new());
+        let finding = connection.find(&mut leaderless, &mut failures);
+        let found = tokio::time::timeout(connect_timeout, finding).await;
+        let found =
+            found.unwrap_or_else(|_| leaderless.ok_or_else(|| connection.unreachable(&failures)));
+        connection.service.prefer(found?);
+        Ok(connection)
     }
 
-    /// Which coordinator answers first and knows a leader, or only answers. Why others did
-    /// not is noted in `failures`.
-    async fn find(&self, failures: &mut BTreeMap<usize, String>) -> Result<usize, ClientError> {
+    /// Which coordinator answers first and knows a leader, or only answers. Who answers
+    /// first and knows none is noted, and why others do not answer.
+    async fn find(
+        &self,
+        leaderless: &mut Option<usize>,
+        failures: &mut BTreeMap<usize, String>,
+    ) -> Result<usize, ClientError> {
         let mut next = self.service.channels().iter().enumerate().fuse().peekable();
         let mut asked = FuturesUnordered::new();
-        let mut leaderless = None;
         loop {
             if let Some((index, channel)) = next.next() {
                 asked.push(async move { (index, self.ask(channel).await) });

@@ -97,7 +97,9 @@ pub(crate) fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
         innermost = source;
     }
     // HTTP/2 has words of its own for whoever goes away in the middle of an answer.
-    let broken = innermost.downcast_ref::<h2::Error>().is_some_and(|error| !error.is_io());
+    let broken = innermost
+        .downcast_ref::<h2::Error>()
+        .is_some_and(|error| !error.is_io() && !error.is_library());
     let cause = match innermost.downcast_ref::<Status>() {
         Some(status) => status.message().to_owned(),
         None => innermost.to_string(),

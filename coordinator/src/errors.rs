@@ -1,5 +1,7 @@
 //! The one place where this crate's failures become answers to a caller.
 
+use std::{error::Error, io};
+
 use baton_proto::error::{ApiError, Reason};
 use baton_state::Refusal;
 
@@ -123,4 +125,19 @@ pub(crate) fn internal(cause: impl std::fmt::Display) -> ApiError {
         "a fault in the coordinator; its log has the cause",
         "try again, and look at the coordinator's log",
     )
+}
+
+/// The innermost error, as words in a sentence: "connection refused".
+pub(crate) fn root_cause(error: &(dyn Error + 'static)) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    let text = innermost.to_string();
+    if innermost.downcast_ref::<io::Error>().is_none() {
+        return text;
+    }
+    let text = text.split_once(" (os error").map_or(text.as_str(), |(words, _)| words);
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
 }

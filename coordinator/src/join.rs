@@ -9,7 +9,10 @@ use baton_state::{Member, NodeId};
 use tonic::{Code, Status};
 use tracing::{info, warn};
 
-use crate::{config::Config, environment::Environment, identity::Membership, members::ask_to_join};
+use crate::{
+    config::Config, environment::Environment, errors::root_cause, identity::Membership,
+    members::ask_to_join,
+};
 
 /// How long a cluster that does not answer is asked again.
 const TRY_FOR: Duration = Duration::from_secs(60);
@@ -102,12 +105,8 @@ fn why(status: &Status) -> String {
                 give the address that callers use"
             .to_owned();
     }
-    let mut cause = status.source();
-    while let Some(deeper) = cause.and_then(|cause| cause.source()) {
-        cause = Some(deeper);
-    }
-    match cause {
-        Some(cause) => cause.to_string(),
+    match status.source() {
+        Some(cause) => root_cause(cause),
         None if status.message().is_empty() => status.code().description().to_owned(),
         None => status.message().to_owned(),
     }
@@ -124,6 +123,6 @@ mod tests {
         assert!(!why(&Status::unknown("")).is_empty());
         let refused = std::io::Error::from_raw_os_error(111);
         let refused = Status::from_error(Box::new(refused));
-        assert_eq!(why(&refused), "Connection refused (os error 111)");
+        assert_eq!(why(&refused), "connection refused");
     }
 }

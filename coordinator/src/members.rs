@@ -22,7 +22,7 @@ use crate::{
     auth,
     environment::Environment,
     errors::{from_propose, member_not_found},
-    problems,
+    problems::{self, Answer, said},
     raft::{Change, Progress, ProposeError, RaftHandle},
 };
 
@@ -84,14 +84,16 @@ impl Members {
         }
     }
 
-    /// Refuses to remove what is no member, or one without which nothing could be decided.
-    pub(crate) async fn check_removal(&self, node: NodeId) -> Result<(), ApiError> {
+    /// Refuses to remove what is no member, or one without which nothing could be decided;
+    /// gives how far all are.
+    pub(crate) async fn check_removal(&self, node: NodeId) -> Result<Vec<Progress>, ApiError> {
         self.raft.read_barrier().await.map_err(from_propose)?;
         if !self.raft.state().members().contains_key(&node) {
             return Err(member_not_found(node));
         }
         let progress = self.raft.progress().await.map_err(from_propose)?;
-        check_majority(&progress, node)
+        check_majority(&progress, node)?;
+        Ok(progress)
     }
 
     /// Removes a member, whether it runs or not.
@@ -288,28 +290,32 @@ fn check_majority(progress: &[Progress], without: NodeId) -> Result<(), ApiError
     ))
 }
 
-/// Refuses to remove a member that answers while a voter that stays lacks stored files: it
-/// may have the last copies of them. What a version of before does not tell is no reason.
+/// Refuses to remove a member that runs while a voter that stays lacks stored files, or does
+/// not say: the member may have the last copies. What a version of before does not tell is
+/// no reason.
 pub(crate) fn check_files(
-    members: &[(ClusterMember, Option<StatusResponse>)],
+    progress: &[Progress],
+    answers: &[Answer],
     without: NodeId,
 ) -> Result<(), ApiError> {
-    let is_removed = |member: &ClusterMember| member.node_id == without.0;
-    if !members.iter().any(|(member, answer)| is_removed(member) && answer.is_some()) {
+    if !progress.iter().any(|member| member.node == without && member.active) {
         return Ok(());
     }
-    let stay = members.iter().filter(|(member, _)| member.voter && !is_removed(member));
-    for (member, answer) in stay {
-        let Some(problem) = answer.as_ref().and_then(problems::lacking) else { continue };
-        return Err(ApiError::new(
-            Reason::FilesMissing,
-            format!(
-                "member {} {problem}, and member {without} may have the last copies",
-                member.node_id
-            ),
-            "wait until `baton cluster status` shows no such problem; a member that is lost or \
-             stopped can be removed at any time",
-        ));
+    let stay =
+        progress.iter().filter(|member| member.voter && member.active && member.node != without);
+    for Progress { node, .. } in stay {
+        let problem = match said(answers).find(|(from, _)| from == node) {
+            Some((_, answer)) => problems::lacking(answer),
+            None => Some("does not say in time which stored files it lacks".to_owned()),
+        };
+        if let Some(problem) = problem {
+            return Err(ApiError::new(
+                Reason::FilesMissing,
+                format!("member {node} {problem}, and member {without} may have the last copies"),
+                "wait until `baton cluster status` shows no such problem; a member that is lost \
+                 or stopped can be removed at any time",
+            ));
+        }
     }
     Ok(())
 }
@@ -397,31 +403,36 @@ mod tests {
     }
 
     #[test]
-    fn a_member_that_answers_stays_while_another_voter_lacks_files() {
-        use baton_proto::peer::FilesStatus;
-        let member = |node_id, voter, answer: Option<Option<FilesStatus>>| {
-            let answer = answer.map(|files| StatusResponse { files, ..Default::default() });
-            (ClusterMember { node_id, voter, ..Default::default() }, answer)
+    fn a_member_that_runs_stays_while_another_voter_lacks_files() {
+        let answer =
+            |node, files| (NodeId(node), Ok(StatusResponse { files, ..StatusResponse::default() }));
+        let lacks = |node, missing| answer(node, Some(FilesStatus { missing }));
+        let silent = |node| (NodeId(node), Err(tonic::Status::deadline_exceeded("")));
+        let removal = |members: &[_], answers: &[_], node| {
+            check_files(members, answers, NodeId(node)).map_err(|refused| {
+                assert_eq!(refused.reason, Reason::FilesMissing);
+                refused.message
+            })
         };
-        let lacks = |missing| Some(Some(FilesStatus { missing }));
-        let removal = |members: &[_], node| check_files(members, NodeId(node));
-        let members = [
-            member(1, true, lacks(Some(0))),
-            member(2, true, None),
-            member(4, true, lacks(Some(40))),
-        ];
-        let refused = removal(&members, 1).unwrap_err();
-        assert_eq!(refused.reason, Reason::FilesMissing);
-        assert!(refused.message.contains("member 4 lacks 40 stored files"), "{refused}");
-        assert!(removal(&members, 2).is_ok(), "it does not answer");
-        assert!(removal(&members, 4).is_ok(), "nobody else lacks any");
-        let compares = [member(1, true, lacks(Some(0))), member(4, true, lacks(None))];
-        let refused = removal(&compares, 1).unwrap_err();
-        assert!(refused.message.contains("member 4 is still comparing"), "{refused}");
-        let old = [member(1, true, lacks(Some(0))), member(4, true, Some(None))];
-        assert!(removal(&old, 1).is_ok(), "its version does not tell");
-        let learns = [member(1, true, lacks(Some(0))), member(4, false, lacks(Some(1)))];
-        assert!(removal(&learns, 1).is_ok(), "a learner's copies count for nothing yet");
+        let members = [member(1, true, true), member(2, true, false), member(4, true, true)];
+        let answers = [lacks(1, Some(0)), silent(2), lacks(4, Some(40))];
+        let refused = removal(&members, &answers, 1).unwrap_err();
+        assert!(refused.contains("member 4 lacks 40 stored files"), "{refused}");
+        assert!(removal(&members, &answers, 2).is_ok(), "it does not run");
+        assert!(removal(&members, &answers, 4).is_ok(), "nobody else lacks any");
+        let late = [silent(1), silent(2), lacks(4, Some(1))];
+        assert!(removal(&members, &late, 1).is_err(), "it runs, whether it answers in time or not");
+        let refused = removal(&members, &late, 4).unwrap_err();
+        assert!(refused.contains("member 1 does not say in time"), "{refused}");
+
+        let two = [member(1, true, true), member(4, true, true)];
+        let refused = removal(&two, &[lacks(1, Some(0)), lacks(4, None)], 1).unwrap_err();
+        assert!(refused.contains("member 4 is still comparing"), "{refused}");
+        let old = [lacks(1, Some(0)), answer(4, None)];
+        assert!(removal(&two, &old, 1).is_ok(), "its version does not tell");
+        let learns = [member(1, true, true), member(4, false, true)];
+        let answers = [lacks(1, Some(0)), lacks(4, Some(1))];
+        assert!(removal(&learns, &answers, 1).is_ok(), "a learner's copies count for nothing yet");
     }
 
     #[test]

@@ -83,11 +83,12 @@ pub(crate) async fn hand_over(watched: Watched, stop: CancellationToken) {
     .await;
 }
 
-type Answer = (NodeId, StatusResponse);
+/// A voter that answers, and how it is.
+type Voter = (NodeId, StatusResponse);
 
 impl Watched {
     /// How the other voters are that answer.
-    async fn ask(&self, progress: &[Progress], this: NodeId) -> Vec<Answer> {
+    async fn ask(&self, progress: &[Progress], this: NodeId) -> Vec<Voter> {
         let others = progress.iter().filter(|it| it.node != this && it.voter && it.active);
         let answers = others.map(async |other| {
             Some((other.node, self.directory.status_of(other.node).await.ok()?))
@@ -96,7 +97,7 @@ impl Watched {
     }
 
     /// What the others say of the way to a member, and this node if it is another one.
-    fn tally(&self, node: NodeId, others: &[Answer]) -> Tally {
+    fn tally(&self, node: NodeId, others: &[Voter]) -> Tally {
         let address = {
             let state = self.members.raft.state();
             state.members().get(&node).map(|member| member.address.clone())
@@ -108,7 +109,7 @@ impl Watched {
         Tally::of(node, &address.unwrap_or_default(), said)
     }
 
-    fn is_reached(&self, node: NodeId, others: &[Answer]) -> bool {
+    fn is_reached(&self, node: NodeId, others: &[Voter]) -> bool {
         !self.tally(node, others).reached_by.is_empty()
     }
 }
@@ -149,7 +150,7 @@ fn obstacle(
 
 /// Who has the most bytes free, of those with as many as a leader needs and no problem:
 /// another would refuse work as well, and hand over in its turn.
-fn fittest<'a>(others: impl Iterator<Item = &'a Answer>, needed: u64) -> Option<NodeId> {
+fn fittest<'a>(others: impl Iterator<Item = &'a Voter>, needed: u64) -> Option<NodeId> {
     let fit = others.filter(|(_, status)| status.disk_free >= needed && status.problem.is_empty());
     fit.max_by_key(|(_, status)| status.disk_free).map(|(node, _)| *node)
 }

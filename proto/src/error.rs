@@ -68,6 +68,8 @@ reasons! {
     RunnerNotFound = "RUNNER_NOT_FOUND", NotFound;
     /// The job has no such attempt.
     AttemptNotFound = "ATTEMPT_NOT_FOUND", NotFound;
+    /// The output is on another coordinator and is being fetched; try again.
+    LogOnItsWay = "LOG_ON_ITS_WAY", Unavailable;
     /// The output was removed by retention.
     LogExpired = "LOG_EXPIRED", NotFound;
     /// The job had output, and no coordinator that can be reached has it.

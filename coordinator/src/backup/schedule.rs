@@ -24,6 +24,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(5 * 60);
 /// The time in a name, in UTC.
 const TIME: &str = "%Y%m%dT%H%M%S";
+/// How names end.
+const WHOLE: &str = ".backup";
+const INCOMPLETE: &str = ".incomplete.backup";
 
 /// Backups that the leader makes by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,14 +88,15 @@ pub(super) async fn make_if_due(
     let there = folder.list().map_err(writing(&folder.dir))?;
     let every = u64::try_from(schedule.every.as_millis()).unwrap_or(u64::MAX);
     // One from the future is of a clock that went wrong.
-    if there.iter().any(|(at, _)| at.0 <= now.0 && now.0 - at.0 < every) {
+    if there.iter().any(|backup| backup.at.0 <= now.0 && now.0 - backup.at.0 < every) {
         return Ok(None);
     }
     // Each node has one of its own, in a folder that all share.
     let part = folder.dir.join(format!("baton-{}.{this}.part", folder.cluster_id));
-    let path = folder.path(now).ok_or_else(|| {
+    let untimely = || {
         writing(&folder.dir)(io::Error::other("the host's clock shows no time that can be written"))
-    })?;
+    };
+    folder.path(now, true).ok_or_else(untimely)?;
     let mut options = File::options();
     // Jobs' environments and output are nobody else's business.
     let options = options.write(true).create(true).truncate(true).mode(0o600);
@@ -116,17 +120,22 @@ pub(super) async fn make_if_due(
             None => ScheduleError::Make(error),
         }
     })?;
+    let path = folder.path(now, made.missing_files == 0).ok_or_else(untimely)?;
     let finish = || {
         file.sync_all()?;
         fs::rename(&part, &path)?;
         File::open(&folder.dir)?.sync_all()
     };
     finish().map_err(writing(&path))?;
-    // An older one may be whole.
-    if made.missing_files == 0 {
-        folder.keep(schedule.keep).map_err(writing(&folder.dir))?;
-    }
+    folder.keep(schedule.keep).map_err(writing(&folder.dir))?;
     Ok(Some(path))
+}
+
+/// Removes all backups of a cluster in a folder but the newest, and the newest that lacks
+/// nothing.
+#[cfg(test)]
+pub(super) fn keep(dir: &Path, cluster_id: &str, newest: usize) -> io::Result<()> {
+    Folder::new(dir, cluster_id).keep(newest)
 }
 
 /// The backups of one cluster in a folder.
@@ -140,40 +149,57 @@ impl Folder {
         Self { dir: dir.to_owned(), cluster_id: cluster_id.to_owned() }
     }
 
-    /// `baton-CLUSTER-TIME.backup`; none at a time that has no such name.
-    fn path(&self, at: Timestamp) -> Option<PathBuf> {
+    /// `baton-CLUSTER-TIME.backup`, with `.incomplete` before the end if it lacks files of
+    /// jobs; none at a time that has no such name.
+    fn path(&self, at: Timestamp, is_whole: bool) -> Option<PathBuf> {
         let at = jiff::Timestamp::from_millisecond(i64::try_from(at.0).ok()?).ok()?;
-        Some(self.dir.join(format!("baton-{}-{}Z.backup", self.cluster_id, at.strftime(TIME))))
+        let end = if is_whole { WHOLE } else { INCOMPLETE };
+        Some(self.dir.join(format!("baton-{}-{}Z{end}", self.cluster_id, at.strftime(TIME))))
     }
 
-    /// Those that are there with their times, the oldest first. Other files are not looked at.
-    fn list(&self) -> io::Result<Vec<(Timestamp, PathBuf)>> {
+    /// Those that are there, the oldest first. Other files are not looked at.
+    fn list(&self) -> io::Result<Vec<Listed>> {
         let mut there = Vec::new();
         for entry in fs::read_dir(&self.dir)? {
             let entry = entry?;
-            if let Some(at) = entry.file_name().to_str().and_then(|name| self.time_in(name)) {
-                there.push((at, entry.path()));
+            if let Some((at, is_whole)) =
+                entry.file_name().to_str().and_then(|name| self.time_in(name))
+            {
+                there.push(Listed { at, is_whole, path: entry.path() });
             }
         }
-        there.sort_unstable();
+        there.sort_unstable_by_key(|backup| backup.at);
         Ok(there)
     }
 
-    fn time_in(&self, name: &str) -> Option<Timestamp> {
+    /// When a backup was made, and whether it lacks nothing.
+    fn time_in(&self, name: &str) -> Option<(Timestamp, bool)> {
         let time = name.strip_prefix("baton-")?.strip_prefix(&self.cluster_id)?;
-        let time = time.strip_prefix('-')?.strip_suffix("Z.backup")?;
-        let time = jiff::civil::DateTime::strptime(TIME, time).ok()?;
+        let time = time.strip_prefix('-')?;
+        let ends = [(INCOMPLETE, false), (WHOLE, true)];
+        let mut ends = ends.into_iter().filter_map(|(end, is)| Some((time.strip_suffix(end)?, is)));
+        let (time, is_whole) = ends.next()?;
+        let time = jiff::civil::DateTime::strptime(TIME, time.strip_suffix('Z')?).ok()?;
         let time = time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp();
-        Some(Timestamp(u64::try_from(time.as_millisecond()).ok()?))
+        Some((Timestamp(u64::try_from(time.as_millisecond()).ok()?), is_whole))
     }
 
-    /// Removes all but the newest.
+    /// Removes all but the newest, and the newest that lacks nothing.
     fn keep(&self, newest: usize) -> io::Result<()> {
         let there = self.list()?;
-        for (_, path) in &there[..there.len().saturating_sub(newest)] {
+        let whole = there.iter().rposition(|backup| backup.is_whole);
+        let old = there[..there.len().saturating_sub(newest)].iter().enumerate();
+        for (_, Listed { path, .. }) in old.filter(|(place, _)| Some(*place) != whole) {
             fs::remove_file(path)?;
             info!(path = %path.display(), "removed an old backup");
         }
         Ok(())
     }
+}
+
+/// A backup that is there.
+struct Listed {
+    at: Timestamp,
+    is_whole: bool,
+    path: PathBuf,
 }

@@ -543,3 +543,23 @@ async fn the_leader_makes_a_backup_when_one_is_due_and_keeps_the_newest() {
     assert!(error.unwrap_err().to_string().contains("backup_dir"));
     assert_eq!(names().len(), 4);
 }
+
+#[test]
+fn the_newest_backup_that_lacks_nothing_outlives_newer_ones_that_lack_something() {
+    let dir = tempfile::tempdir().unwrap();
+    let name = |minute: u64, end: &str| format!("baton-c-20240101T00{minute:02}00Z{end}");
+    let kept = |names: &[String]| {
+        names.iter().for_each(|name| fs::write(dir.path().join(name), "").unwrap());
+        schedule::keep(dir.path(), "c", 2).unwrap();
+        let left = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap());
+        let mut left: Vec<_> = left.map(|entry| entry.file_name().into_string().unwrap()).collect();
+        left.sort();
+        left
+    };
+    let whole = [name(1, ".backup"), name(2, ".backup")];
+    let lacking = [name(3, ".incomplete.backup"), name(4, ".incomplete.backup")];
+    let left = kept(&[whole.clone(), lacking.clone()].concat());
+    assert_eq!(left, [&whole[1..], &lacking].concat());
+    let newer = [name(5, ".incomplete.backup"), name(6, ".backup")];
+    assert_eq!(kept(&newer), newer);
+}

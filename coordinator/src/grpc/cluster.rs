@@ -95,12 +95,10 @@ impl cluster_server::Cluster for Services {
         request: Request<v1::RemoveMemberRequest>,
     ) -> Result<Response<v1::RemoveMemberResponse>, Status> {
         let node = NodeId(request.get_ref().node_id);
-        self.members.check_removal(node).await?;
-        let members = self.cluster_members();
-        let (_, _, answers) = self.ask_members(&members).await;
-        let answers = answers.into_iter().map(|(_, answer)| answer.ok());
-        let members: Vec<_> = members.into_iter().zip(answers).collect();
-        members::check_files(&members, node)?;
+        let progress = self.members.check_removal(node).await?;
+        let (_, _, answers) = self.ask_members(&self.cluster_members()).await;
+        members::check_files(&progress, &answers, node)?;
+        // It looks again: that took some time.
         self.members.remove(node).await?;
         Ok(Response::new(v1::RemoveMemberResponse {}))
     }

@@ -108,9 +108,7 @@ async fn send(
     let reader = match jobs.files.read_log(name, query.start, query.filter, follow).await {
         // An attempt that never wrote anything has no file.
         Err(FilesError::NotFound(_)) if attempt.log.is_none() => return Ok(()),
-        Err(error @ FilesError::NotFound(_)) => {
-            return Err(missing(jobs, query.job, number).await.unwrap_or_else(|| error.into()));
-        }
+        Err(FilesError::NotFound(_)) => return Err(missing(jobs, query.job, number, name).await),
         reader => reader?,
     };
     let mut sending = pin!(send_all(reader, answers.clone()));
@@ -132,16 +130,24 @@ async fn send(
     Ok(())
 }
 
-/// What to tell of output that is not there although the job is: retention removes the job
-/// first, so it is lost, or on a coordinator that is down.
-async fn missing(jobs: &Jobs, job: JobId, number: u32) -> Option<ApiError> {
-    jobs.get(job).await.ok()?;
-    Some(ApiError::new(
-        Reason::LogMissing,
-        format!("no coordinator that can be reached has the output of attempt {number}"),
-        "start the coordinators that are down, and try again; if none is, it was lost with their \
-         disks, and only a backup may still have it",
-    ))
+/// What to tell of output that is not here. Retention removes a job before its output: where
+/// the job is there, the output is on its way, lost, or on a coordinator that is down.
+async fn missing(jobs: &Jobs, job: JobId, number: u32, name: FileName) -> ApiError {
+    match jobs.get(job).await {
+        Ok(_) if jobs.replication.is_elsewhere(name) => ApiError::new(
+            Reason::LogOnItsWay,
+            format!("the output of attempt {number} has yet to come from another coordinator"),
+            "try again",
+        ),
+        Ok(_) => ApiError::new(
+            Reason::LogMissing,
+            format!("no coordinator that can be reached has the output of attempt {number}"),
+            "start the coordinators that are down, and try again; if none is, it was lost with \
+             their disks, and only a backup may still have it",
+        ),
+        Err(error) if error.reason == Reason::JobNotFound => FilesError::NotFound(name).into(),
+        Err(error) => error,
+    }
 }
 
 /// Has the output fetched anew if only the copy here is damaged; what to tell the reader.

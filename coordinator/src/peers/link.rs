@@ -2,7 +2,7 @@
 //! lasts. What cannot be sent is dropped: Raft repeats it once it knows. Nobody who
 //! sends ever waits.
 
-use std::{error::Error, sync::Arc, time::Duration};
+use std::{error::Error as _, sync::Arc, time::Duration};
 
 use baton_proto::{
     error::{ApiError, Reason},
@@ -20,6 +20,7 @@ use tonic::Status;
 use tracing::{info, warn};
 
 use super::{Directory, Expelled, directory::Peer, node::Node, retry::Delays};
+use crate::errors::root_cause;
 
 /// Messages that wait for one member; further ones are dropped.
 pub(super) const QUEUE: usize = 4096;
@@ -177,7 +178,7 @@ impl<N: Node> Caller<N> {
                 warn!(%member, address, %error, action = error.action, "a member refuses this node");
             }
             None => {
-                warn!(%member, address, error = root_cause(ended), "a member cannot be reached");
+                warn!(%member, address, error = why(ended), "a member cannot be reached");
             }
         }
     }
@@ -236,11 +237,6 @@ fn batch(messages: &mut mpsc::Receiver<Message>, first: &Message) -> RaftMessage
     batch
 }
 
-/// The innermost error, such as "Connection refused (os error 111)".
-fn root_cause(status: &Status) -> String {
-    let mut cause = status.source();
-    while let Some(inner) = cause.and_then(Error::source) {
-        cause = Some(inner);
-    }
-    cause.map_or_else(|| status.message().to_owned(), ToString::to_string)
+fn why(status: &Status) -> String {
+    status.source().map_or_else(|| status.message().to_owned(), root_cause)
 }

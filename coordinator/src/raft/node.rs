@@ -295,7 +295,7 @@ impl Node {
 
     fn kept(&self, node: u64) -> Index {
         if node == self.options.node_id {
-            return self.raw.raft.raft_log.persisted;
+            return self.raw.store().last_index().unwrap_or_default();
         }
         self.acknowledged.get(&node).copied().unwrap_or_default()
     }

@@ -9,7 +9,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{Probe, Reach, Way};
+use super::{Probe, Reach, Way, probe::Miss};
 use crate::{peers::Directory, raft::RaftHandle};
 
 /// The time between two calls of a member.
@@ -59,15 +59,19 @@ enum Outcome {
     Reached,
     /// It runs, as its peer port shows, and is not at its address.
     Missed(String),
-    /// It runs nowhere that this node could see: that says nothing about the address.
+    /// It runs nowhere that this node could see, or does not answer in time: that says
+    /// nothing about the address.
     Away,
 }
 
 async fn outcome(directory: &Directory, probe: &Probe, node: NodeId, address: &str) -> Outcome {
     match probe.call(node, address).await {
         Ok(()) => Outcome::Reached,
-        Err(problem) if directory.status_of(node).await.is_ok() => Outcome::Missed(problem),
-        Err(_) => Outcome::Away,
+        Err(Miss::Elsewhere(problem)) if directory.status_of(node).await.is_ok() => {
+            Outcome::Missed(problem)
+        }
+        // It may have more to do than it can.
+        Err(Miss::Elsewhere(_) | Miss::Silent) => Outcome::Away,
     }
 }
 
@@ -78,6 +82,7 @@ struct Judge {
 }
 
 struct Known {
+    address: String,
     failures: u32,
     way: Option<Way>,
 }
@@ -86,20 +91,19 @@ impl Judge {
     fn judge(&mut self, trials: Vec<(NodeId, Trial)>) -> BTreeMap<NodeId, Way> {
         let mut before = std::mem::take(&mut self.known);
         for (node, Trial { address, outcome }) in trials {
-            let known = before.remove(&node).unwrap_or(Known { failures: 0, way: None });
-            let way = known.way.filter(|way| way.address == address);
-            let known = match outcome {
-                Outcome::Reached => {
-                    Known { failures: 0, way: Some(Way { address, problem: None }) }
+            // Of another address nothing counts.
+            let known = before.remove(&node).filter(|known| known.address == address);
+            let (failures, way) = known.map_or((0, None), |known| (known.failures, known.way));
+            let judged = |problem| Some(Way { address: address.clone(), problem });
+            let (failures, way) = match outcome {
+                Outcome::Reached => (0, judged(None)),
+                Outcome::Missed(problem) if failures + 1 >= FAILURES => {
+                    (failures + 1, judged(Some(problem)))
                 }
-                Outcome::Missed(problem) if known.failures + 1 >= FAILURES => Known {
-                    failures: known.failures + 1,
-                    way: Some(Way { address, problem: Some(problem) }),
-                },
-                Outcome::Missed(_) => Known { failures: known.failures + 1, way },
-                Outcome::Away => Known { failures: 0, way: None },
+                Outcome::Missed(_) => (failures + 1, way),
+                Outcome::Away => (0, None),
             };
-            self.known.insert(node, known);
+            self.known.insert(node, Known { address, failures, way });
         }
         let ways = self.known.iter().filter_map(|(node, known)| Some((*node, known.way.clone()?)));
         ways.collect()

@@ -1,6 +1,6 @@
 //! Calls a coordinator as any caller would, to see who answers at its address.
 
-use std::{error::Error, io, time::Duration};
+use std::{error::Error as _, time::Duration};
 
 use baton_proto::{
     error::{ApiError, Reason},
@@ -11,13 +11,22 @@ use tokio::time::timeout;
 use tonic::{
     Request, Status,
     metadata::{Ascii, MetadataValue},
-    transport::Endpoint,
+    transport::{Channel, Endpoint},
 };
 
-use crate::auth;
+use crate::{auth, errors::root_cause};
 
 /// How long a coordinator may take to answer at its address.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+
+/// Why a member was not found at an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Miss {
+    /// It is not there: in words that go on after the address.
+    Elsewhere(String),
+    /// Somebody is there and does not answer in time.
+    Silent,
+}
 
 /// Calls coordinators of this cluster.
 #[derive(Clone, Debug)]
@@ -39,22 +48,19 @@ impl Probe {
     /// open already says nothing about whether others can connect.
     ///
     /// # Errors
-    /// Why not, in words that go on after the address.
-    pub(super) async fn call(&self, node: NodeId, address: &str) -> Result<(), String> {
-        let answer = timeout(ANSWER_WITHIN, self.status(address)).await;
-        let answer = answer
-            .unwrap_or_else(|_| Err(format!("no answer within {} s", ANSWER_WITHIN.as_secs())));
-        self.check(node, &answer?)
-    }
-
-    async fn status(&self, address: &str) -> Result<ClusterStatusResponse, String> {
-        let endpoint = Endpoint::from_shared(format!("http://{address}"));
-        let endpoint = endpoint.map_err(|error| cause(&error))?;
-        let channel = endpoint.connect().await.map_err(|error| cause(&error))?;
+    /// [`Miss`].
+    pub(super) async fn call(&self, node: NodeId, address: &str) -> Result<(), Miss> {
+        let channel = timeout(ANSWER_WITHIN, connect(address))
+            .await
+            .unwrap_or_else(|_| Err(format!("no connection within {} s", ANSWER_WITHIN.as_secs())));
+        let channel = channel.map_err(Miss::Elsewhere)?;
         let mut request = Request::new(ClusterStatusRequest {});
         request.metadata_mut().insert("authorization", self.bearer.clone());
-        let answer = ClusterClient::new(channel).status(request).await;
-        answer.map(tonic::Response::into_inner).map_err(|status| who_refuses(&status))
+        let mut cluster = ClusterClient::new(channel);
+        let answer = timeout(ANSWER_WITHIN, cluster.status(request)).await;
+        let answer = answer.map_err(|_| Miss::Silent)?;
+        let answer = answer.map_err(|status| Miss::Elsewhere(who_refuses(&status)))?;
+        self.check(node, answer.get_ref()).map_err(Miss::Elsewhere)
     }
 
     fn check(&self, node: NodeId, answer: &ClusterStatusResponse) -> Result<(), String> {
@@ -69,6 +75,12 @@ impl Probe {
     }
 }
 
+async fn connect(address: &str) -> Result<Channel, String> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}"));
+    let endpoint = endpoint.map_err(|error| root_cause(&error))?;
+    endpoint.connect().await.map_err(|error| root_cause(&error))
+}
+
 fn who_refuses(status: &Status) -> String {
     match ApiError::from_status(status) {
         Some(error) if error.reason == Reason::Unauthenticated => {
@@ -77,28 +89,13 @@ fn who_refuses(status: &Status) -> String {
         Some(error) => format!("a coordinator answers there with {error}"),
         None => {
             let cause = if status.source().is_some() {
-                cause(status)
+                root_cause(status)
             } else {
                 format!("{:?} {}", status.code(), status.message())
             };
             format!("what answers there is no coordinator ({cause})")
         }
     }
-}
-
-/// The innermost error, as words in a sentence: "connection refused".
-fn cause(error: &(dyn Error + 'static)) -> String {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    let text = innermost.to_string();
-    if innermost.downcast_ref::<io::Error>().is_none() {
-        return text;
-    }
-    let text = text.split_once(" (os error").map_or(text.as_str(), |(words, _)| words);
-    let mut letters = text.chars();
-    letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -130,7 +127,7 @@ mod tests {
     async fn an_address_where_nobody_listens_says_so_in_words() {
         let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let told = probe().call(NodeId(1), &gone.to_string()).await.unwrap_err();
-        assert_eq!(told, "connection refused");
+        assert_eq!(told, Miss::Elsewhere("connection refused".to_owned()));
     }
 
     #[tokio::test]
@@ -138,7 +135,7 @@ mod tests {
         let mute = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = mute.local_addr().unwrap().to_string();
         let told = probe().call(NodeId(1), &address).await.unwrap_err();
-        assert_eq!(told, "no answer within 2 s");
+        assert_eq!(told, Miss::Silent);
     }
 
     #[test]

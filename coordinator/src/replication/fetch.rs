@@ -202,22 +202,17 @@ impl Fetcher {
                         shared.view.wake(name);
                     }
                 }
-                () = sleep_until(self.backlog.next().unwrap_or_else(Instant::now)),
-                    if self.backlog.next().is_some() =>
-                {
-                    let due = self.backlog.due();
-                    self.consider(due, Cause::Told).await;
-                }
                 Ok(()) = lists.changed() => self.survey().await,
                 Ok(()) = standing.changed() => self.survey().await,
                 names = shared.urgent.take() => {
                     self.consider(names, Cause::Urgent).await;
-                    self.consider(shared.listed.take_now(), Cause::Listed).await;
-                    self.consider(shared.told.take_now(), Cause::Told).await;
+                    self.consider_waiting().await;
                 }
+                () = sleep_until(self.backlog.next().unwrap_or_else(Instant::now)),
+                    if self.backlog.next().is_some() => self.consider_waiting().await,
                 names = shared.listed.take() => {
                     self.consider(names, Cause::Listed).await;
-                    self.consider(shared.told.take_now(), Cause::Told).await;
+                    self.consider_waiting().await;
                 }
                 names = shared.told.take() => self.consider(names, Cause::Told).await,
             }
@@ -268,11 +263,21 @@ impl Fetcher {
             Outcome::Done if !is_told_again => self.backlog.remove(name),
             Outcome::Done | Outcome::Yielded => {}
             Outcome::NoRoom => self.backlog.add(name, self.source.goal(name)),
-            Outcome::Failed => self.backlog.failed(name, self.source.goal(name)),
+            // Whatever was told meanwhile: it is tried again after a wait.
+            Outcome::Failed => return self.backlog.failed(name, self.source.goal(name)),
         }
         if is_told_again {
             self.source.shared.told.put([name]);
         }
+    }
+
+    /// Looks at what waits by now and what is due, except what somebody waits for.
+    async fn consider_waiting(&mut self) {
+        let shared = Arc::clone(&self.source.shared);
+        let due = self.backlog.due();
+        self.consider(due, Cause::Told).await;
+        self.consider(shared.listed.take_now(), Cause::Listed).await;
+        self.consider(shared.told.take_now(), Cause::Told).await;
     }
 
     /// Queues those files of which something is missing here.

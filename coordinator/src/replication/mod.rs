@@ -260,6 +260,11 @@ impl Replication {
         }
     }
 
+    /// Whether another node that can be reached has something of a file.
+    pub(crate) fn is_elsewhere(&self, name: FileName) -> bool {
+        !self.shared.view.having(name).is_empty()
+    }
+
     /// Whether this node has the output sealed with this length, after it was
     /// fetched if need be.
     pub(crate) async fn has_whole(&self, name: FileName, length: u64) -> Result<bool, FilesError> {

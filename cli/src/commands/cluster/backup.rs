@@ -26,8 +26,9 @@ Example:
 
 Jobs, history, output and archives are in it, as of one moment; the cluster goes on
 meanwhile. It ends with exit code 1 if no coordinator that can be reached has some file of a
-job; what there is was written then, and the figure is told (missing_files). Keep it as safe as the cluster itself: output and the environment of jobs can be
-read in it. `baton cluster restore` makes a new cluster of it.";
+job; what there is was written then, and the figure is told (missing_files). Keep it as safe
+as the cluster itself: output and the environment of jobs can be read in it. `baton cluster
+restore` makes a new cluster of it.";
 
 /// What is drawn while a backup comes.
 const PROGRESS: &str = "{spinner} backup: {bytes} ({bytes_per_sec})";
@@ -74,11 +75,10 @@ pub(crate) async fn run(args: BackupArgs, context: &super::Context) -> anyhow::R
     }
     if missing_files > 0 {
         bail!(
-            "the backup lacks {}, which no coordinator has that can be reached; start those that \
-             are down, wait until `baton cluster status` shows no PROBLEM, and make another one \
-             (this one stays in {})",
+            "the backup lacks {}, which no coordinator has that can be reached; it is good for the \
+             rest; start those that are down, wait until `baton cluster status` shows no PROBLEM, \
+             and make another one",
             files_of_jobs(missing_files),
-            file.display()
         );
     }
     Ok(0)

@@ -1,7 +1,7 @@
 //! `baton cluster join`: `baton coordinator` for a folder that is to become a member of
 //! a running cluster, telling how far that is.
 
-use std::path::Path;
+use std::{path::Path, pin::pin};
 
 use anyhow::Context as _;
 use baton_coordinator::{member_of, raft::Status};
@@ -47,9 +47,11 @@ pub(super) async fn run(args: JoinArgs, context: &Context) -> anyhow::Result<u8>
     messages.note(&format!("asking {asked} to admit {}", config.data_dir.display()));
     let Some(coordinator) = start(config, &mut interrupts, messages).await? else { return Ok(0) };
     let telling = tell(coordinator.status(), coordinator.missing_files(), messages);
-    let serving = serve(coordinator, interrupts);
-    let (served, ()) = tokio::join!(serving, telling);
-    served
+    let mut serving = pin!(serve(coordinator, interrupts));
+    tokio::select! {
+        served = &mut serving => served,
+        () = telling => serving.await,
+    }
 }
 
 /// Refuses a folder that is a member of a cluster already.
