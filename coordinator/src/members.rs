@@ -5,8 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use baton_proto::{
     error::{ApiError, Reason},
-    peer::StatusResponse,
-    v1::{ClusterMember, JoinRequest, cluster_client::ClusterClient},
+    v1::{JoinRequest, cluster_client::ClusterClient},
 };
 use baton_state::{
     Command, Index, Member, NodeId, Refusal,
@@ -345,6 +344,8 @@ fn newest_other(progress: &[Progress], this: NodeId) -> Option<NodeId> {
 #[cfg(test)]
 mod tests {
     use baton_state::Level;
+
+    use baton_proto::peer::{FilesStatus, StatusResponse};
 
     use super::*;
 

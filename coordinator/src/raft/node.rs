@@ -10,7 +10,7 @@ use std::{
 use baton_state::{Command, Index, NodeId, Refusal, State};
 use protobuf::Message as _;
 use raft::{
-    Config, LightReady, ProgressState, RawNode, SnapshotStatus, StateRole,
+    Config, LightReady, ProgressState, RawNode, SnapshotStatus, StateRole, Storage as _,
     eraftpb::{
         ConfChangeSingle, ConfChangeType, ConfChangeV2, Entry, EntryType, Message, MessageType,
     },
