@@ -297,12 +297,18 @@ pub(crate) fn check_files(
     answers: &[Answer],
     without: NodeId,
 ) -> Result<(), ApiError> {
-    if !progress.iter().any(|member| member.node == without && member.active) {
+    // Raft takes one that has just ended for active a little longer.
+    let has_ended = |node: NodeId| {
+        answers.iter().any(|(from, answer)| {
+            let code = answer.as_ref().err().map(tonic::Status::code);
+            *from == node && code == Some(tonic::Code::Unavailable)
+        })
+    };
+    let running = || progress.iter().filter(|it| it.active && !has_ended(it.node));
+    if !running().any(|member| member.node == without) {
         return Ok(());
     }
-    let stay =
-        progress.iter().filter(|member| member.voter && member.active && member.node != without);
-    for Progress { node, .. } in stay {
+    for Progress { node, .. } in running().filter(|it| it.voter && it.node != without) {
         let problem = match said(answers).find(|(from, _)| from == node) {
             Some((_, answer)) => problems::lacking(answer),
             None => Some("does not say in time which stored files it lacks".to_owned()),
@@ -425,6 +431,9 @@ mod tests {
         assert!(removal(&members, &late, 1).is_err(), "it runs, whether it answers in time or not");
         let refused = removal(&members, &late, 4).unwrap_err();
         assert!(refused.contains("member 1 does not say in time"), "{refused}");
+
+        let gone = (NodeId(1), Err(tonic::Status::unavailable("connection refused")));
+        assert!(removal(&members, &[gone, lacks(4, Some(1))], 1).is_ok(), "it has just ended");
 
         let two = [member(1, true, true), member(4, true, true)];
         let refused = removal(&two, &[lacks(1, Some(0)), lacks(4, None)], 1).unwrap_err();
