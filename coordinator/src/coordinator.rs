@@ -11,8 +11,10 @@ use std::{
 };
 
 use baton_proto::error::ApiError;
+use baton_state::Index;
+use futures::future::join_all;
 use nix::fcntl::{Flock, FlockArg};
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
@@ -29,8 +31,8 @@ use crate::{
     history::{self, History, READERS},
     join::JoinError,
     members::Members,
-    peers::{self, Calls, Directory, Expelled, Network, Outgoing, PeerService, Twins},
-    raft::{self, RaftError, RaftHandle},
+    peers::{self, Calls, Directory, Network, Outgoing, PeerService, Twins},
+    raft::{self, ProposeError, RaftError, RaftHandle},
     reach::{Probe, Reach, watch_addresses, watch_majority},
     step_down::{self, Watched},
     this_node::ThisNode,
@@ -101,11 +103,16 @@ pub enum Error {
     Removed,
     /// The others know of entries that it had and has no more.
     #[error(
-        "an old copy has taken the place of this coordinator's data folder: it lacks entries that \
-         it had, and must not go on as a member; remove it from the cluster (`baton cluster \
-         remove`), empty the folder, and let it join again"
+        "an old copy has taken the place of this coordinator's data folder: its log ends at entry \
+         {kept}, and it had entry {known}; it must not go on as a member: remove it from the \
+         cluster (`baton cluster remove`), empty the folder, and let it join again"
     )]
-    LogRolledBack,
+    LogRolledBack {
+        /// The last entry that is there.
+        kept: Index,
+        /// The last one that another member knows it to have had.
+        known: Index,
+    },
     /// The Raft node failed.
     #[error(transparent)]
     Raft(#[from] RaftError),
@@ -132,6 +139,9 @@ pub(crate) const RESTORING: &str = "restoring";
 
 /// Bytes of one file of the Raft log.
 pub(crate) const LOG_FILE_BYTES: u64 = 16 * 1024 * 1024;
+
+/// How long a start waits for the others to say what they know of this one.
+const KNOWN_WITHIN: Duration = Duration::from_secs(1);
 
 /// How long a stop waits for another coordinator to lead.
 const HAND_OVER_WITHIN: Duration = Duration::from_secs(2);
@@ -214,6 +224,12 @@ impl Coordinator {
             blocking(move || raft::start(options, LOG_FILE_BYTES).map_err(Error::from)).await
         };
         let Core { raft, members, jobs, dispatch, leadership } = Core::start(parts, start).await?;
+        if let Err(error) = check_log(&raft, &directory).await {
+            stop.cancel();
+            raft.stop().await;
+            history.stop().await;
+            return Err(error);
+        }
         network.start(raft.clone());
         tasks.spawn(members.clone().announce(
             this.membership.node_id,
@@ -336,15 +352,12 @@ impl Coordinator {
     /// Returns when the coordinator cannot go on, with the reason.
     pub async fn failed(&mut self) -> Error {
         let mut status = self.raft.status();
-        let mut expulsion = self.directory.expulsion();
+        let mut removed = self.directory.removed();
         tokio::select! {
             served = &mut self.server => no_longer_serves("the API", served),
             served = &mut self.peer_server => no_longer_serves("the other coordinators", served),
             failure = node_failure(&mut status) => Error::Stopped(failure),
-            Ok(why) = expulsion.wait_for(Option::is_some) => match *why {
-                Some(Expelled::LogRolledBack) => Error::LogRolledBack,
-                Some(Expelled::Removed) | None => Error::Removed,
-            },
+            Ok(_) = removed.wait_for(|removed| *removed) => Error::Removed,
         }
     }
 
@@ -390,6 +403,21 @@ async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
+}
+
+/// Refuses a log that lacks what this node has acknowledged to another one, before anybody
+/// is served: an old copy of the data folder has taken its place. Who does not answer at
+/// once is not waited for.
+async fn check_log(raft: &RaftHandle, directory: &Directory) -> Result<(), Error> {
+    let stopped = |error: ProposeError| Error::Stopped(error.to_string());
+    let kept = raft.kept(directory.this()).await.map_err(stopped)?;
+    let others: Vec<_> = directory.peers().borrow().keys().copied().collect();
+    let asked = others.into_iter().map(|node| timeout(KNOWN_WITHIN, directory.status_of(node)));
+    let answers = join_all(asked).await.into_iter().flatten().flatten();
+    match answers.map(|answer| answer.acknowledged).max() {
+        Some(known) if known > kept => Err(Error::LogRolledBack { kept, known }),
+        _ => Ok(()),
+    }
 }
 
 async fn node_failure(status: &mut watch::Receiver<raft::Status>) -> String {

@@ -132,8 +132,6 @@ reasons! {
     WrongNode = "WRONG_NODE", FailedPrecondition;
     /// The coordinator was removed from the cluster.
     MemberRemoved = "MEMBER_REMOVED", FailedPrecondition;
-    /// The coordinator lacks entries of the log that it had: an old copy of its data folder.
-    LogRolledBack = "LOG_ROLLED_BACK", FailedPrecondition;
     /// A newer snapshot has taken this one's place, or its copy of the history was removed.
     SnapshotNotFound = "SNAPSHOT_NOT_FOUND", NotFound;
     /// A fault in Baton itself; the coordinator's log has the cause.

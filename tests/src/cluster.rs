@@ -166,6 +166,12 @@ impl Cluster {
         wait::until("a coordinator to stop", async || process.try_wait().unwrap()).await
     }
 
+    /// Waits until a coordinator ends by itself; gives how.
+    pub async fn node_ends(&mut self, node: u64) -> ExitStatus {
+        let mut process = self.node(node).process.take().unwrap();
+        wait::until("a coordinator to end", async || process.try_wait().unwrap()).await
+    }
+
     /// The data folder of a coordinator.
     #[must_use]
     pub fn node_folder(&self, node: u64) -> PathBuf {

@@ -257,7 +257,7 @@ pub(crate) fn kill(process: Option<Child>) {
 }
 
 /// Copies files and folders, as `cp -r` does; sockets stay behind.
-fn copy_folder(from: &Path, to: &Path) {
+pub fn copy_folder(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap().flatten() {
         let (from, to) = (entry.path(), to.join(entry.file_name()));

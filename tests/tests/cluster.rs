@@ -18,7 +18,7 @@ use baton_proto::{
 use baton_tests::{
     baton,
     cluster::{Cluster, alone},
-    fleet::{end_members_in, text},
+    fleet::{copy_folder, end_members_in, text},
     load::{self, Load, Side},
     wait,
 };
@@ -276,6 +276,30 @@ fn files_in(folder: &Path) -> Vec<PathBuf> {
         path => vec![path],
     });
     files.collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_copy_of_a_data_folder_is_refused_whoever_leads() {
+    let mut cluster = Cluster::start(3, 1).await;
+    let leader = cluster.leader().await;
+    let old = (1..=3).find(|node| *node != leader).unwrap();
+    let (folder, copy) = (cluster.node_folder(old), cluster.folder().join("copy"));
+    cluster.stop_node(old).await;
+    copy_folder(&folder, &copy);
+    cluster.start_node(old);
+    let run = cluster.baton(&["run", "-q", "--", "true"]).await;
+    assert!(run.status.success(), "{}", text(&run.stderr));
+    cluster.all_vote(3).await;
+
+    cluster.stop_node(old).await;
+    std::fs::remove_dir_all(&folder).unwrap();
+    std::fs::rename(&copy, &folder).unwrap();
+    let transferred = cluster.baton(&["cluster", "transfer"]).await;
+    assert!(transferred.status.success(), "{}", text(&transferred.stderr));
+    cluster.start_node(old);
+    assert_eq!(cluster.node_ends(old).await.code(), Some(1));
+    let log = cluster.read(&format!("coordinator-{old}.log"));
+    assert!(log.contains("an old copy has taken the place of this coordinator's"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -93,16 +93,7 @@ pub(crate) struct Directory {
     runtime: Handle,
     known: Mutex<Known>,
     peers: watch::Sender<BTreeMap<NodeId, Peer>>,
-    expelled: watch::Sender<Option<Expelled>>,
-}
-
-/// Why the others want this node no more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Expelled {
-    /// It was removed.
-    Removed,
-    /// It lacks entries that it has acknowledged.
-    LogRolledBack,
+    removed: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -126,7 +117,7 @@ impl Directory {
             runtime: Handle::current(),
             known: Mutex::default(),
             peers: watch::Sender::default(),
-            expelled: watch::Sender::default(),
+            removed: watch::Sender::default(),
         })
     }
 
@@ -145,14 +136,14 @@ impl Directory {
         self.this.node
     }
 
-    /// Why the others want this node no more, as soon as they don't.
-    pub(crate) fn expulsion(&self) -> watch::Receiver<Option<Expelled>> {
-        self.expelled.subscribe()
+    /// Becomes true when this node is a member no more.
+    pub(crate) fn removed(&self) -> watch::Receiver<bool> {
+        self.removed.subscribe()
     }
 
-    /// The others want this node no more.
-    pub(crate) fn expelled(&self, why: Expelled) {
-        self.expelled.send_replace(Some(why));
+    /// Another member has said that this node was removed.
+    pub(crate) fn told_removed(&self) {
+        self.removed.send_replace(true);
     }
 
     /// What a call to `to` begins with.
@@ -163,7 +154,6 @@ impl Directory {
             to: to.0,
             from_address: self.this.peer_address.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            kept: None,
             process: self.this.process,
         }
     }
@@ -269,7 +259,7 @@ impl Directory {
         }
         let this = self.this.node;
         if this < state.next_node() && !members.contains_key(&this) {
-            self.expelled(Expelled::Removed);
+            self.removed.send_replace(true);
         }
         self.peers.send_if_modified(|peers| {
             let before = peers.len();

@@ -6,7 +6,7 @@ use std::{error::Error as _, sync::Arc, time::Duration};
 
 use baton_proto::{
     error::{ApiError, Reason},
-    peer::{self, RaftMessages, RaftRequest, raft_request::Item},
+    peer::{RaftMessages, RaftRequest, raft_request::Item},
 };
 use protobuf::Message as _;
 use raft::eraftpb::Message;
@@ -19,7 +19,7 @@ use tokio_util::{
 use tonic::Status;
 use tracing::{info, warn};
 
-use super::{Directory, Expelled, directory::Peer, node::Node, retry::Delays};
+use super::{Directory, directory::Peer, node::Node, retry::Delays};
 use crate::errors::root_cause;
 
 /// Messages that wait for one member; further ones are dropped.
@@ -118,12 +118,7 @@ impl<N: Node> Caller<N> {
             self.node.unreachable(self.peer.node);
             self.note(&ended);
             match self.standing {
-                Standing::Refused(Reason::MemberRemoved) => {
-                    return self.directory.expelled(Expelled::Removed);
-                }
-                Standing::Refused(Reason::LogRolledBack) => {
-                    return self.directory.expelled(Expelled::LogRolledBack);
-                }
+                Standing::Refused(Reason::MemberRemoved) => return self.directory.told_removed(),
                 Standing::Refused(_) => tokio::time::sleep(REFUSED_WAIT).await,
                 _ => delays.wait().await,
             }
@@ -135,12 +130,7 @@ impl<N: Node> Caller<N> {
     /// Calls the member and sends what there is, until that ends.
     async fn call(&mut self, first: Message) -> Status {
         let (requests, body) = mpsc::channel(1);
-        let kept = match self.node.kept(self.directory.this()).await {
-            Ok(kept) => kept,
-            Err(error) => return Status::unavailable(error.to_string()),
-        };
-        let hello = peer::Hello { kept: Some(kept), ..self.directory.hello(self.peer.node) };
-        let hello = Item::Hello(hello);
+        let hello = Item::Hello(self.directory.hello(self.peer.node));
         // There is room for one.
         let _ = requests.try_send(RaftRequest { item: Some(hello) });
         let mut client = self.peer.control();

@@ -27,7 +27,7 @@ mod twins;
 
 pub(crate) use self::{
     calls::Calls,
-    directory::{Directory, Expelled, This},
+    directory::{Directory, This},
     serve::{PeerService, serve},
     snapshot::Outgoing,
     transport::Network,

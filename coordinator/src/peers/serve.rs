@@ -2,17 +2,13 @@
 
 use std::{net::IpAddr, pin::Pin, sync::Arc, time::Duration};
 
-use baton_proto::{
-    error::{ApiError, Reason},
-    peer::{
-        FilesStatus, Hello, RaftRequest, RaftResponse, ReadFileRequest, ReadFileResponse,
-        SnapshotRequest, SnapshotResponse, StatusRequest, StatusResponse, WatchFilesRequest,
-        WatchFilesResponse,
-        peer_server::{Peer, PeerServer},
-        raft_request::Item,
-    },
+use baton_proto::peer::{
+    FilesStatus, Hello, RaftRequest, RaftResponse, ReadFileRequest, ReadFileResponse,
+    SnapshotRequest, SnapshotResponse, StatusRequest, StatusResponse, WatchFilesRequest,
+    WatchFilesResponse,
+    peer_server::{Peer, PeerServer},
+    raft_request::Item,
 };
-use baton_state::{Index, NodeId};
 use futures::{Stream, StreamExt as _, stream};
 use tokio::{
     net::TcpListener,
@@ -32,8 +28,7 @@ use super::{
     Directory, Outgoing, calls::Calls, directory::MAX_MESSAGE, node::Node, snapshot, twins::Twins,
 };
 use crate::{
-    auth::Authenticator, disk::DiskGuard, errors, files::Files, history::History, reach::Reach,
-    replication,
+    auth::Authenticator, disk::DiskGuard, files::Files, history::History, reach::Reach, replication,
 };
 
 /// What a stream of answers is.
@@ -78,7 +73,6 @@ impl<N: Node> Peer for PeerService<N> {
             _ => None,
         };
         let from = self.directory.check(hello.as_ref())?;
-        self.check_log(from, hello.as_ref().and_then(|hello| hello.kept)).await?;
         self.look_for_twins(hello.as_ref(), caller);
         let call = self.calls.begin(from, &self.stop);
         let member = self.clone();
@@ -132,28 +126,14 @@ impl<N: Node> Peer for PeerService<N> {
         &self,
         request: Request<StatusRequest>,
     ) -> Result<Response<StatusResponse>, Status> {
-        self.directory.check(request.into_inner().hello.as_ref())?;
-        Ok(Response::new(self.own_status()))
+        let from = self.directory.check(request.into_inner().hello.as_ref())?;
+        // A node that has failed says so all the same.
+        let acknowledged = self.node.kept(from).await.unwrap_or_default();
+        Ok(Response::new(StatusResponse { acknowledged, ..self.own_status() }))
     }
 }
 
 impl<N: Node> PeerService<N> {
-    /// Refuses a member that has acknowledged more to this one than it has by now.
-    async fn check_log(&self, from: NodeId, kept: Option<Index>) -> Result<(), ApiError> {
-        let acknowledged = self.node.kept(from).await.map_err(errors::from_propose)?;
-        match kept {
-            Some(kept) if kept < acknowledged => Err(ApiError::new(
-                Reason::LogRolledBack,
-                format!("member {from} had entry {acknowledged}, and its log ends at {kept}"),
-                format!(
-                    "an old copy of its data folder has taken its place: remove it (baton \
-                     cluster remove {from}), and let it join again with an empty data folder"
-                ),
-            )),
-            _ => Ok(()),
-        }
-    }
-
     /// Says so when two coordinators run as one member.
     fn look_for_twins(&self, hello: Option<&Hello>, caller: Option<IpAddr>) {
         let twins = hello.and_then(|hello| self.twins.seen(hello, caller, Instant::now()));
@@ -185,6 +165,8 @@ impl<N: Node> PeerService<N> {
             files: Some(FilesStatus { missing: *self.lacking.borrow() }),
             ways: reached.ways_to_proto(),
             twins: self.twins.now(Instant::now()),
+            // For whoever asks: see `status`.
+            acknowledged: 0,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What Raft sends, as it comes out at the other members.
 
 use super::fixtures::{CLUSTER, Members, TestMember, soon, through_proxy, two};
-use crate::peers::{Expelled, link::QUEUE};
+use crate::peers::link::QUEUE;
 
 /// Waits until `from` has a link to `to`.
 async fn linked(from: &TestMember, to: &TestMember) {
@@ -144,7 +144,7 @@ async fn a_member_at_the_address_of_another_gets_nothing() {
 async fn refused(one: &TestMember, other: &TestMember) {
     one.sends(other, 1, one.node.misses(other, 0)).await;
     assert!(other.node.came().is_empty());
-    assert_eq!(*one.directory.expulsion().borrow(), None);
+    assert!(!*one.directory.removed().borrow());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -156,9 +156,8 @@ async fn a_removed_member_learns_it_and_calls_no_more() {
     // During a call.
     two.learns(&members);
     one.send(&two, 1_000_000);
-    let mut expulsion = one.directory.expulsion();
-    let why = *soon("the word", expulsion.wait_for(Option::is_some)).await.unwrap();
-    assert_eq!(why, Some(Expelled::Removed));
+    let mut removed = one.directory.removed();
+    soon("the word", removed.wait_for(|removed| *removed)).await.unwrap();
     let ended = async {
         while !one.network.links()[&two.id].is_ended() {
             tokio::task::yield_now().await;
@@ -175,27 +174,7 @@ async fn a_member_that_was_removed_while_away_is_told_so() {
     let mut members = Members::of(&[&one, &two]);
     members.remove(one.id);
     two.learns(&members);
-    let mut expulsion = one.directory.expulsion();
-    let why = *one.sends(&two, 1, expulsion.wait_for(Option::is_some)).await.unwrap();
-    assert_eq!(why, Some(Expelled::Removed));
+    let mut removed = one.directory.removed();
+    one.sends(&two, 1, removed.wait_for(|removed| *removed)).await.unwrap();
     assert!(two.node.came().is_empty());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_member_that_has_forgotten_what_it_acknowledged_is_refused_and_told_so() {
-    let (one, two) = two().await;
-    one.node.keeps(&one, 7);
-    two.node.keeps(&one, 8);
-    let mut expulsion = one.directory.expulsion();
-    let why = *one.sends(&two, 1, expulsion.wait_for(Option::is_some)).await.unwrap();
-    assert_eq!(why, Some(Expelled::LogRolledBack));
-    assert!(two.node.came().is_empty());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_member_that_has_what_it_acknowledged_and_more_is_welcome() {
-    let (one, two) = two().await;
-    one.node.keeps(&one, 9);
-    two.node.keeps(&one, 8);
-    linked(&one, &two).await;
 }

@@ -115,13 +115,14 @@ async fn a_member_says_how_it_is() {
         failure: Some("no log".to_owned()),
         ..raft::Status::default()
     });
+    two.node.keeps(&one, 8);
     let mut client = one.directory.peer(two.id).unwrap().control();
     let hello = Some(one.directory.hello(two.id));
     let answer = soon("an answer", client.status(StatusRequest { hello })).await.unwrap();
     let status = answer.into_inner();
     assert_eq!((status.leader_id, status.term), (3, 4));
     assert_eq!((status.committed, status.applied, status.history), (6, 5, 0));
-    assert_eq!(status.problem, "no log");
+    assert_eq!((status.acknowledged, status.problem.as_str()), (8, "no log"));
     assert_eq!(status.version, env!("CARGO_PKG_VERSION"));
     assert!(0 < status.disk_free && status.disk_free <= status.disk_total);
 
