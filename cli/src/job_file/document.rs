@@ -7,8 +7,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde_saphyr::Location;
-
 use crate::{exit::UsageError, toml_file::place};
 
 /// Command and environment may have half of it.
@@ -62,10 +60,10 @@ impl Document {
         Ok(Self { name, folder, text })
     }
 
-    /// The file, and the place in it if there is one.
-    pub(super) fn place(&self, location: Option<Location>) -> String {
-        match location.filter(|location| location.line() > 0) {
-            Some(location) => format!("{}:{}:{}", self.name, location.line(), location.column()),
+    /// The file, with line and column in it if there are any.
+    pub(super) fn place(&self, at: Option<(u64, u64)>) -> String {
+        match at {
+            Some((line, column)) => format!("{}:{line}:{column}", self.name),
             None => self.name.clone(),
         }
     }

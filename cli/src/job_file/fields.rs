@@ -5,29 +5,32 @@ use std::fmt;
 
 use serde::{
     Deserialize, Deserializer,
-    de::{MapAccess, SeqAccess, Visitor, value::SeqAccessDeserializer},
+    de::{Error as _, MapAccess, SeqAccess, Visitor, value::SeqAccessDeserializer},
 };
-use serde_saphyr::{Error, MergeKeyPolicy, Spanned};
+use serde_saphyr::{Error, MergeKeyPolicy, Spanned, Tagged};
+
+/// What to do about a tag.
+pub(super) const NO_TAGS: &str = "job files have no tags; put a text that begins with ! in quotes";
 
 /// The fields. Numbers and times are texts here, as they are on the command line.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Fields {
     pub(super) command: Field<Words>,
-    pub(super) script: Field<String>,
-    pub(super) source: Field<String>,
+    pub(super) script: Field<Text>,
+    pub(super) source: Field<Text>,
     pub(super) labels: Field<Words>,
     pub(super) env: Field<Variables>,
-    pub(super) project: Field<String>,
-    pub(super) name: Field<String>,
-    pub(super) priority: Field<String>,
-    pub(super) soft_timeout: Field<String>,
-    pub(super) timeout: Field<String>,
-    pub(super) queue_timeout: Field<String>,
-    pub(super) attempts: Field<String>,
-    pub(super) on_lost: Field<String>,
-    pub(super) output_limit: Field<String>,
-    pub(super) idempotency_key: Field<String>,
+    pub(super) project: Field<Text>,
+    pub(super) name: Field<Text>,
+    pub(super) priority: Field<Text>,
+    pub(super) soft_timeout: Field<Text>,
+    pub(super) timeout: Field<Text>,
+    pub(super) queue_timeout: Field<Text>,
+    pub(super) attempts: Field<Text>,
+    pub(super) on_lost: Field<Text>,
+    pub(super) output_limit: Field<Text>,
+    pub(super) idempotency_key: Field<Text>,
 }
 
 impl Fields {
@@ -67,9 +70,29 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Field<T> {
     }
 }
 
+/// A text, a number or a truth value, as it is written. The tag of YAML that a lone `!`
+/// is would vanish from a command in silence.
+#[derive(Clone, Debug)]
+pub(super) struct Text(pub(super) String);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Tagged::deserialize(deserializer)? {
+            Tagged(text, None) => Ok(Self(text)),
+            Tagged(_, Some(_)) => Err(D::Error::custom(NO_TAGS)),
+        }
+    }
+}
+
 /// A list of texts.
 #[derive(Debug)]
-pub(super) struct Words(pub(super) Vec<String>);
+pub(super) struct Words(pub(super) Vec<Text>);
+
+impl Words {
+    pub(super) fn texts(&self) -> Vec<String> {
+        self.0.iter().map(|Text(text)| text.clone()).collect()
+    }
+}
 
 impl<'de> Deserialize<'de> for Words {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -91,7 +114,7 @@ impl<'de> Deserialize<'de> for Words {
 
 /// Variables, with their places; one without a value gets the one it has here.
 #[derive(Debug)]
-pub(super) struct Variables(pub(super) Vec<(Spanned<String>, Option<String>)>);
+pub(super) struct Variables(pub(super) Vec<(Spanned<String>, Option<Text>)>);
 
 impl<'de> Deserialize<'de> for Variables {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

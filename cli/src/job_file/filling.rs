@@ -4,12 +4,12 @@
 use std::fmt::Display;
 
 use baton_client::source::{SourceArg, parse as parse_source};
-use serde_saphyr::Location;
+use serde_saphyr::{Location, Spanned};
 
 use super::{
     Places,
     document::Document,
-    fields::{Field, Fields, Words},
+    fields::{Field, Fields, Text, Words},
     mistake::quoted,
 };
 use crate::{
@@ -58,20 +58,20 @@ struct Filling<'a> {
 
 impl Filling<'_> {
     fn place(&self, location: Location, field: &str) -> String {
-        format!("{}: {field}", self.document.place(Some(location)))
+        format!("{}: {field}", self.document.place(Some((location.line(), location.column()))))
     }
 
     fn value<T, E: Display>(
         &mut self,
         name: &'static str,
         option: &mut Option<T>,
-        field: &Field<String>,
+        field: &Field<Text>,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Result<(), UsageError> {
         let Some(given) = &field.0 else { return Ok(()) };
         let place = self.place(given.referenced, name);
-        let value = parse(&given.value).map_err(|problem| {
-            UsageError(format!("{place}: {}: {problem}", quoted(&given.value)))
+        let value = parse(&given.value.0).map_err(|problem| {
+            UsageError(format!("{place}: {}: {problem}", quoted(&given.value.0)))
         })?;
         if option.is_none() {
             *option = Some(value);
@@ -82,7 +82,7 @@ impl Filling<'_> {
 
     fn labels(&mut self, option: &mut Vec<String>, field: &Field<Words>) {
         if let Some(labels) = field.0.as_ref().filter(|_| option.is_empty()) {
-            option.clone_from(&labels.value.0);
+            *option = labels.value.texts();
             self.places.insert("labels", self.place(labels.referenced, "labels"));
         }
     }
@@ -95,14 +95,14 @@ impl Filling<'_> {
                 return Err(UsageError(format!("{place}: {problem}")));
             }
             (Some(command), None) => {
-                (self.place(command.referenced, "command"), command.value.0.clone())
+                (self.place(command.referenced, "command"), command.value.texts())
             }
             (None, Some(script)) => {
                 let place = self.place(script.referenced, "script");
-                if script.value.trim().is_empty() {
+                if script.value.0.trim().is_empty() {
                     return Err(UsageError(format!("{place}: is empty; write what to run")));
                 }
-                (place, ["sh", "-ceu", &script.value].map(str::to_owned).into())
+                (place, ["sh", "-ceu", &script.value.0].map(str::to_owned).into())
             }
             (None, None) if option.is_empty() => {
                 let file = self.document.place(None);
@@ -122,9 +122,9 @@ impl Filling<'_> {
     /// Variables are taken one by one; of several with one name the last counts.
     fn env(&self, option: &mut Vec<Variable>, fields: &Fields) -> Result<(), UsageError> {
         let Some(given) = &fields.env.0 else { return Ok(()) };
-        let variable = |(name, value): &(serde_saphyr::Spanned<String>, Option<String>)| Variable {
+        let variable = |(name, value): &(Spanned<String>, Option<Text>)| Variable {
             name: name.value.clone(),
-            value: value.clone(),
+            value: value.as_ref().map(|Text(value)| value.clone()),
             place: Some(self.place(name.referenced, "env")),
         };
         option.splice(..0, given.value.0.iter().map(variable));

@@ -12,7 +12,10 @@ use serde_saphyr::{
     UserMessageFormatter, budget::BudgetBreach, granit_parser::ErrorKind,
 };
 
-use super::{document::Document, fields::yaml};
+use super::{
+    document::Document,
+    fields::{NO_TAGS, yaml},
+};
 use crate::{
     exit::UsageError,
     output::table::{printable, shorten},
@@ -26,8 +29,9 @@ const QUOTE: usize = 60;
 impl Document {
     /// The parser's `error` as one line.
     pub(super) fn refuse(&self, error: &Error) -> UsageError {
-        let place = self.place(error.location());
-        UsageError(format!("{place}: {}", problem(&self.text, error)))
+        let parser = error.location().filter(|location| location.line() > 0).map(at);
+        let at = if is_tab(error) { indenting_tab(&self.text, parser).or(parser) } else { parser };
+        UsageError(format!("{}: {}", self.place(at), problem(&self.text, error)))
     }
 }
 
@@ -53,10 +57,7 @@ fn problem(text: &str, error: &Error) -> String {
         Error::MergeKeyNotAllowed { .. } => {
             "job files have no merge keys; write out what << stands for".to_owned()
         }
-        Error::UnsupportedTag { tag, .. } => {
-            let tag = escaped(tag);
-            format!("job files have no tags such as {tag}; put a text that begins with ! in quotes")
-        }
+        Error::UnsupportedTag { .. } => named(field(), NO_TAGS),
         Error::NullIntoString { .. } => named(
             field(),
             "there is no value; write one, with quotes if it is null, ~ or empty, or leave the field out",
@@ -76,25 +77,38 @@ fn problem(text: &str, error: &Error) -> String {
             Some(field) => format!("{field}: must be a text here, and not a list or a map"),
             None => "must be fields such as `command: [PROGRAM, ARGUMENT]`".to_owned(),
         },
-        Error::ExternalMessage { source, msg, .. } => match &**source {
-            ExternalMessageSource::Parser(error) if is_tab(error.kind()) => {
-                "a tab where YAML takes none; indent with spaces".to_owned()
-            }
-            _ => format!("not YAML: {msg}"),
-        },
+        error if is_tab(error) => "a tab where YAML takes none; indent with spaces".to_owned(),
+        Error::ExternalMessage { msg, .. } => format!("not YAML: {msg}"),
+        Error::Message { msg, .. } => named(field(), msg),
         error => named(field(), &printable(&UserMessageFormatter.format_message(error))),
     }
 }
 
-fn is_tab(kind: &ErrorKind) -> bool {
+fn at(location: Location) -> (u64, u64) {
+    (location.line(), location.column())
+}
+
+fn is_tab(error: &Error) -> bool {
+    let Error::ExternalMessage { source, .. } = error else { return false };
+    let ExternalMessageSource::Parser(error) = &**source else { return false };
     matches!(
-        kind,
+        error.kind(),
         ErrorKind::TabNotAllowed
             | ErrorKind::TabInBlockIndentation
             | ErrorKind::TabInIndentation
             | ErrorKind::TabAtBlockScalarStart
             | ErrorKind::TabInPlainScalar
     )
+}
+
+/// The tab that the parser fell over: it names the end of what came before.
+fn indenting_tab(text: &str, parser: Option<(u64, u64)>) -> Option<(u64, u64)> {
+    let lines = (1..).zip(text.lines()).skip_while(|(line, _)| Some(*line) < parser.map(|at| at.0));
+    let column = |text: &str| (1..).zip(text.chars()).find(|(_, c)| *c != ' ');
+    lines.map(|(line, text)| (line, column(text))).find_map(|(line, first)| match first {
+        Some((column, '\t')) => Some((line, column)),
+        _ => None,
+    })
 }
 
 fn named(field: Option<String>, problem: &str) -> String {
@@ -159,8 +173,7 @@ fn field_at(text: &str, location: Location) -> Option<String> {
     let _whole = serde_saphyr::with_deserializer_from_str_with_options(text, options, |fields| {
         fields.deserialize_map(Keys(&keys))
     });
-    let place = |of: Location| (of.line(), of.column());
     let mut keys = keys.into_inner();
-    keys.retain(|key| place(key.referenced) <= place(location));
+    keys.retain(|key| at(key.referenced) <= at(location));
     keys.pop().map(|key| key.value)
 }
