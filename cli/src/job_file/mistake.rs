@@ -78,7 +78,16 @@ fn problem(text: &str, error: &Error) -> String {
             None => "must be fields such as `command: [PROGRAM, ARGUMENT]`".to_owned(),
         },
         error if is_tab(error) => "a tab where YAML takes none; indent with spaces".to_owned(),
-        Error::ExternalMessage { msg, .. } => format!("not YAML: {msg}"),
+        Error::ExternalMessage { msg, .. } => {
+            let instead = match syntax(error) {
+                Some(ErrorKind::MappingValueNotAllowed) => {
+                    "; put a text that has `: ` in it in quotes, or on lines of its own after |"
+                }
+                Some(ErrorKind::UnexpectedCharacter { .. }) => "; put a text with it in quotes",
+                _ => "",
+            };
+            format!("neither YAML nor JSON: {msg}{instead}")
+        }
         Error::Message { msg, .. } => named(field(), msg),
         error => named(field(), &printable(&UserMessageFormatter.format_message(error))),
     }
@@ -88,16 +97,25 @@ fn at(location: Location) -> (u64, u64) {
     (location.line(), location.column())
 }
 
+/// What broke the rules of YAML, if that is it.
+fn syntax(error: &Error) -> Option<&ErrorKind> {
+    let Error::ExternalMessage { source, .. } = error else { return None };
+    match &**source {
+        ExternalMessageSource::Parser(error) => Some(error.kind()),
+        _ => None,
+    }
+}
+
 fn is_tab(error: &Error) -> bool {
-    let Error::ExternalMessage { source, .. } = error else { return false };
-    let ExternalMessageSource::Parser(error) = &**source else { return false };
     matches!(
-        error.kind(),
-        ErrorKind::TabNotAllowed
-            | ErrorKind::TabInBlockIndentation
-            | ErrorKind::TabInIndentation
-            | ErrorKind::TabAtBlockScalarStart
-            | ErrorKind::TabInPlainScalar
+        syntax(error),
+        Some(
+            ErrorKind::TabNotAllowed
+                | ErrorKind::TabInBlockIndentation
+                | ErrorKind::TabInIndentation
+                | ErrorKind::TabAtBlockScalarStart
+                | ErrorKind::TabInPlainScalar
+        )
     )
 }
 

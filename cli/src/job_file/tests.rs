@@ -333,7 +333,15 @@ fn a_mistake_is_told_with_its_place_and_what_to_write() {
         ),
         ("command:\n\t- x", "job.yaml:2:1: a tab where YAML takes none; indent with spaces"),
         ("env:\n  A: 1\n\tB: 2", "job.yaml:3:1: a tab where YAML takes none; indent with spaces"),
-        ("command: [x", "job.yaml:1:10: not YAML: "),
+        (
+            "script: echo a: b",
+            "job.yaml:1:15: neither YAML nor JSON: mapping values are not allowed in this context; put a text that has `: ` in it in quotes, or on lines of its own after |",
+        ),
+        (
+            "command: [@x]",
+            "job.yaml:1:11: neither YAML nor JSON: unexpected character: `@'; put a text with it in quotes",
+        ),
+        ("command: [x", "job.yaml:1:10: neither YAML nor JSON: unclosed bracket"),
         (
             "command: [rm, *.o]",
             "job.yaml:1:15: job files have no anchors and aliases; put a text that begins with & or * in quotes",
