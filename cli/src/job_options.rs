@@ -1,8 +1,8 @@
-//! The options of `run` and `submit` that say what the job is, and the
-//! specification they become. What the values may be is the coordinator's to judge;
-//! its own check is asked here too, so that a mistake is told without a cluster.
+//! The options of `run` and `submit` that say what the job is, a job file among them,
+//! and the specification they become. What the values may be is the coordinator's to
+//! judge; its own check is asked here too, so that a mistake is told without a cluster.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, convert::Infallible, path::PathBuf, time::Duration};
 
 use baton_client::source::{SourceArg, parse as parse_source};
 use baton_coordinator::check_spec;
@@ -12,6 +12,7 @@ use clap::{Args, ValueEnum};
 use crate::{
     environment::Environment,
     exit::UsageError,
+    job_file::{self, Places},
     quantities::{Size, duration},
 };
 
@@ -20,9 +21,19 @@ const DEFAULT_SOFT_TIMEOUT: Duration = Duration::from_secs(59 * 60);
 /// Time between soft and hard timeout when only one is given.
 const GRACE: Duration = Duration::from_secs(60);
 
+/// The job file, for `--help`.
+pub(crate) const JOB_FILE: &str = "\
+A job file has `command` (a list) or `script` (a text for sh -ceu), and if wanted `source`,
+`labels`, `env` and the other options of a job, with _ for -:
+  command: [cargo, test]
+  source: .                   # starts from the file's own folder
+  labels: [os=linux]
+  env: {CI: true}
+  timeout: 10m";
+
 /// What to do when the job's runner is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum OnLost {
+pub(crate) enum OnLost {
     /// Start the job again elsewhere, while attempts are left
     Requeue,
     /// End it as lost; never start it a second time
@@ -35,78 +46,110 @@ enum OnLost {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Job")]
 pub(crate) struct JobOptions {
+    /// Take the job from this file, in YAML or JSON (- is standard input); what is said
+    /// beside it has the last word
+    #[arg(short, long, value_name = "JOBFILE")]
+    file: Option<PathBuf>,
     /// The program to run and its arguments; no shell is put between
-    #[arg(last = true, required = true, num_args = 1.., value_name = "COMMAND")]
-    command: Vec<String>,
+    #[arg(last = true, required_unless_present = "file", num_args = 1.., value_name = "COMMAND")]
+    pub(crate) command: Vec<String>,
     /// Folder to bring along as the job's work folder; .gitignore and .batonignore are respected
     #[arg(long, value_name = "DIR", value_parser = parse_source)]
-    source: Option<SourceArg>,
+    pub(crate) source: Option<SourceArg>,
     /// Label that the runner must have, such as gpu or os=linux; may be repeated
     #[arg(short, long = "label", value_name = "LABEL")]
-    labels: Vec<String>,
+    pub(crate) labels: Vec<String>,
     /// Variable for the job: K=V, or K for the value it has here; may be repeated
-    #[arg(short, long = "env", value_name = "K[=V]")]
-    env: Vec<String>,
+    #[arg(short, long = "env", value_name = "K[=V]", value_parser = variable)]
+    pub(crate) env: Vec<Variable>,
     /// Project that the job belongs to [default: default]
     #[arg(long, env = "BATON_PROJECT", value_name = "NAME")]
-    project: Option<String>,
+    pub(crate) project: Option<String>,
     /// Text for people [default: the command]
     #[arg(long, value_name = "TEXT")]
-    name: Option<String>,
-    /// Higher starts first, from -100 to 100
-    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
-    priority: i32,
+    pub(crate) name: Option<String>,
+    /// Higher starts first, from -100 to 100 [default: 0]
+    #[arg(long, value_name = "N", value_parser = priority, allow_negative_numbers = true)]
+    pub(crate) priority: Option<i32>,
     /// SIGTERM after this [default: 59m; with --timeout alone, 1m or a tenth before it,
     /// whichever is less]
     #[arg(long, value_name = "TIME", value_parser = duration)]
-    soft_timeout: Option<Duration>,
+    pub(crate) soft_timeout: Option<Duration>,
     /// SIGKILL after this [default: 60m, or 1m after a longer --soft-timeout]
     #[arg(long, value_name = "TIME", value_parser = duration)]
-    timeout: Option<Duration>,
+    pub(crate) timeout: Option<Duration>,
     /// Give up when no runner has taken the job after this [default: no limit]
     #[arg(long, value_name = "TIME", value_parser = duration)]
-    queue_timeout: Option<Duration>,
+    pub(crate) queue_timeout: Option<Duration>,
     /// How many times the job may be given to a runner; a command that ran and failed is
     /// not started again [default: 3]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    attempts: Option<u32>,
-    /// What to do when the job's runner is lost
-    #[arg(long, value_enum, value_name = "POLICY", default_value = "requeue")]
-    on_lost: OnLost,
+    #[arg(long, value_name = "N", value_parser = attempts)]
+    pub(crate) attempts: Option<u32>,
+    /// What to do when the job's runner is lost [default: requeue]
+    #[arg(long, value_enum, value_name = "POLICY")]
+    pub(crate) on_lost: Option<OnLost>,
     /// Output kept per attempt, such as 10MiB [default: 64MiB]
     #[arg(long, value_name = "BYTES", value_parser = output_limit)]
-    output_limit: Option<Size>,
+    pub(crate) output_limit: Option<Size>,
     /// The same key never makes a second job [default: random]
     #[arg(long, value_name = "KEY", value_parser = idempotency_key)]
     pub(crate) idempotency_key: Option<String>,
 }
 
-impl JobOptions {
-    /// The folder to bring along.
-    pub(crate) fn source(&self) -> Option<PathBuf> {
-        self.source.as_ref().map(|SourceArg::Dir(folder)| folder.clone())
-    }
+/// A variable for the job.
+#[derive(Clone, Debug)]
+pub(crate) struct Variable {
+    pub(crate) name: String,
+    /// The one that it has here when absent.
+    pub(crate) value: Option<String>,
+    /// Where it stands in the job file, if it is from there.
+    pub(crate) place: Option<String>,
+}
 
-    /// The specification, without its source. `environment` is where `--env K`
+/// What to submit.
+pub(crate) struct Job {
+    /// Without its source.
+    pub(crate) spec: v1::JobSpec,
+    /// The folder to bring along.
+    pub(crate) source: Option<PathBuf>,
+    pub(crate) idempotency_key: Option<String>,
+}
+
+impl JobOptions {
+    /// What the options and the job file say together. `environment` is where `--env K`
     /// takes its value from.
     ///
     /// # Errors
-    /// [`UsageError`] when such a variable is missing, or when no coordinator would
-    /// take the specification; with the option.
-    pub(crate) fn spec(&self, environment: &Environment) -> anyhow::Result<v1::JobSpec> {
+    /// [`UsageError`] when the file is wrong, a variable is missing, or no coordinator
+    /// would take the job; with the option, or the place in the file.
+    pub(crate) fn job(mut self, environment: &Environment) -> Result<Job, UsageError> {
+        let places = match self.file.take() {
+            Some(path) => job_file::fill(&mut self, &path)?,
+            None => Places::new(),
+        };
+        let spec = self.spec(environment)?;
+        check_spec(spec.clone()).map_err(|error| self.refused(&error, &places))?;
+        Ok(Job {
+            spec,
+            source: self.source.map(|SourceArg::Dir(folder)| folder),
+            idempotency_key: self.idempotency_key,
+        })
+    }
+
+    fn spec(&self, environment: &Environment) -> Result<v1::JobSpec, UsageError> {
         let (soft_timeout, timeout) = timeouts(self.soft_timeout, self.timeout);
         let on_lost = match self.on_lost {
-            OnLost::Requeue => v1::OnLost::Requeue,
-            OnLost::Fail => v1::OnLost::Fail,
-            OnLost::Wait => v1::OnLost::Wait,
+            None | Some(OnLost::Requeue) => v1::OnLost::Requeue,
+            Some(OnLost::Fail) => v1::OnLost::Fail,
+            Some(OnLost::Wait) => v1::OnLost::Wait,
         };
-        let spec = v1::JobSpec {
+        Ok(v1::JobSpec {
             command: self.command.clone(),
             name: self.name.clone().unwrap_or_default(),
             project: self.project.clone().unwrap_or_default(),
             env: variables(&self.env, environment)?,
             labels: self.labels.clone(),
-            priority: self.priority,
+            priority: self.priority.unwrap_or_default(),
             soft_timeout: soft_timeout.map(duration_to_proto),
             timeout: timeout.map(duration_to_proto),
             queue_timeout: self.queue_timeout.map(duration_to_proto),
@@ -114,22 +157,71 @@ impl JobOptions {
             on_lost: on_lost.into(),
             source: None,
             output_limit: self.output_limit.map_or(0, |limit| limit.0),
+        })
+    }
+
+    /// The refusal of a field as that of the option it comes from, or of its place in
+    /// the job file.
+    fn refused(&self, error: &ApiError, places: &Places) -> UsageError {
+        let (field, problem) = error.message.split_once(": ").unwrap_or(("", &error.message));
+        let field = field.trim_start_matches("spec.");
+        let place = match field {
+            "env" => {
+                self.env.iter().rev().find(|is| is.is_meant(problem)).and_then(Variable::place)
+            }
+            "timeout" if self.timeout.is_none() => places.get("soft_timeout"),
+            field => places.get(field),
         };
-        check_spec(spec.clone()).map_err(|error| wrong_option(&error))?;
-        Ok(spec)
+        let option = match (place, field) {
+            (Some(place), _) => format!("{place}: "),
+            (None, "") => String::new(),
+            (None, "command") => "COMMAND: ".to_owned(),
+            (None, "labels") => "--label: ".to_owned(),
+            (None, field) => format!("--{}: ", field.replace('_', "-")),
+        };
+        UsageError(format!("{option}{problem}"))
     }
 }
 
-/// The refusal of a field as that of the option it comes from.
-fn wrong_option(error: &ApiError) -> UsageError {
-    let (field, problem) = error.message.split_once(": ").unwrap_or(("", &error.message));
-    let option = match field.trim_start_matches("spec.") {
-        "" => String::new(),
-        "command" => "COMMAND: ".to_owned(),
-        "labels" => "--label: ".to_owned(),
-        field => format!("--{}: ", field.replace('_', "-")),
+impl Variable {
+    fn place(&self) -> Option<&String> {
+        self.place.as_ref()
+    }
+
+    /// The coordinator's `problem` begins with this one's name.
+    fn is_meant(&self, problem: &str) -> bool {
+        let rest = problem
+            .strip_prefix(&format!("{:?}", self.name))
+            .or_else(|| problem.strip_prefix(&self.name));
+        rest.is_some_and(|rest| rest.starts_with([':', ' ']))
+    }
+}
+
+/// `K=V`, or `K` for the value that it has here.
+fn variable(text: &str) -> Result<Variable, Infallible> {
+    let (name, value) = match text.split_once('=') {
+        Some((name, value)) => (name, Some(value.to_owned())),
+        None => (text, None),
     };
-    UsageError(format!("{option}{problem}"))
+    Ok(Variable { name: name.to_owned(), value, place: None })
+}
+
+/// What it may be is the coordinator's to judge, once it is a number.
+pub(crate) fn priority(text: &str) -> Result<i32, String> {
+    text.parse().map_err(|_| "not a whole number from -100 to 100".to_owned())
+}
+
+/// For the API no number and zero are the same.
+pub(crate) fn attempts(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("not a whole number from 1 to 100".to_owned()),
+        Ok(attempts) => Ok(attempts),
+    }
+}
+
+/// A policy by the name that it has as an option.
+pub(crate) fn on_lost(text: &str) -> Result<OnLost, String> {
+    OnLost::from_str(text, false).map_err(|_| "must be requeue, fail or wait".to_owned())
 }
 
 /// For the API no key and an empty one are the same, but an empty one is never meant.
@@ -142,7 +234,7 @@ pub(crate) fn idempotency_key(text: &str) -> Result<String, String> {
 }
 
 /// For the API no limit and zero are the same.
-fn output_limit(text: &str) -> Result<Size, String> {
+pub(crate) fn output_limit(text: &str) -> Result<Size, String> {
     match text.parse()? {
         Size(0) => Err("must be at least 1 byte".to_owned()),
         limit => Ok(limit),
@@ -163,23 +255,27 @@ fn timeouts(
     }
 }
 
+/// Of several with one name the last counts.
 fn variables(
-    given: &[String],
+    given: &[Variable],
     environment: &Environment,
-) -> anyhow::Result<BTreeMap<String, String>> {
-    let variable = |text: &String| {
-        if let Some((name, value)) = text.split_once('=') {
-            return Ok((name.to_owned(), value.to_owned()));
+) -> Result<BTreeMap<String, String>, UsageError> {
+    let last: BTreeMap<_, _> = given.iter().map(|variable| (&variable.name, variable)).collect();
+    let value = |(name, variable): (&String, &Variable)| {
+        if let Some(value) = &variable.value {
+            return Ok((name.clone(), value.clone()));
         }
-        let value = environment
-            .exact(text)
-            .ok_or_else(|| UsageError(format!("--env {text}: the variable is not set here")))?;
+        let place = variable.place.as_deref().unwrap_or("--env");
+        let value = environment.exact(name).ok_or_else(|| {
+            let problem = "is not set here; set it, or give a value, which may be empty";
+            UsageError(format!("{place}: {name} {problem}"))
+        })?;
         let value = value
             .to_str()
-            .ok_or_else(|| UsageError(format!("--env {text}: its value is not UTF-8")))?;
-        Ok((text.clone(), value.to_owned()))
+            .ok_or_else(|| UsageError(format!("{place}: the value of {name} here is not UTF-8")))?;
+        Ok((name.clone(), value.to_owned()))
     };
-    given.iter().map(variable).collect()
+    last.into_iter().map(value).collect()
 }
 
 #[cfg(test)]
@@ -196,7 +292,7 @@ mod tests {
 
     fn spec(line: &str) -> v1::JobSpec {
         let environment = Environment::of([("HERE", "a=b"), ("BLANK", "")]);
-        Line::try_parse_from(line.split(' ')).unwrap().options.spec(&environment).unwrap()
+        Line::try_parse_from(line.split(' ')).unwrap().options.job(&environment).unwrap().spec
     }
 
     fn seconds(duration: Option<prost_types::Duration>) -> Option<f64> {
@@ -239,8 +335,8 @@ mod tests {
     #[test]
     fn a_variable_that_is_not_set_here_is_a_mistake() {
         let line = Line::try_parse_from(["baton", "--env", "MISSING", "--", "true"]).unwrap();
-        let error = line.options.spec(&Environment::default()).unwrap_err();
-        assert!(error.downcast_ref::<UsageError>().is_some());
+        let error = line.options.job(&Environment::default()).err().unwrap();
+        assert!(error.to_string().starts_with("--env: MISSING is not set"), "{error}");
     }
 
     #[test]
@@ -260,8 +356,7 @@ mod tests {
         for (options, named) in table {
             let line = format!("baton {options} -- true");
             let line = Line::try_parse_from(line.split(' ')).unwrap();
-            let error = line.options.spec(&Environment::default()).unwrap_err();
-            assert!(error.downcast_ref::<UsageError>().is_some(), "{options}");
+            let error = line.options.job(&Environment::default()).err().unwrap();
             assert!(error.to_string().starts_with(named), "{options}: {error}");
         }
     }

@@ -17,6 +17,7 @@ mod fleet;
 mod follow;
 mod groups;
 mod interrupts;
+mod job_file;
 mod job_options;
 mod local;
 mod local_folder;

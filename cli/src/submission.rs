@@ -151,7 +151,7 @@ async fn packed(folder: &Path, stop: &Stop) -> anyhow::Result<PackedSource> {
     let packing = tokio::task::spawn_blocking(move || {
         pack(&path, &PackLimits::default(), &|_| (), &|| stopped.load(Ordering::Relaxed))
     });
-    packing.await?.with_context(|| format!("--source {}", folder.display()))
+    packing.await?.with_context(|| format!("source {}", folder.display()))
 }
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> anyhow::Result<T> {
 }
 
 /// Line and column of byte `offset`, both from 1; columns count characters.
-fn place(text: &str, offset: usize) -> (usize, usize) {
+pub(crate) fn place(text: &str, offset: usize) -> (usize, usize) {
     let before = text.get(..offset).unwrap_or(text);
     let line = before.matches('\n').count() + 1;
     let column = before.chars().rev().take_while(|&c| c != '\n').count() + 1;

@@ -13,7 +13,7 @@ use crate::{
     follow::{Follow, LogChoice, deadline},
     groups::{Group, Provider},
     interrupts::Interrupts,
-    job_options::JobOptions,
+    job_options::{JOB_FILE, Job, JobOptions},
     output::{self, Format, result_file},
     quantities::duration,
     random,
@@ -24,11 +24,12 @@ const EXAMPLE: &str = "\
 Examples:
   baton run -- sh -c 'exit 7'
   baton run --source . --label os=linux --timeout 10m -- cargo test
-  baton run --env CI --result-file result.json -- ./build.sh";
+  baton run --env CI --result-file result.json -- ./build.sh
+  baton run -f job.yaml --timeout 5m";
 
 /// The arguments of `run`.
 #[derive(Args, Debug)]
-#[command(after_help = format!("{EXAMPLE}\n\n{}", exit::HELP))]
+#[command(after_help = format!("{EXAMPLE}\n\n{JOB_FILE}\n\n{}", exit::HELP))]
 pub(crate) struct RunArgs {
     #[command(flatten)]
     job: JobOptions,
@@ -163,12 +164,12 @@ pub(super) async fn run(args: RunArgs, context: &Context) -> anyhow::Result<u8> 
 }
 
 async fn run_job(args: &RunArgs, context: &Context) -> anyhow::Result<Conclusion> {
-    let spec = args.job.spec(&context.environment)?;
+    let Job { spec, source, idempotency_key } = args.job.clone().job(&context.environment)?;
     let cluster = args.client.resolve(&context.environment)?;
     let submission = Submission {
         spec,
-        source: args.job.source(),
-        idempotency_key: args.job.idempotency_key.clone(),
+        source,
+        idempotency_key,
         patience: cluster.patience(),
         messages: context.messages,
     };

@@ -6,19 +6,20 @@ use super::Context;
 use crate::{
     connect::ClientArgs,
     interrupts::Interrupts,
-    job_options::JobOptions,
+    job_options::{JOB_FILE, Job, JobOptions},
     output::{self, Format, views::SubmittedView},
     submission::Submission,
 };
 
 const EXAMPLE: &str = "\
-Example:
+Examples:
   job=$(baton submit --source . -- make test)
-  baton jobs wait \"$job\"";
+  baton jobs wait \"$job\"
+  baton submit -f job.yaml";
 
 /// The arguments of `submit`.
 #[derive(Args, Debug)]
-#[command(after_help = EXAMPLE)]
+#[command(after_help = format!("{EXAMPLE}\n\n{JOB_FILE}"))]
 pub(crate) struct SubmitArgs {
     #[command(flatten)]
     job: JobOptions,
@@ -27,12 +28,12 @@ pub(crate) struct SubmitArgs {
 }
 
 pub(super) async fn run(args: SubmitArgs, context: &Context) -> anyhow::Result<u8> {
-    let spec = args.job.spec(&context.environment)?;
+    let Job { spec, source, idempotency_key } = args.job.job(&context.environment)?;
     let reached = context.connect(&args.client).await?;
     let submission = Submission {
         spec,
-        source: args.job.source(),
-        idempotency_key: args.job.idempotency_key,
+        source,
+        idempotency_key,
         patience: reached.cluster.patience(),
         messages: context.messages,
     };

@@ -1,0 +1,139 @@
+//! From the fields of a job file to the options they stand for. An option that was given
+//! wins over its field, but the field must be right all the same.
+
+use std::fmt::Display;
+
+use baton_client::source::{SourceArg, parse as parse_source};
+use serde_saphyr::{Location, Spanned};
+
+use super::{
+    Places,
+    document::Document,
+    fields::{Field, Fields, Text, Words},
+    mistake::quoted,
+};
+use crate::{
+    exit::UsageError,
+    job_options::{
+        JobOptions, Variable, attempts, idempotency_key, on_lost, output_limit, priority,
+    },
+    quantities::duration,
+};
+
+/// Puts into `options` what they do not say themselves.
+///
+/// # Errors
+/// [`UsageError`] with the place of a value that is wrong.
+pub(super) fn fill(
+    options: &mut JobOptions,
+    fields: &Fields,
+    document: &Document,
+) -> Result<Places, UsageError> {
+    let mut filling = Filling { document, places: Places::new() };
+    let text = |text: &str| Ok::<_, String>(text.to_owned());
+    filling.command(&mut options.command, fields)?;
+    filling.labels(&mut options.labels, &fields.labels);
+    filling.env(&mut options.env, fields)?;
+    filling.value("source", &mut options.source, &fields.source, |path| {
+        parse_source(path).map(|source| beside(document, source))
+    })?;
+    filling.value("project", &mut options.project, &fields.project, text)?;
+    filling.value("name", &mut options.name, &fields.name, text)?;
+    filling.value("priority", &mut options.priority, &fields.priority, priority)?;
+    filling.value("soft_timeout", &mut options.soft_timeout, &fields.soft_timeout, duration)?;
+    filling.value("timeout", &mut options.timeout, &fields.timeout, duration)?;
+    filling.value("queue_timeout", &mut options.queue_timeout, &fields.queue_timeout, duration)?;
+    filling.value("attempts", &mut options.attempts, &fields.attempts, attempts)?;
+    filling.value("on_lost", &mut options.on_lost, &fields.on_lost, on_lost)?;
+    filling.value("output_limit", &mut options.output_limit, &fields.output_limit, output_limit)?;
+    let (key, given) = (&mut options.idempotency_key, &fields.idempotency_key);
+    filling.value("idempotency_key", key, given, idempotency_key)?;
+    Ok(filling.places)
+}
+
+struct Filling<'a> {
+    document: &'a Document,
+    places: Places,
+}
+
+impl Filling<'_> {
+    fn place(&self, location: Location, field: &str) -> String {
+        format!("{}: {field}", self.document.place(Some((location.line(), location.column()))))
+    }
+
+    fn value<T, E: Display>(
+        &mut self,
+        name: &'static str,
+        option: &mut Option<T>,
+        field: &Field<Text>,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Result<(), UsageError> {
+        let Some(given) = &field.0 else { return Ok(()) };
+        let place = self.place(given.referenced, name);
+        let value = parse(&given.value.0).map_err(|problem| {
+            UsageError(format!("{place}: {}: {problem}", quoted(&given.value.0)))
+        })?;
+        if option.is_none() {
+            *option = Some(value);
+            self.places.insert(name, place);
+        }
+        Ok(())
+    }
+
+    fn labels(&mut self, option: &mut Vec<String>, field: &Field<Words>) {
+        if let Some(labels) = field.0.as_ref().filter(|_| option.is_empty()) {
+            *option = labels.value.texts();
+            self.places.insert("labels", self.place(labels.referenced, "labels"));
+        }
+    }
+
+    fn command(&mut self, option: &mut Vec<String>, fields: &Fields) -> Result<(), UsageError> {
+        let (place, command) = match (&fields.command.0, &fields.script.0) {
+            (Some(_), Some(script)) => {
+                let place = self.place(script.referenced, "script");
+                let problem = "there is a `command` too; leave one of them out";
+                return Err(UsageError(format!("{place}: {problem}")));
+            }
+            (Some(command), None) => {
+                (self.place(command.referenced, "command"), command.value.texts())
+            }
+            (None, Some(script)) => {
+                let place = self.place(script.referenced, "script");
+                if script.value.0.trim().is_empty() {
+                    return Err(UsageError(format!("{place}: is empty; write what to run")));
+                }
+                (place, ["sh", "-ceu", &script.value.0].map(str::to_owned).into())
+            }
+            (None, None) if option.is_empty() => {
+                let file = self.document.place(None);
+                let problem = "says not what to run; write `command: [PROGRAM, ARGUMENT]` or \
+                               `script: TEXT`, or give a command after --";
+                return Err(UsageError(format!("{file}: {problem}")));
+            }
+            (None, None) => return Ok(()),
+        };
+        if option.is_empty() {
+            *option = command;
+            self.places.insert("command", place);
+        }
+        Ok(())
+    }
+
+    /// Variables are taken one by one; of several with one name the last counts.
+    fn env(&self, option: &mut Vec<Variable>, fields: &Fields) -> Result<(), UsageError> {
+        let Some(given) = &fields.env.0 else { return Ok(()) };
+        let variable = |(name, value): &(Spanned<String>, Option<Text>)| Variable {
+            name: name.value.clone(),
+            value: value.as_ref().map(|Text(value)| value.clone()),
+            place: Some(self.place(name.referenced, "env")),
+        };
+        option.splice(..0, given.value.0.iter().map(variable));
+        Ok(())
+    }
+}
+
+/// A relative folder starts from that of the job file.
+fn beside(document: &Document, source: SourceArg) -> SourceArg {
+    let SourceArg::Dir(path) = source;
+    SourceArg::Dir(document.folder.join(path).components().collect())
+}
