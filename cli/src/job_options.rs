@@ -2,7 +2,7 @@
 //! specification they become. What the values may be is the coordinator's to judge;
 //! its own check is asked here too, so that a mistake is told without a cluster.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, io, os::fd::AsFd as _, time::Duration};
 
 use baton_client::source::{SourceArg, parse as parse_source};
 use baton_coordinator::check_spec;
@@ -10,6 +10,7 @@ use baton_proto::{error::ApiError, time::duration_to_proto, v1};
 use clap::{Args, ValueEnum};
 
 use crate::{
+    archive_input::refuse_terminal,
     environment::Environment,
     exit::UsageError,
     quantities::{Size, duration},
@@ -38,8 +39,10 @@ pub(crate) struct JobOptions {
     /// The program to run and its arguments; no shell is put between
     #[arg(last = true, required = true, num_args = 1.., value_name = "COMMAND")]
     command: Vec<String>,
-    /// Folder to bring along as the job's work folder; .gitignore and .batonignore are respected
-    #[arg(long, value_name = "DIR", value_parser = parse_source)]
+    /// What to bring along as the job's work folder: a folder (DIR or dir:DIR; .gitignore and
+    /// .batonignore are respected), or a tar archive, plain or compressed with gzip or zstd
+    /// (archive:FILE, or archive:- for standard input)
+    #[arg(long, value_name = "SOURCE", value_parser = parse_source)]
     source: Option<SourceArg>,
     /// Label that the runner must have, such as gpu or os=linux; may be repeated
     #[arg(short, long = "label", value_name = "LABEL")]
@@ -82,9 +85,15 @@ pub(crate) struct JobOptions {
 }
 
 impl JobOptions {
-    /// The folder to bring along.
-    pub(crate) fn source(&self) -> Option<PathBuf> {
-        self.source.as_ref().map(|SourceArg::Dir(folder)| folder.clone())
+    /// What to bring along.
+    ///
+    /// # Errors
+    /// [`UsageError`] when it would have to be typed.
+    pub(crate) fn source(&self) -> anyhow::Result<Option<SourceArg>> {
+        if self.source == Some(SourceArg::StandardInput) {
+            refuse_terminal(io::stdin().as_fd())?;
+        }
+        Ok(self.source.clone())
     }
 
     /// The specification, without its source. `environment` is where `--env K`
@@ -222,6 +231,19 @@ mod tests {
         assert_eq!(spec.attempts, 2);
         assert_eq!(spec.on_lost(), v1::OnLost::Fail);
         assert_eq!(spec.output_limit, 10 << 20);
+    }
+
+    #[test]
+    fn a_source_is_a_folder_or_an_archive() {
+        let source = |text: &str| {
+            let line = Line::try_parse_from(["baton", "--source", text, "--", "true"]);
+            line.ok().map(|line| line.options.source().unwrap().unwrap())
+        };
+        assert_eq!(source("."), Some(SourceArg::Dir(".".into())));
+        assert_eq!(source("archive:a.tgz"), Some(SourceArg::Archive("a.tgz".into())));
+        for wrong in ["", "archive:", "git:x", "zip:a.zip"] {
+            assert_eq!(source(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

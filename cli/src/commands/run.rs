@@ -167,7 +167,7 @@ async fn run_job(args: &RunArgs, context: &Context) -> anyhow::Result<Conclusion
     let cluster = args.client.resolve(&context.environment)?;
     let submission = Submission {
         spec,
-        source: args.job.source(),
+        source: args.job.source()?,
         idempotency_key: args.job.idempotency_key.clone(),
         patience: cluster.patience(),
         messages: context.messages,

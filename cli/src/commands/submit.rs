@@ -31,7 +31,7 @@ pub(super) async fn run(args: SubmitArgs, context: &Context) -> anyhow::Result<u
     let reached = context.connect(&args.client).await?;
     let submission = Submission {
         spec,
-        source: args.job.source(),
+        source: args.job.source()?,
         idempotency_key: args.job.idempotency_key,
         patience: reached.cluster.patience(),
         messages: context.messages,
