@@ -147,9 +147,8 @@ async fn a_tree_arrives_the_same_as_a_folder_and_as_an_archive_of_any_kind() {
     // What it is called does not matter.
     fs::write(at("zstd.zip"), zstd::encode_all(&tar[..], 1).unwrap()).unwrap();
 
-    let from_folder =
-        fleet.baton(&["run", "-q", "--source", tree.to_str().unwrap(), "--", "./run.sh"]);
-    let from_folder = from_folder.await;
+    let source = tree.to_str().unwrap();
+    let from_folder = fleet.baton(&["run", "-q", "--source", source, "--", "./run.sh"]).await;
     assert_eq!(code(&from_folder), Some(0), "{}", text(&from_folder.stderr));
     assert!(text(&from_folder.stdout).contains("./run.sh f 755"), "{}", text(&from_folder.stdout));
     for name in ["a.tar", "a.tgz", "zstd.zip"] {

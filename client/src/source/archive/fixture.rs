@@ -71,6 +71,13 @@ pub(super) fn zstd(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
+/// Bytes that do not compress, the same every time.
+pub(super) fn noise(length: usize) -> Vec<u8> {
+    let mut noise = vec![0; length];
+    blake3::Hasher::new().finalize_xof().fill(&mut noise);
+    noise
+}
+
 pub(super) fn taken(archive: &[u8]) -> Result<PackedSource, ArchiveError> {
     taken_within(archive, &PackLimits::default())
 }

@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
-use super::fixture::{Tar, gzip, sent, taken, zstd};
+use super::fixture::{Tar, gzip, noise, sent, taken, zstd};
 use super::*;
 
 fn tree() -> Vec<u8> {
@@ -49,9 +49,7 @@ fn the_digest_is_the_same_in_whatever_pieces_the_bytes_come() {
             self.0.read(&mut buffer[..length])
         }
     }
-    let mut noise = vec![0; 700_000];
-    blake3::Hasher::new().finalize_xof().fill(&mut noise);
-    let tar = Tar::new().file(b"noise", &noise).file(b"zeros", &[0; 400_000]).bytes();
+    let tar = Tar::new().file(b"noise", &noise(700_000)).file(b"zeros", &[0; 400_000]).bytes();
     let whole = taken(&tar).unwrap();
     for archive in [&tar[..], &gzip(&tar), &zstd(&tar)] {
         let dribbled = take(Dribble(archive, 7), &PackLimits::default(), &|| false).unwrap();
