@@ -2,7 +2,14 @@
 //! and the specification they become. What the values may be is the coordinator's to
 //! judge; its own check is asked here too, so that a mistake is told without a cluster.
 
-use std::{collections::BTreeMap, convert::Infallible, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    io,
+    os::fd::AsFd as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use baton_client::source::{SourceArg, parse as parse_source};
 use baton_coordinator::check_spec;
@@ -10,6 +17,7 @@ use baton_proto::{error::ApiError, time::duration_to_proto, v1};
 use clap::{Args, ValueEnum};
 
 use crate::{
+    archive_input::refuse_terminal,
     environment::Environment,
     exit::UsageError,
     job_file::{self, Places},
@@ -53,8 +61,10 @@ pub(crate) struct JobOptions {
     /// The program to run and its arguments; no shell is put between
     #[arg(last = true, required_unless_present = "file", num_args = 1.., value_name = "COMMAND")]
     pub(crate) command: Vec<String>,
-    /// Folder to bring along as the job's work folder; .gitignore and .batonignore are respected
-    #[arg(long, value_name = "DIR", value_parser = parse_source)]
+    /// What to bring along as the job's work folder: a folder (DIR or dir:DIR; .gitignore and
+    /// .batonignore are respected), or a tar archive, plain or compressed with gzip or zstd
+    /// (archive:FILE, or archive:- for standard input)
+    #[arg(long, value_name = "SOURCE", value_parser = parse_source)]
     pub(crate) source: Option<SourceArg>,
     /// Label that the runner must have, such as gpu or os=linux; may be repeated
     #[arg(short, long = "label", value_name = "LABEL")]
@@ -110,8 +120,8 @@ pub(crate) struct Variable {
 pub(crate) struct Job {
     /// Without its source.
     pub(crate) spec: v1::JobSpec,
-    /// The folder to bring along.
-    pub(crate) source: Option<PathBuf>,
+    /// What to bring along.
+    pub(crate) source: Option<SourceArg>,
     pub(crate) idempotency_key: Option<String>,
 }
 
@@ -123,17 +133,21 @@ impl JobOptions {
     /// [`UsageError`] when the file is wrong, a variable is missing, or no coordinator
     /// would take the job; with the option, or the place in the file.
     pub(crate) fn job(mut self, environment: &Environment) -> Result<Job, UsageError> {
-        let places = match self.file.take() {
-            Some(path) => job_file::fill(&mut self, &path)?,
+        let file = self.file.take();
+        let places = match &file {
+            Some(path) => job_file::fill(&mut self, path)?,
             None => Places::new(),
         };
+        if self.source == Some(SourceArg::StandardInput) {
+            refuse_terminal(io::stdin().as_fd())?;
+            if file.is_some_and(|path| path == Path::new("-")) {
+                let both = "the job file and the archive cannot both come through standard input";
+                return Err(UsageError(format!("source archive:-: {both}; name a file for one")));
+            }
+        }
         let spec = self.spec(environment)?;
         check_spec(spec.clone()).map_err(|error| self.refused(&error, &places))?;
-        Ok(Job {
-            spec,
-            source: self.source.map(|SourceArg::Dir(folder)| folder),
-            idempotency_key: self.idempotency_key,
-        })
+        Ok(Job { spec, source: self.source, idempotency_key: self.idempotency_key })
     }
 
     fn spec(&self, environment: &Environment) -> Result<v1::JobSpec, UsageError> {
@@ -318,6 +332,19 @@ mod tests {
         assert_eq!(spec.attempts, 2);
         assert_eq!(spec.on_lost(), v1::OnLost::Fail);
         assert_eq!(spec.output_limit, 10 << 20);
+    }
+
+    #[test]
+    fn a_source_is_a_folder_or_an_archive() {
+        let source = |text: &str| {
+            let line = Line::try_parse_from(["baton", "--source", text, "--", "true"]);
+            line.ok().map(|line| line.options.source().unwrap().unwrap())
+        };
+        assert_eq!(source("."), Some(SourceArg::Dir(".".into())));
+        assert_eq!(source("archive:a.tgz"), Some(SourceArg::Archive("a.tgz".into())));
+        for wrong in ["", "archive:", "git:x", "zip:a.zip"] {
+            assert_eq!(source(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
+mod archive_input;
 mod args;
 mod asking;
 mod commands;

@@ -1,24 +1,22 @@
 //! From options to an accepted job: pack the source, bring it along, submit.
 //! Following the job is not its concern.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
 use anyhow::Context as _;
 use baton_client::{
     ClientError, Connection, Patience, UploadProgress,
-    source::{PackLimits, PackedSource, pack},
+    source::{PackLimits, PackedSource, SourceArg, archive, pack},
     upload,
 };
 use baton_proto::v1::{Archive, Job, JobSpec, Source, SubmitRequest, source::Kind};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
+    archive_input::ArchiveInput,
     asking::tell_once,
     exit::Interrupted,
     interrupts::{Interrupt, Interrupts},
@@ -33,8 +31,8 @@ const BAR: &str = "uploading {bytes}/{total_bytes} {wide_bar} {bytes_per_sec}";
 pub(crate) struct Submission {
     /// Without its source.
     pub(crate) spec: JobSpec,
-    /// The folder to bring along.
-    pub(crate) source: Option<PathBuf>,
+    /// What to bring along.
+    pub(crate) source: Option<SourceArg>,
     /// Random when absent.
     pub(crate) idempotency_key: Option<String>,
     pub(crate) patience: Patience,
@@ -59,8 +57,8 @@ impl Submission {
         connection: &Connection,
         interrupts: &mut Interrupts,
     ) -> anyhow::Result<Submitted> {
-        if let Some(folder) = self.source.take() {
-            self.spec.source = Some(self.bring(connection, &folder, interrupts).await?);
+        if let Some(source) = self.source.take() {
+            self.spec.source = Some(self.bring(connection, &source, interrupts).await?);
         }
         let idempotency_key = match self.idempotency_key.take() {
             Some(key) => key,
@@ -90,18 +88,17 @@ impl Submission {
     async fn bring(
         &self,
         connection: &Connection,
-        folder: &Path,
+        source: &SourceArg,
         interrupts: &mut Interrupts,
     ) -> anyhow::Result<Source> {
         const NOTHING: Interrupted = Interrupted("interrupted; nothing was submitted");
         let stop = Stop::default();
         let packed = tokio::select! {
-            packed = packed(folder, &stop) => packed?,
+            packed = packed(source, &stop) => packed?,
             _ = interrupts.next() => return Err(NOTHING.into()),
         };
         self.messages.note(&format!(
-            "source {}: {} files, {}, {} packed",
-            folder.display(),
+            "source {source}: {} files, {}, {} packed",
             packed.files,
             bytes(packed.unpacked_bytes),
             bytes(packed.size)
@@ -146,12 +143,24 @@ impl Drop for Stop {
     }
 }
 
-async fn packed(folder: &Path, stop: &Stop) -> anyhow::Result<PackedSource> {
-    let (path, stopped) = (folder.to_owned(), Arc::clone(&stop.0));
-    let packing = tokio::task::spawn_blocking(move || {
-        pack(&path, &PackLimits::default(), &|_| (), &|| stopped.load(Ordering::Relaxed))
-    });
-    packing.await?.with_context(|| format!("source {}", folder.display()))
+async fn packed(source: &SourceArg, stop: &Stop) -> anyhow::Result<PackedSource> {
+    let named = || format!("source {source}");
+    let (limits, stopped) = (PackLimits::default(), Arc::clone(&stop.0));
+    let stopped = move || stopped.load(Ordering::Relaxed);
+    let opened = match source {
+        SourceArg::Dir(folder) => {
+            let folder = folder.clone();
+            let packing =
+                tokio::task::spawn_blocking(move || pack(&folder, &limits, &|_| (), &stopped));
+            return packing.await?.with_context(named);
+        }
+        SourceArg::Archive(file) => ArchiveInput::open(file),
+        SourceArg::StandardInput => ArchiveInput::standard(),
+    };
+    // When this is not waited for any more, neither is the archive's next byte.
+    let (input, _call_off) = opened.with_context(named)?;
+    let taking = tokio::task::spawn_blocking(move || archive::take(input, &limits, &stopped));
+    taking.await?.with_context(named)
 }
 
 #[cfg(test)]

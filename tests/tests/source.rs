@@ -5,8 +5,10 @@
 
 use std::{
     fs::{self, File},
-    os::unix::fs::{FileExt as _, PermissionsExt as _},
+    io::Write as _,
+    os::unix::fs::{FileExt as _, PermissionsExt as _, symlink},
     path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
 };
 
 use baton_client::{
@@ -121,6 +123,137 @@ async fn a_job_whose_stored_source_is_damaged_ends_and_says_so() {
         assert_eq!(outcome["reason"], "SOURCE", "{outcome}");
         assert!(outcome["message"].as_str().unwrap().contains("damaged"), "{outcome}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tree_arrives_the_same_as_a_folder_and_as_an_archive_of_any_kind() {
+    let fleet = Fleet::with_runner(2).await;
+    let tree = fleet.folder().join("tree");
+    fs::create_dir_all(tree.join("sub/empty")).unwrap();
+    fs::write(
+        tree.join("run.sh"),
+        "#!/bin/sh\nfind . -mindepth 1 -printf '%p %y %m %l\\n' | LC_ALL=C sort\ncat sub/data\n",
+    )
+    .unwrap();
+    fs::set_permissions(tree.join("run.sh"), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(tree.join("sub/data"), "content\n").unwrap();
+    symlink("../run.sh", tree.join("sub/link")).unwrap();
+    fs::write(tree.join("n".repeat(150)), "long").unwrap();
+
+    let tar = tar_of(&tree);
+    let at = |name: &str| fleet.folder().join(name);
+    fs::write(at("a.tar"), &tar).unwrap();
+    fs::write(at("a.tgz"), gzip(&tar)).unwrap();
+    // What it is called does not matter.
+    fs::write(at("zstd.zip"), zstd::encode_all(&tar[..], 1).unwrap()).unwrap();
+
+    let source = tree.to_str().unwrap();
+    let from_folder = fleet.baton(&["run", "-q", "--source", source, "--", "./run.sh"]).await;
+    assert_eq!(code(&from_folder), Some(0), "{}", text(&from_folder.stderr));
+    assert!(text(&from_folder.stdout).contains("./run.sh f 755"), "{}", text(&from_folder.stdout));
+    for name in ["a.tar", "a.tgz", "zstd.zip"] {
+        let source = format!("archive:{}", at(name).display());
+        let run = fleet.baton(&["run", "--source", &source, "--", "./run.sh"]).await;
+        assert_eq!(code(&run), Some(0), "{}", text(&run.stderr));
+        assert_eq!(text(&run.stdout), text(&from_folder.stdout), "{name}");
+        let told = format!("baton: source {source}: 3 files, ");
+        assert!(text(&run.stderr).contains(&told), "{}", text(&run.stderr));
+    }
+    let mut command = fleet.command(&["run", "--source", "archive:-", "--", "./run.sh"]);
+    command.stdin(File::open(at("a.tgz")).unwrap());
+    let run = ended(command).await;
+    assert_eq!(code(&run), Some(0), "{}", text(&run.stderr));
+    assert_eq!(text(&run.stdout), text(&from_folder.stdout), "standard input");
+    assert_eq!(stored(&fleet, |_| true).len(), 2, "one from the folder, one from all the others");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_that_cannot_be_brought_is_told_before_anything_is_sent() {
+    let fleet = Fleet::start(&[]).await;
+    let tree = fleet.folder().join("tree");
+    fs::create_dir(&tree).unwrap();
+    fs::write(tree.join("large"), noise(300_000)).unwrap();
+    let tar = tar_of(&tree);
+    let at = |name: &str| fleet.folder().join(name);
+    fs::write(at("cut.tgz"), &gzip(&tar)[..200_000]).unwrap();
+    fs::write(at("cut.tar"), &tar[..200_000]).unwrap();
+    fs::write(at("a.xz"), b"\xfd7zXZ\0").unwrap();
+    let table = [
+        ("cut.tgz", "in entry 2, \"large\""),
+        ("cut.tar", "in entry 2, \"large\": it ends within a file"),
+        ("a.xz", "compressed with xz, which is not supported; pipe it: xz -dc"),
+        ("missing", "No such file or directory"),
+        ("tree", "it is a folder; bring it with dir:PATH"),
+    ];
+    for (name, expected) in table {
+        let source = format!("archive:{}", at(name).display());
+        let run = fleet.baton(&["run", "--source", &source, "--", "true"]).await;
+        let told = text(&run.stderr);
+        assert_eq!(code(&run), Some(1), "{told}");
+        assert!(
+            told.contains(&format!("source {source}: ")) && told.contains(expected),
+            "{told}"
+        );
+    }
+    let folder = at("cut.tar");
+    let run = fleet.baton(&["run", "--source", folder.to_str().unwrap(), "--", "true"]).await;
+    assert!(text(&run.stderr).contains("archive:FILE"), "{}", text(&run.stderr));
+
+    for (length, expected) in [(200_000, "in entry 2, \"large\""), (0, "it is empty")] {
+        let mut command = fleet.command(&["run", "--source", "archive:-", "--", "true"]);
+        command.stdin(Stdio::piped()).stderr(Stdio::piped());
+        let mut run = command.spawn().unwrap();
+        run.stdin.take().unwrap().write_all(&tar[..length]).unwrap();
+        let run = tokio::task::spawn_blocking(|| run.wait_with_output());
+        let run = wait::within("a command to end", run).await.unwrap().unwrap();
+        assert_eq!(code(&run), Some(1));
+        assert!(text(&run.stderr).contains(expected), "{}", text(&run.stderr));
+    }
+    assert!(
+        !fleet.folder().join("coordinator/files/upload").exists()
+            || stored(&fleet, |_| true).is_empty()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_ends_the_wait_for_an_archive_on_standard_input() {
+    let fleet = Fleet::start(&[]).await;
+    let tree = fleet.folder().join("tree");
+    fs::create_dir(&tree).unwrap();
+    fs::write(tree.join("large"), noise(2_000_000)).unwrap();
+    let tar = tar_of(&tree);
+    let mut command = fleet.command(&["run", "--source", "archive:-", "--", "true"]);
+    command.stdin(Stdio::piped()).stderr(Stdio::piped());
+    let mut run = command.spawn().unwrap();
+    let mut stdin = run.stdin.take().unwrap();
+    // More than a pipe holds: when this is written, it is being read.
+    stdin.write_all(&tar[..1_000_000]).unwrap();
+    let pid = nix::unistd::Pid::from_raw(run.id().cast_signed());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+    let ended = tokio::task::spawn_blocking(|| run.wait_with_output());
+    let ended = wait::within("the command to end", ended).await.unwrap().unwrap();
+    assert_eq!(code(&ended), Some(130), "{}", text(&ended.stderr));
+    assert!(text(&ended.stderr).contains("nothing was submitted"), "{}", text(&ended.stderr));
+    drop(stdin);
+}
+
+async fn ended(mut command: Command) -> Output {
+    let run = tokio::task::spawn_blocking(move || command.output());
+    wait::within("a command to end", run).await.unwrap().unwrap()
+}
+
+/// Everything in `tree` as a tar stream, with `./` before each name.
+fn tar_of(tree: &Path) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    builder.follow_symlinks(false);
+    builder.append_dir_all(".", tree).unwrap();
+    builder.into_inner().unwrap()
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
 }
 
 /// The stored archives with these names.

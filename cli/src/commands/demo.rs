@@ -9,6 +9,7 @@ use std::{
 use anyhow::Context as _;
 use baton_client::{
     ClientError, Connection, LogEvent, LogOptions, LogUntil, Patience, read_log, retry,
+    source::SourceArg,
 };
 use baton_proto::v1::{JobSpec, ListRunnersRequest, LogStream};
 use clap::Args;
@@ -121,7 +122,7 @@ async fn show(local: &mut Local, folder: &Path, context: &Context) -> anyhow::Re
             env: env.collect(),
             ..JobSpec::default()
         },
-        source: Some(project),
+        source: Some(SourceArg::Dir(project)),
         idempotency_key: None,
         patience: local.cluster().patience(),
         messages: context.messages,

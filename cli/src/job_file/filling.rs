@@ -1,7 +1,7 @@
 //! From the fields of a job file to the options they stand for. An option that was given
 //! wins over its field, but the field must be right all the same.
 
-use std::fmt::Display;
+use std::{fmt::Display, path::PathBuf};
 
 use baton_client::source::{SourceArg, parse as parse_source};
 use serde_saphyr::{Location, Spanned};
@@ -132,8 +132,12 @@ impl Filling<'_> {
     }
 }
 
-/// A relative folder starts from that of the job file.
+/// A relative path starts from the folder of the job file.
 fn beside(document: &Document, source: SourceArg) -> SourceArg {
-    let SourceArg::Dir(path) = source;
-    SourceArg::Dir(document.folder.join(path).components().collect())
+    let beside = |path| document.folder.join::<PathBuf>(path).components().collect();
+    match source {
+        SourceArg::Dir(path) => SourceArg::Dir(beside(path)),
+        SourceArg::Archive(path) => SourceArg::Archive(beside(path)),
+        SourceArg::StandardInput => SourceArg::StandardInput,
+    }
 }

@@ -1,8 +1,9 @@
 //! Job files become what the same options become, and whoever made a mistake in one is
 //! told where it is and what to write.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use baton_client::source::SourceArg;
 use baton_proto::v1;
 use clap::{CommandFactory as _, Parser};
 
@@ -35,8 +36,13 @@ fn job_of(content: &[u8], line: &str) -> Result<Job, String> {
         .map(|job| Job { source: job.source.map(|source| strip(&source, folder.path())), ..job })
 }
 
-fn strip(path: &Path, folder: &Path) -> PathBuf {
-    path.strip_prefix(folder).map_or_else(|_| path.to_owned(), Path::to_owned)
+fn strip(source: &SourceArg, folder: &Path) -> SourceArg {
+    let strip = |path: &Path| path.strip_prefix(folder).unwrap_or(path).to_owned();
+    match source {
+        SourceArg::Dir(path) => SourceArg::Dir(strip(path)),
+        SourceArg::Archive(path) => SourceArg::Archive(strip(path)),
+        SourceArg::StandardInput => SourceArg::StandardInput,
+    }
 }
 
 fn spec(content: &str) -> v1::JobSpec {
@@ -53,6 +59,7 @@ fn a_field_says_what_its_option_says() {
         ("source: sub/tree", "--source sub/tree"),
         ("source: dir:a:b", "--source dir:a:b"),
         ("source: /abs", "--source /abs"),
+        ("source: archive:a/b.tar", "--source archive:a/b.tar"),
         ("labels: [gpu, os=linux]", "-l gpu -l os=linux"),
         ("labels:\n- gpu", "--label gpu"),
         ("labels: []", ""),
@@ -138,7 +145,7 @@ fn a_source_starts_from_the_folder_of_the_file() {
     let source = |text: &str| job_of(format!("command: [x]\nsource: {text}").as_bytes(), "");
     let source = |text: &str| source(text).unwrap().source.unwrap();
     for (given, found) in [(".", ""), ("./a", "a"), ("../a", "../a"), ("/a", "/a")] {
-        assert_eq!(source(given), Path::new(found), "{given}");
+        assert_eq!(source(given), SourceArg::Dir(found.into()), "{given}");
     }
     let document = |folder: &str, text: &str| {
         Document::of("job.yaml".to_owned(), folder.into(), text.as_bytes()).unwrap()
@@ -146,7 +153,7 @@ fn a_source_starts_from_the_folder_of_the_file() {
     let mut bare = options("-f job.yaml");
     fill_from(&mut bare, &document("", "command: [x]\nsource: .")).unwrap();
     let job = bare.source.unwrap();
-    assert_eq!(job, baton_client::source::SourceArg::Dir(".".into()));
+    assert_eq!(job, SourceArg::Dir(".".into()));
 }
 
 #[test]
@@ -276,11 +283,11 @@ fn a_mistake_is_told_with_its_place_and_what_to_write() {
         ),
         (
             "command: [x]\nsource: git:x",
-            "job.yaml:2:9: source: \"git:x\": git: sources are not supported by this version; use dir:PATH",
+            "job.yaml:2:9: source: \"git:x\": git: sources are not supported by this version; use dir:PATH or archive:FILE",
         ),
         (
             "command: [x]\nsource: ''",
-            "job.yaml:2:9: source: \"\": a source needs a path: write PATH or dir:PATH",
+            "job.yaml:2:9: source: \"\": a source needs a path: write PATH, dir:PATH or archive:FILE",
         ),
         (
             "command: [x]\nidempotency_key: ''",

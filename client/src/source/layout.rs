@@ -3,6 +3,9 @@
 //!
 //! Pure: it judges bytes and never looks at a file system.
 
+pub mod entry;
+pub mod meter;
+
 /// The most entries (files, folders and links) in one archive.
 pub const MAX_ENTRIES: u64 = 1_000_000;
 /// The longest path, in bytes.
@@ -108,7 +111,15 @@ pub fn check_link(depth: usize, target: &[u8]) -> Result<(), LayoutFault> {
         .ok_or(LayoutFault::LinkLeaves)
 }
 
-fn pieces(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+/// Whether a link's target goes up again behind a name. That name may be
+/// another link's, so the text alone does not tell where it leads.
+pub fn winds(target: &[u8]) -> bool {
+    let mut pieces = pieces(target);
+    pieces.by_ref().any(|piece| piece != b"..") && pieces.any(|piece| piece == b"..")
+}
+
+/// The pieces of `path` without `.` and doubled slashes; `..` is one.
+pub(super) fn pieces(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
     path.split(|byte| *byte == b'/').filter(|piece| !piece.is_empty() && *piece != b".")
 }
 
@@ -134,6 +145,16 @@ mod tests {
         assert_eq!(names(&b"a/".repeat(2049)), Err(LayoutFault::PathTooLong));
         assert_eq!(names(&b"a/".repeat(MAX_DEPTH + 1)), Err(LayoutFault::TooDeep));
         assert_eq!(names(&b"a/".repeat(MAX_DEPTH)).map(|names| names.len()), Ok(MAX_DEPTH));
+    }
+
+    #[test]
+    fn a_target_winds_when_it_goes_up_behind_a_name() {
+        for target in [&b"a/.."[..], b"../a/./../b", b"a//.."] {
+            assert!(winds(target), "{target:?}");
+        }
+        for target in [&b"../../a/b"[..], b"a/b", b"./..", b"..a/b.."] {
+            assert!(!winds(target), "{target:?}");
+        }
     }
 
     #[test]

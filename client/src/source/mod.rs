@@ -1,12 +1,15 @@
-//! The folder a job brings along: what `--source` means, and how a folder
-//! becomes one compressed archive.
+//! What a job brings along: what `--source` means, and how a folder or an
+//! archive that somebody made becomes the one kind of archive that is sent.
 //!
 //! Nothing in here talks to a coordinator, and nothing unpacks: an archive is
 //! opened by a runner only.
 
+mod amount;
+pub mod archive;
 mod arg;
 pub mod layout;
 mod pack;
+mod sink;
 
 pub use arg::{SourceArg, SourceError, parse};
 pub use pack::{

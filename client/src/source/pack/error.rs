@@ -4,6 +4,7 @@ use std::fmt::{self, Write as _};
 use std::io;
 use std::path::PathBuf;
 
+use super::super::amount::Amount;
 use super::super::layout::{LayoutFault, MAX_ENTRIES};
 
 /// Why a folder could not be packed. Paths are relative to the folder, unless
@@ -11,7 +12,7 @@ use super::super::layout::{LayoutFault, MAX_ENTRIES};
 #[derive(Debug, thiserror::Error)]
 pub enum PackError {
     /// The folder itself cannot be opened, or is none.
-    #[error("cannot pack {}: {source}", path.display())]
+    #[error("cannot pack {}: {source}{}", path.display(), other_kind(source))]
     Folder {
         /// The folder as given.
         path: PathBuf,
@@ -93,6 +94,13 @@ pub enum PackError {
     Cancelled,
 }
 
+fn other_kind(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::NotADirectory => "; a tar archive is brought with archive:FILE",
+        _ => "",
+    }
+}
+
 /// A file and its size.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SizedPath {
@@ -100,21 +108,6 @@ pub struct SizedPath {
     pub path: PathBuf,
     /// Bytes.
     pub size: u64,
-}
-
-struct Amount(u64);
-
-impl fmt::Display for Amount {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-        match UNITS.into_iter().find(|(unit, _)| self.0 >= *unit) {
-            Some((unit, name)) => {
-                let tenths = u128::from(self.0) * 10 / u128::from(unit);
-                write!(f, "{}.{} {name}", tenths / 10, tenths % 10)
-            }
-            None => write!(f, "{} bytes", self.0),
-        }
-    }
 }
 
 struct Listed<'a>(&'a [SizedPath]);
@@ -133,18 +126,5 @@ impl fmt::Display for Listed<'_> {
             write!(f, "{} ({})", file.path.display(), Amount(file.size))?;
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn amounts_are_written_in_the_largest_unit_that_fits() {
-        assert_eq!(Amount(0).to_string(), "0 bytes");
-        assert_eq!(Amount(1536).to_string(), "1.5 KiB");
-        assert_eq!(Amount(500 << 20).to_string(), "500.0 MiB");
-        assert_eq!(Amount(u64::MAX).to_string(), "17179869183.9 GiB");
     }
 }

@@ -5,7 +5,6 @@
 //! the machine or the user (owner, global ignore rules, time of day).
 
 mod error;
-mod sink;
 #[cfg(test)]
 mod tests;
 mod walk;
@@ -22,7 +21,7 @@ use bytes::Bytes;
 pub use error::{PackError, SizedPath};
 
 use super::layout::DEFAULT_UNPACKED_LIMIT;
-use sink::Sink;
+use super::sink::Sink;
 use walk::{Entry, Kind};
 use write::Writer;
 
@@ -31,7 +30,7 @@ pub const DEFAULT_ARCHIVE_LIMIT: u64 = 500 << 20;
 
 const LARGEST_NAMED: usize = 5;
 
-/// What may become of a folder at most.
+/// What may become of a source at most.
 #[derive(Debug, Clone)]
 pub struct PackLimits {
     /// Compressed bytes.
@@ -61,7 +60,7 @@ pub struct PackProgress {
     pub archive: u64,
 }
 
-/// A packed folder.
+/// A source that is ready to be sent.
 #[derive(Debug)]
 pub struct PackedSource {
     /// BLAKE3 of the compressed bytes: 64 lower-case hex digits.
@@ -77,6 +76,13 @@ pub struct PackedSource {
 }
 
 impl PackedSource {
+    /// What was written to `sink`: so many `files` with so many bytes.
+    pub(super) fn new(mut sink: Sink, files: u64, unpacked_bytes: u64) -> io::Result<Self> {
+        sink.file.rewind()?;
+        let (digest, size) = (sink.digest(), sink.size);
+        Ok(Self { digest, size, files, unpacked_bytes, file: sink.file })
+    }
+
     /// The bytes at `offset`: as many as one message carries, fewer at the
     /// end, none at `size`.
     ///
@@ -128,15 +134,8 @@ pub fn pack(
     for entry in &entries {
         writer.append(entry).map_err(|err| name_largest(err, &entries))?;
     }
-    let mut sink = writer.finish().map_err(|err| name_largest(err, &entries))?;
-    sink.file.rewind().map_err(PackError::Temporary)?;
-    Ok(PackedSource {
-        digest: sink.digest(),
-        size: sink.size,
-        files: total.files_total,
-        unpacked_bytes: total.bytes_total,
-        file: sink.file,
-    })
+    let sink = writer.finish().map_err(|err| name_largest(err, &entries))?;
+    PackedSource::new(sink, total.files_total, total.bytes_total).map_err(PackError::Temporary)
 }
 
 fn totals(entries: &[Entry]) -> PackProgress {

@@ -12,11 +12,10 @@ use std::path::Path;
 use tar::{Builder, EntryType, Header};
 use zstd::stream::write::Encoder;
 
-use super::sink::{OverLimit, Sink};
+use super::super::sink::{OverLimit, Sink};
 use super::walk::{Entry, Kind, Stamp, unreadable};
 use super::{PackError, PackProgress};
 
-const LEVEL: i32 = 3;
 const PROGRESS_STEP: u64 = 1 << 20;
 
 pub(super) struct Writer<'a> {
@@ -35,8 +34,7 @@ impl<'a> Writer<'a> {
         progress: &'a dyn Fn(PackProgress),
         cancelled: &'a dyn Fn() -> bool,
     ) -> Result<Self, PackError> {
-        let mut encoder = Encoder::new(sink, LEVEL).map_err(PackError::Temporary)?;
-        encoder.include_checksum(true).map_err(PackError::Temporary)?;
+        let encoder = sink.compressed().map_err(PackError::Temporary)?;
         Ok(Self { root, tar: Builder::new(encoder), so_far, progress, cancelled })
     }
 
@@ -168,7 +166,7 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 fn unwritten(err: io::Error) -> PackError {
-    match err.get_ref().and_then(|inner| inner.downcast_ref::<OverLimit>()) {
+    match OverLimit::within(&err) {
         Some(&OverLimit { size, limit }) => PackError::Archive { size, limit, largest: Vec::new() },
         None => PackError::Temporary(err),
     }

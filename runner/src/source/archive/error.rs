@@ -3,9 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
-use baton_client::source::layout::LayoutFault;
-
-const SHOWN: usize = 200;
+use baton_client::source::layout::entry::Refusal;
+use baton_client::source::layout::meter::StreamFault;
 
 /// Why an archive could not be unpacked.
 #[derive(Debug, thiserror::Error)]
@@ -80,41 +79,14 @@ impl UnpackError {
     }
 }
 
-/// Why an entry is not accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// Its name or its target breaks the rules.
-    #[error(transparent)]
-    Layout(#[from] LayoutFault),
-    /// A character or block device.
-    #[error("it is a device")]
-    Device,
-    /// A named pipe.
-    #[error("it is a pipe")]
-    Pipe,
-    /// A sparse file, in any of tar's ways.
-    #[error("it is a sparse file")]
-    Sparse,
-    /// Any other kind of entry.
-    #[error("it is of the unknown kind {0:?}")]
-    Kind(char),
-    /// A hard link to anything but a file unpacked before.
-    #[error("it is a hard link to something that is not a file of this archive")]
-    HardLink,
-    /// Bytes after a header that has none.
-    #[error("it has content, which its kind has not")]
-    Content,
-    /// A header field that means nothing.
-    #[error("its header cannot be read")]
-    Header,
-    /// Its place is taken, or what should be a folder is none.
-    #[error("another entry of the archive is in its place or in its way")]
-    Taken,
-}
-
-/// A name for a message: quoted, control characters escaped, cut.
-pub(super) fn shown(name: &[u8]) -> String {
-    let cut = &name[..name.len().min(SHOWN)];
-    let more = if cut.len() < name.len() { "…" } else { "" };
-    format!("{:?}{more}", String::from_utf8_lossy(cut))
+impl From<StreamFault> for UnpackError {
+    fn from(fault: StreamFault) -> Self {
+        match fault {
+            StreamFault::Damaged(what) => Self::Damaged(what),
+            StreamFault::TooLarge { limit } => Self::TooLarge { limit },
+            StreamFault::Headers { limit } => Self::Headers { limit },
+            StreamFault::Read(source) => Self::Read(source),
+            StreamFault::Cancelled => Self::Cancelled,
+        }
+    }
 }

@@ -8,7 +8,7 @@ use super::{UnpackError, UnpackLimits};
 
 const LIMITS: UnpackLimits = UnpackLimits { bytes: 1 << 20, entries: 100 };
 
-fn valid() -> Vec<u8> {
+pub(super) fn valid() -> Vec<u8> {
     Tar::new()
         .folder(b"a/")
         .file(b"a/file", &[7; 1300])
@@ -28,7 +28,7 @@ fn survives(archive: &[u8]) {
     }
 }
 
-fn altered(mut bytes: Vec<u8>, changes: &[(prop::sample::Index, u8)]) -> Vec<u8> {
+pub(super) fn altered(mut bytes: Vec<u8>, changes: &[(prop::sample::Index, u8)]) -> Vec<u8> {
     for (place, byte) in changes {
         let place = place.index(bytes.len());
         bytes[place] = *byte;
@@ -38,7 +38,7 @@ fn altered(mut bytes: Vec<u8>, changes: &[(prop::sample::Index, u8)]) -> Vec<u8>
 
 /// Makes the sum right again in every block that looks like a header, so that
 /// the change reaches the code behind the check.
-fn with_sums(mut bytes: Vec<u8>) -> Vec<u8> {
+pub(super) fn with_sums(mut bytes: Vec<u8>) -> Vec<u8> {
     for block in bytes.chunks_exact_mut(512) {
         if &block[257..262] == b"ustar" {
             block[148..156].fill(b' ');
@@ -49,11 +49,11 @@ fn with_sums(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-fn changes() -> impl Strategy<Value = Vec<(prop::sample::Index, u8)>> {
+pub(super) fn changes() -> impl Strategy<Value = Vec<(prop::sample::Index, u8)>> {
     prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8)
 }
 
-fn name() -> impl Strategy<Value = Vec<u8>> {
+pub(super) fn name() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop::sample::select(vec!["a", "b", "..", ".", "", "l", "\0", "dest", "secret"]);
     prop::collection::vec(piece, 0..6).prop_map(|pieces| pieces.join("/").into_bytes())
 }

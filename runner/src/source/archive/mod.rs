@@ -6,6 +6,8 @@
 //! opened without following links ([`tree`]). Nothing in here may open a path
 //! of more than one name, nor allocate by a size that a header declares.
 
+#[cfg(test)]
+mod agreement;
 mod error;
 #[cfg(test)]
 mod fixture;
@@ -13,7 +15,6 @@ mod fixture;
 mod fuzz;
 #[cfg(test)]
 mod hostile;
-mod meter;
 #[cfg(test)]
 mod roundtrip;
 mod tree;
@@ -22,12 +23,15 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
+use baton_client::source::layout::entry::{self, Judged, Kind};
+use baton_client::source::layout::meter::{Input, Meter, Metered, WINDOW_LOG_MAX};
 use baton_client::source::layout::{self, DEFAULT_UNPACKED_LIMIT, MAX_ENTRIES};
-use tar::{Archive, Entry, EntryType};
+use tar::{Archive, Entry};
+use zstd::stream::read::Decoder;
 
-pub use error::{Refusal, UnpackError};
+pub use baton_client::source::layout::entry::Refusal;
+pub use error::UnpackError;
 
-use meter::{Meter, Metered};
 use tree::Tree;
 
 const COPY_BUFFER: usize = 64 << 10;
@@ -76,9 +80,10 @@ pub fn unpack(
     cancelled: &dyn Fn() -> bool,
 ) -> Result<Unpacked, UnpackError> {
     let tree = Tree::open(dest, limits.entries)?;
-    let meter = Meter::new(limits, cancelled);
-    let stream = Metered::new(archive, &meter).map_err(UnpackError::Read)?;
-    let mut archive = Archive::new(stream);
+    let meter = Meter::new(limits.bytes, limits.entries, cancelled);
+    let mut decoder = Decoder::new(Input::new(archive, &meter)).map_err(UnpackError::Read)?;
+    decoder.window_log_max(WINDOW_LOG_MAX).map_err(UnpackError::Read)?;
+    let mut archive = Archive::new(Metered::new(decoder, &meter));
     let mut unpacking = Unpacking {
         tree,
         meter: &meter,
@@ -119,25 +124,13 @@ impl Unpacking<'_> {
     }
 
     fn entry(&mut self, entry: &mut Entry<'_, impl Read>, name: &[u8]) -> Result<(), Fault> {
-        let kind = entry.header().entry_type();
-        if kind == EntryType::XGlobalHeader {
+        let Some(Judged { names, kind, mode, mtime }) = entry::judge(entry, name)? else {
             return Ok(());
-        }
-        check_extensions(entry)?;
-        if kind != EntryType::Regular && entry.size() != 0 {
-            return Err(unsupported(kind).unwrap_or(Refusal::Content).into());
-        }
-        let mode = entry.header().mode().map_err(|_| Refusal::Header)?;
-        let mtime = entry.header().mtime().map_err(|_| Refusal::Header)?;
-        let names = layout::names(name)?;
-        let Some((last, folders)) = names.split_last() else {
-            let top = kind == EntryType::Directory;
-            return if top { Ok(()) } else { Err(layout::LayoutFault::Empty.into()) };
         };
+        let (last, folders) = names.split_last().ok_or(layout::LayoutFault::Empty)?;
         match kind {
-            EntryType::Directory => Ok(self.tree.folder(&names, mode, mtime)?),
-            EntryType::Regular if name.ends_with(b"/") => Err(Refusal::Header.into()),
-            EntryType::Regular => {
+            Kind::Folder => Ok(self.tree.folder(&names, mode, mtime)?),
+            Kind::File => {
                 let left = self.limits.bytes - self.so_far.bytes;
                 if entry.size() > left {
                     return Err(UnpackError::TooLarge { limit: self.limits.bytes }.into());
@@ -146,17 +139,10 @@ impl Unpacking<'_> {
                 self.content(entry, &file)?;
                 Ok(tree::seal(&file, mode, mtime)?)
             }
-            EntryType::Symlink => {
-                let target = entry.link_name_bytes().unwrap_or_default();
-                layout::check_link(folders.len(), &target)?;
-                Ok(self.tree.symlink(folders, last, &target, mtime)?)
+            Kind::Symlink { target } => Ok(self.tree.symlink(folders, last, &target, mtime)?),
+            Kind::HardLink { target } => {
+                Ok(self.tree.hard_link(folders, last, &layout::names(&target)?)?)
             }
-            EntryType::Link => {
-                let target = entry.link_name_bytes().unwrap_or_default();
-                let target = layout::names(&target).map_err(|_| Refusal::HardLink)?;
-                Ok(self.tree.hard_link(folders, last, &target)?)
-            }
-            other => Err(unsupported(other).unwrap_or(Refusal::Header).into()),
         }
     }
 
@@ -166,7 +152,7 @@ impl Unpacking<'_> {
             let read = match entry.read(&mut self.buffer) {
                 Ok(0) => return Err(UnpackError::Damaged("it ends within a file".into()).into()),
                 Ok(read) => read,
-                Err(err) => return Err(self.meter.fault(&err).into()),
+                Err(err) => return Err(UnpackError::from(self.meter.fault(&err)).into()),
             };
             file.write_all(&self.buffer[..read])?;
             left = left.saturating_sub(read as u64);
@@ -174,31 +160,6 @@ impl Unpacking<'_> {
         }
         self.so_far.files += 1;
         Ok(())
-    }
-}
-
-/// Extended headers that cannot be read in full, or that make a file sparse
-/// behind the header's back.
-fn check_extensions(entry: &mut Entry<'_, impl Read>) -> Result<(), Refusal> {
-    let Some(extensions) = entry.pax_extensions().map_err(|_| Refusal::Header)? else {
-        return Ok(());
-    };
-    for extension in extensions {
-        let extension = extension.map_err(|_| Refusal::Header)?;
-        if extension.key_bytes().starts_with(b"GNU.sparse.") {
-            return Err(Refusal::Sparse);
-        }
-    }
-    Ok(())
-}
-
-fn unsupported(kind: EntryType) -> Option<Refusal> {
-    match kind {
-        EntryType::Regular | EntryType::Directory | EntryType::Symlink | EntryType::Link => None,
-        EntryType::Char | EntryType::Block => Some(Refusal::Device),
-        EntryType::Fifo => Some(Refusal::Pipe),
-        EntryType::GNUSparse => Some(Refusal::Sparse),
-        other => Some(Refusal::Kind(char::from(other.as_byte()))),
     }
 }
 
@@ -211,7 +172,7 @@ enum Fault {
 
 impl Fault {
     fn about(self, name: &[u8]) -> UnpackError {
-        let entry = error::shown(name);
+        let entry = entry::shown(name);
         match self {
             Self::Refused(reason) => UnpackError::Refused { entry, reason },
             Self::Local(source) => UnpackError::Write { entry, source },

@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use baton_client::source::layout::LayoutFault;
+use baton_client::source::layout::{self, LayoutFault};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2};
 use nix::sys::stat::{
@@ -95,10 +95,7 @@ impl Tree {
             UtimensatFlags::NoFollowSymlink,
         )
         .map_err(io::Error::from)?;
-        let mut pieces = target.split(|byte| *byte == b'/');
-        if pieces.by_ref().any(|piece| !matches!(piece, b"" | b"." | b".."))
-            && pieces.any(|piece| piece == b"..")
-        {
+        if layout::winds(target) {
             self.winding.push([folders, &[name]].concat().join(&b'/'));
         }
         Ok(())

@@ -1,8 +1,12 @@
-//! The end of the line: compressed bytes into a file, counted, digested and
-//! limited on the way.
+//! The end of the line for everything that becomes a source archive: a tar
+//! stream is compressed into a file, counted, digested and limited on the way.
 
 use std::fs::File;
 use std::io::{self, Write};
+
+use zstd::stream::write::Encoder;
+
+const LEVEL: i32 = 3;
 
 /// The archive outgrew its limit; travels inside an [`io::Error`].
 #[derive(Debug, thiserror::Error)]
@@ -10,6 +14,13 @@ use std::io::{self, Write};
 pub(super) struct OverLimit {
     pub(super) size: u64,
     pub(super) limit: u64,
+}
+
+impl OverLimit {
+    /// Whether this is what `err` is about, and not the file.
+    pub(super) fn within(err: &io::Error) -> Option<&Self> {
+        err.get_ref().and_then(|inner| inner.downcast_ref())
+    }
 }
 
 pub(super) struct Sink {
@@ -26,6 +37,13 @@ impl Sink {
 
     pub(super) fn digest(&self) -> String {
         self.hasher.finalize().to_hex().to_string()
+    }
+
+    /// What is written to it is compressed; equal bytes become equal bytes.
+    pub(super) fn compressed(self) -> io::Result<Encoder<'static, Self>> {
+        let mut encoder = Encoder::new(self, LEVEL)?;
+        encoder.include_checksum(true)?;
+        Ok(encoder)
     }
 }
 
