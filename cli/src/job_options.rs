@@ -338,7 +338,7 @@ mod tests {
     fn a_source_is_a_folder_or_an_archive() {
         let source = |text: &str| {
             let line = Line::try_parse_from(["baton", "--source", text, "--", "true"]);
-            line.ok().map(|line| line.options.source().unwrap().unwrap())
+            line.ok().map(|line| line.options.source.unwrap())
         };
         assert_eq!(source("."), Some(SourceArg::Dir(".".into())));
         assert_eq!(source("archive:a.tgz"), Some(SourceArg::Archive("a.tgz".into())));

@@ -190,10 +190,7 @@ async fn an_archive_that_cannot_be_brought_is_told_before_anything_is_sent() {
         let run = fleet.baton(&["run", "--source", &source, "--", "true"]).await;
         let told = text(&run.stderr);
         assert_eq!(code(&run), Some(1), "{told}");
-        assert!(
-            told.contains(&format!("source {source}: ")) && told.contains(expected),
-            "{told}"
-        );
+        assert!(told.contains(&format!("source {source}: ")) && told.contains(expected), "{told}");
     }
     let folder = at("cut.tar");
     let run = fleet.baton(&["run", "--source", folder.to_str().unwrap(), "--", "true"]).await;
