@@ -39,7 +39,7 @@ use environment::Environment;
 use output::{Format, views::ErrorView};
 
 fn main() -> ExitCode {
-    if let Some(code) = baton_runner::shim::main_if_asked(std::env::args_os()) {
+    if let Some(code) = baton_runner::main_if_asked(std::env::args_os()) {
         return code;
     }
     share_allocator_arenas();

@@ -55,6 +55,7 @@ async fn coordinator(folder: &std::path::Path) -> Jobs {
         version: String::new(),
         boot_id: String::new(),
         place: String::new(),
+        executors: Executors::default(),
     };
     propose(&jobs, Command::RegisterRunner(RegisterRunner { facts, at: AT })).await;
     assert_eq!(jobs.raft.state().runner(&runner()).unwrap().connection, Connection::Online);

@@ -58,6 +58,7 @@ impl World {
             version: String::new(),
             boot_id: String::new(),
             place: String::new(),
+            executors: Executors::default(),
         };
         let world = Self { folder, jobs };
         world.propose(Command::RegisterRunner(RegisterRunner { facts, at: AT })).await;

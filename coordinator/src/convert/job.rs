@@ -5,7 +5,7 @@ use baton_state::{
     Attempt, Connection, Final, Job, LogEnd, Outcome, Phase, Runner, State, Timestamp,
 };
 
-use super::{invalid, spec_to_proto};
+use super::{executor::executors_to_proto, invalid, spec_to_proto};
 
 /// A job as the API shows it.
 pub(crate) fn job_to_proto(job: &Job) -> v1::Job {
@@ -62,6 +62,7 @@ pub(crate) fn runner_to_proto(
         changed_at: Some(time(runner.changed_at)),
         last_heartbeat: last_heartbeat.map(time),
         leases: leases.collect(),
+        executors: Some(executors_to_proto(&runner.facts.executors)),
     }
 }
 

@@ -1,12 +1,15 @@
 //! Between the API's messages and the state's types. What comes in is checked
 //! here, once; behind this the rest of the crate needs no checks.
 
+mod executor;
 mod job;
 mod member;
+mod resources;
 mod spec;
 
 pub use self::spec::check_spec;
 pub(crate) use self::{
+    executor::executors_from_proto,
     job::{
         job_to_proto, log_end_from_proto, outcome_from_proto, runner_to_proto, state_from_proto,
     },

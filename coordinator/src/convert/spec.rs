@@ -1,11 +1,14 @@
 //! A job's specification: checked, with defaults filled in.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use baton_proto::{DEFAULT_PROJECT, error::ApiError, time::duration_from_proto, v1};
 use baton_state::{Archive, JobSpec, OnLost, Requirements};
 
-use super::invalid;
+use super::{executor, invalid, resources};
 
 const SOFT_TIMEOUT: Duration = Duration::from_secs(59 * 60);
 const TIMEOUT: Duration = Duration::from_secs(60 * 60);
@@ -25,7 +28,7 @@ const LABELS_MAX: usize = 64;
 /// Checks a specification and fills in its defaults.
 pub(crate) fn spec_from_proto(spec: v1::JobSpec) -> Result<JobSpec, ApiError> {
     check_command(&spec)?;
-    check_env(&spec)?;
+    check_env("spec.env", &spec.env)?;
     let timeouts = timeouts(&spec)?;
     if !(-100..=100).contains(&spec.priority) {
         return Err(invalid("spec.priority", "must be from -100 to 100"));
@@ -40,10 +43,11 @@ pub(crate) fn spec_from_proto(spec: v1::JobSpec) -> Result<JobSpec, ApiError> {
         .queue_timeout
         .map(|limit| limit_from_proto("spec.queue_timeout", &limit).map(millis))
         .transpose()?;
+    let (executor, container) = executor::from_proto(spec.executor)?;
     Ok(JobSpec {
         name: name(&spec)?,
         project: project(&spec.project)?,
-        requirements: Requirements { labels: labels(&spec.labels)? },
+        requirements: Requirements { labels: labels(&spec.labels)?, executor },
         priority: spec.priority,
         soft_timeout: millis(timeouts.0),
         timeout: millis(timeouts.1),
@@ -52,6 +56,8 @@ pub(crate) fn spec_from_proto(spec: v1::JobSpec) -> Result<JobSpec, ApiError> {
         on_lost: on_lost(spec.on_lost)?,
         source: spec.source.map(source).transpose()?,
         output_limit: if spec.output_limit == 0 { OUTPUT_LIMIT } else { spec.output_limit },
+        container,
+        resources: resources::from_proto(spec.resources)?,
         command: spec.command,
         env: spec.env,
     })
@@ -93,6 +99,8 @@ pub(crate) fn spec_to_proto(spec: &JobSpec) -> v1::JobSpec {
             })),
         }),
         output_limit: spec.output_limit,
+        executor: executor::to_proto(&spec.requirements.executor, spec.container.as_ref()),
+        resources: resources::to_proto(spec.resources),
     }
 }
 
@@ -130,18 +138,19 @@ fn check_command(spec: &v1::JobSpec) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn check_env(spec: &v1::JobSpec) -> Result<(), ApiError> {
-    for (name, value) in &spec.env {
+/// Checks variables; `field` is where they stand.
+pub(super) fn check_env(field: &str, env: &BTreeMap<String, String>) -> Result<(), ApiError> {
+    for (name, value) in env {
         let mut bytes = name.bytes();
         let starts_well = bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
         if !starts_well || !bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_') {
-            return Err(invalid("spec.env", format!("{name:?} is no name of a variable")));
+            return Err(invalid(field, format!("{name:?} is no name of a variable")));
         }
         if name.starts_with("BATON_") {
-            return Err(invalid("spec.env", format!("{name}: BATON_ is reserved")));
+            return Err(invalid(field, format!("{name}: BATON_ is reserved")));
         }
         if value.contains('\0') {
-            return Err(invalid("spec.env", format!("{name} contains a NUL byte")));
+            return Err(invalid(field, format!("{name} contains a NUL byte")));
         }
     }
     Ok(())
@@ -168,14 +177,14 @@ fn default_soft_timeout(hard: Duration) -> Duration {
     hard - (TIMEOUT - SOFT_TIMEOUT).min(hard / 10)
 }
 
-fn limit_from_proto(field: &str, limit: &prost_types::Duration) -> Result<Duration, ApiError> {
+pub(super) fn limit_from_proto(field: &str, limit: &prost_types::Duration) -> Result<Duration, ApiError> {
     match duration_from_proto(limit) {
         Some(limit) if limit >= Duration::from_millis(1) && limit <= LONGEST => Ok(limit),
         _ => Err(invalid(field, "must be from 1 ms to 365 days")),
     }
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 

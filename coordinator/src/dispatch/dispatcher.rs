@@ -47,7 +47,7 @@ pub(super) async fn run(dispatch: Dispatch, stop: CancellationToken) {
 pub(super) struct Dispatcher {
     dispatch: Dispatch,
     in_flight: InFlight,
-    grants: FuturesUnordered<BoxFuture<'static, (JobId, RunnerId)>>,
+    grants: FuturesUnordered<BoxFuture<'static, JobId>>,
     /// Runners that count as online and have no session, and since when.
     unseen: HashMap<RunnerId, Instant>,
 }
@@ -73,11 +73,11 @@ impl Dispatcher {
                 biased;
                 () = leadership.over(term) => return,
                 () = dispatch.shared.wake.notified() => {}
-                Some((job, runner)) = self.grants.next(), if !self.grants.is_empty() => {
-                    self.in_flight.end(job, &runner);
+                Some(job) = self.grants.next(), if !self.grants.is_empty() => {
+                    self.in_flight.end(job);
                     // Many grants are applied together; take them together.
-                    while let Some(Some((job, runner))) = self.grants.next().now_or_never() {
-                        self.in_flight.end(job, &runner);
+                    while let Some(Some(job)) = self.grants.next().now_or_never() {
+                        self.in_flight.end(job);
                     }
                 }
                 _ = checks.tick() => self.check_clock().await,
@@ -103,7 +103,7 @@ impl Dispatcher {
                     if let Err(error) = raft.propose(command).await {
                         debug!(%job, %runner, %error, "not granted");
                     }
-                    (job, runner)
+                    job
                 }
                 .boxed(),
             );

@@ -7,37 +7,27 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, HashMap, HashSet, btree_set},
+    collections::{BinaryHeap, HashMap, btree_set},
     iter::Peekable,
 };
 
-use baton_state::{Connection, JobId, Requirements, RunnerId, State, queue::Place};
+use baton_state::{Connection, Executor, JobId, Requirements, RunnerId, State, queue::Place};
 
 /// Grants that were proposed and are not applied yet.
 #[derive(Debug, Default)]
-pub(super) struct InFlight {
-    jobs: HashSet<JobId>,
-    slots: HashMap<RunnerId, usize>,
-}
+pub(super) struct InFlight(HashMap<JobId, RunnerId>);
 
 impl InFlight {
     pub(super) fn begin(&mut self, job: JobId, runner: RunnerId) {
-        self.jobs.insert(job);
-        *self.slots.entry(runner).or_default() += 1;
+        self.0.insert(job, runner);
     }
 
-    pub(super) fn end(&mut self, job: JobId, runner: &RunnerId) {
-        self.jobs.remove(&job);
-        if let Some(slots) = self.slots.get_mut(runner) {
-            *slots -= 1;
-            if *slots == 0 {
-                self.slots.remove(runner);
-            }
-        }
+    pub(super) fn end(&mut self, job: JobId) {
+        self.0.remove(&job);
     }
 
     pub(super) fn len(&self) -> usize {
-        self.jobs.len()
+        self.0.len()
     }
 }
 
@@ -48,14 +38,14 @@ pub(super) fn matches(
     in_flight: &InFlight,
     limit: usize,
 ) -> Vec<(JobId, RunnerId)> {
-    let mut free = free_slots(state, has_session, in_flight);
+    let mut free = Free::new(state, has_session, in_flight);
     let mut grants = Vec::new();
-    if free.is_empty() || limit == 0 {
+    if free.slots.is_empty() || limit == 0 {
         return grants;
     }
     let mut heads = BinaryHeap::new();
     for (requirements, queue) in state.queues().ready() {
-        let candidates = Candidates::new(state, requirements, &free);
+        let candidates = Candidates::new(state, requirements, &mut free);
         push_head(&mut heads, queue.iter().peekable(), candidates, in_flight);
     }
     while grants.len() < limit
@@ -71,22 +61,72 @@ pub(super) fn matches(
     grants
 }
 
-fn free_slots<'a>(
+/// What is free on the runners that have a session, while it is being given away.
+struct Free<'a> {
+    slots: HashMap<&'a RunnerId, usize>,
+    /// Of those SSH targets that are asked for.
+    targets: HashMap<(&'a RunnerId, &'a str), usize>,
     state: &'a State,
-    has_session: impl Fn(&RunnerId) -> bool,
-    in_flight: &InFlight,
-) -> HashMap<&'a RunnerId, usize> {
-    let online = state
-        .runners()
-        .iter()
-        .filter(|(id, runner)| runner.connection == Connection::Online && has_session(id));
-    online
-        .filter_map(|(id, runner)| {
-            let promised = in_flight.slots.get(id).copied().unwrap_or_default();
-            let free = runner.free_slots().saturating_sub(promised);
+    /// Jobs that will be on an SSH target soon.
+    promised: HashMap<(&'a RunnerId, &'a str), usize>,
+}
+
+impl<'a> Free<'a> {
+    fn new(
+        state: &'a State,
+        has_session: impl Fn(&RunnerId) -> bool,
+        in_flight: &'a InFlight,
+    ) -> Self {
+        let mut taken: HashMap<&RunnerId, usize> = HashMap::new();
+        let mut promised: HashMap<(&RunnerId, &str), usize> = HashMap::new();
+        for (job, runner) in &in_flight.0 {
+            *taken.entry(runner).or_default() += 1;
+            if let Some(Executor::Ssh(target)) =
+                state.job(*job).map(|job| &job.spec.requirements.executor)
+            {
+                *promised.entry((runner, target)).or_default() += 1;
+            }
+        }
+        let online = state
+            .runners()
+            .iter()
+            .filter(|(id, runner)| runner.connection == Connection::Online && has_session(id));
+        let slots = online.filter_map(|(id, runner)| {
+            let taken = taken.get(id).copied().unwrap_or_default();
+            let free = runner.free_slots().saturating_sub(taken);
             (free > 0).then_some((id, free))
-        })
-        .collect()
+        });
+        Self { slots: slots.collect(), targets: HashMap::new(), state, promised }
+    }
+
+    /// Jobs with these requirements that the runner could take.
+    fn on(&mut self, runner: &'a RunnerId, requirements: &'a Requirements) -> usize {
+        let slots = self.slots.get(runner).copied().unwrap_or_default();
+        slots.min(self.on_target(runner, requirements).map_or(usize::MAX, |free| *free))
+    }
+
+    fn take(&mut self, runner: &'a RunnerId, requirements: &'a Requirements) {
+        if let Some(slots) = self.slots.get_mut(runner) {
+            *slots -= 1;
+        }
+        if let Some(free) = self.on_target(runner, requirements) {
+            *free -= 1;
+        }
+    }
+
+    fn on_target(
+        &mut self,
+        runner: &'a RunnerId,
+        requirements: &'a Requirements,
+    ) -> Option<&mut usize> {
+        let Executor::Ssh(target) = &requirements.executor else { return None };
+        let place = (runner, target.as_str());
+        let (state, promised) = (self.state, &self.promised);
+        Some(self.targets.entry(place).or_insert_with(|| {
+            let free = state.runner(runner).map_or(0, |runner| runner.free_on_target(target));
+            free.saturating_sub(promised.get(&place).copied().unwrap_or_default())
+        }))
+    }
 }
 
 /// The first job of one queue that is not being granted already.
@@ -122,7 +162,7 @@ fn push_head<'a>(
     candidates: Candidates<'a>,
     in_flight: &InFlight,
 ) {
-    if let Some(place) = queue.find(|place| !in_flight.jobs.contains(&place.job)) {
+    if let Some(place) = queue.find(|place| !in_flight.0.contains_key(&place.job)) {
         heads.push(Head { place: Reverse(*place), queue, candidates });
     }
 }
@@ -130,30 +170,28 @@ fn push_head<'a>(
 /// The runners that suit one requirement set, most free slots first. Other
 /// queues take from the same runners, so a figure in here may be too high and
 /// is checked when it comes up.
-struct Candidates<'a>(BinaryHeap<(usize, Reverse<&'a RunnerId>)>);
+struct Candidates<'a> {
+    requirements: &'a Requirements,
+    runners: BinaryHeap<(usize, Reverse<&'a RunnerId>)>,
+}
 
 impl<'a> Candidates<'a> {
-    fn new(
-        state: &State,
-        requirements: &Requirements,
-        free: &HashMap<&'a RunnerId, usize>,
-    ) -> Self {
-        let suited = free
-            .iter()
-            .filter(|(id, _)| state.runner(id).is_some_and(|runner| runner.offers(requirements)));
-        Self(suited.map(|(id, free)| (*free, Reverse(*id))).collect())
+    fn new(state: &State, requirements: &'a Requirements, free: &mut Free<'a>) -> Self {
+        let offers = |id: &RunnerId| state.runner(id).is_some_and(|it| it.offers(requirements));
+        let suited: Vec<&RunnerId> = free.slots.keys().copied().filter(|id| offers(id)).collect();
+        let runners = suited.into_iter().map(|id| (free.on(id, requirements), Reverse(id)));
+        Self { requirements, runners: runners.collect() }
     }
 
-    fn take(&mut self, free: &mut HashMap<&'a RunnerId, usize>) -> Option<&'a RunnerId> {
+    fn take(&mut self, free: &mut Free<'a>) -> Option<&'a RunnerId> {
         loop {
-            let (believed, Reverse(id)) = self.0.pop()?;
-            let slots = free.get_mut(id)?;
-            match *slots {
+            let (believed, Reverse(id)) = self.runners.pop()?;
+            match free.on(id, self.requirements) {
                 0 => {}
-                actual if actual < believed => self.0.push((actual, Reverse(id))),
+                actual if actual < believed => self.runners.push((actual, Reverse(id))),
                 actual => {
-                    *slots = actual - 1;
-                    self.0.push((actual - 1, Reverse(id)));
+                    free.take(id, self.requirements);
+                    self.runners.push((actual - 1, Reverse(id)));
                     return Some(id);
                 }
             }

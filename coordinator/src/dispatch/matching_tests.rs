@@ -31,6 +31,7 @@ impl World {
             version: String::new(),
             boot_id: String::new(),
             place: String::new(),
+            executors: Executors::default(),
         };
         self.apply(Command::RegisterRunner(RegisterRunner { facts, at: Timestamp(0) }));
     }
@@ -42,7 +43,7 @@ impl World {
             name: String::new(),
             project: String::new(),
             env: Default::default(),
-            requirements: Requirements { labels: set(labels) },
+            requirements: Requirements { labels: set(labels), executor: Executor::Local },
             priority,
             soft_timeout: 1,
             timeout: 1,
@@ -51,6 +52,8 @@ impl World {
             on_lost: OnLost::Fail,
             source: None,
             output_limit: 1,
+            container: None,
+            resources: Resources::default(),
         });
         self.apply(Command::Submit(Submit {
             id,

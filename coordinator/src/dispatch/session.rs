@@ -116,7 +116,11 @@ impl Dispatch {
                 return Err(convert::invalid("session", "must begin with a hello"));
             }
         };
-        let facts = facts(&hello)?;
+        let mut facts = facts(&hello)?;
+        if facts.level() > self.raft.state().level() {
+            warn!(runner = %facts.id, "not every coordinator knows executors besides local yet");
+            facts.executors = Executors::default();
+        }
         check_held(&hello.held)?;
         let runner = facts.id.clone();
         let opened = self.open(&facts, hello.connect, &hello.held, outbound).await;
@@ -526,6 +530,7 @@ fn facts(hello: &v1::Hello) -> Result<RunnerFacts, ApiError> {
         version: hello.version.clone(),
         boot_id: hello.boot_id.clone(),
         place: hello.place.clone(),
+        executors: convert::executors_from_proto(hello.executors.as_ref())?,
     })
 }
 

@@ -5,6 +5,7 @@ use crate::{
     job::{Job, Phase},
     queue::Place,
     runner::{Connection, Runner},
+    spec::{Executor, Requirements},
     state::State,
 };
 
@@ -27,7 +28,9 @@ pub struct Waiting {
 pub enum WaitReason {
     /// No runner has ever registered.
     NoRunner,
-    /// No runner has the labels.
+    /// No runner has the executor, or knows the SSH target.
+    NoRunnerWithExecutor,
+    /// No runner that has the executor has the labels.
     NoRunnerWithLabels,
     /// Those that have them don't answer.
     RunnersUnreachable,
@@ -47,6 +50,7 @@ impl WaitReason {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::NoRunner => "NO_RUNNER",
+            Self::NoRunnerWithExecutor => "NO_RUNNER_WITH_EXECUTOR",
             Self::NoRunnerWithLabels => "NO_RUNNER_WITH_LABELS",
             Self::RunnersUnreachable => "RUNNERS_UNREACHABLE",
             Self::SlotsBusy => "SLOTS_BUSY",
@@ -91,7 +95,7 @@ fn blocker(state: &State, job: &Job, ahead: usize) -> (WaitReason, String) {
     let suited: Vec<&Runner> =
         state.runners().values().filter(|runner| runner.offers(requirements)).collect();
     if suited.is_empty() {
-        return (WaitReason::NoRunnerWithLabels, missing_labels(state, job));
+        return unsuited(state, requirements);
     }
     let online: Vec<&Runner> =
         suited.iter().copied().filter(|runner| runner.connection == Connection::Online).collect();
@@ -99,14 +103,9 @@ fn blocker(state: &State, job: &Job, ahead: usize) -> (WaitReason, String) {
         let message = format!("unreachable: {}", names(&suited));
         return (WaitReason::RunnersUnreachable, message);
     }
-    let free: usize = online.iter().map(|runner| runner.free_slots()).sum();
+    let free: usize = online.iter().map(|runner| runner.free_for(requirements)).sum();
     if free == 0 {
-        let slots: usize = online.iter().map(|runner| runner.facts.slots as usize).sum();
-        let names = names(&online);
-        let message = match slots {
-            1 => format!("the only slot of {names} is taken; {}", before(ahead)),
-            _ => format!("all {slots} slots of {names} are taken; {}", before(ahead)),
-        };
+        let message = format!("{}; {}", taken(&online, &requirements.executor), before(ahead));
         return (WaitReason::SlotsBusy, message);
     }
     if ahead >= free {
@@ -125,19 +124,38 @@ fn before(ahead: usize) -> String {
     }
 }
 
-/// Names the runner that comes closest, and what it lacks.
-fn missing_labels(state: &State, job: &Job) -> String {
-    let requirements = &job.spec.requirements;
-    let closest = state.runners().values().min_by_key(|runner| runner.missing(requirements).len());
-    let Some(runner) = closest else {
-        return format!("no runner has the labels: {requirements}");
+/// Which slots are taken.
+fn taken(online: &[&Runner], executor: &Executor) -> String {
+    let of_target = |target: &String| {
+        let slots = |runner: &&Runner| Some(runner.facts.executors.targets.get(target)?.slots);
+        (online.iter().all(|runner| runner.free_on_target(target) == 0))
+            .then(|| (format!("SSH target {target}"), online.iter().filter_map(slots).sum()))
+    };
+    let (whose, slots) = match executor {
+        Executor::Local | Executor::Docker => None,
+        Executor::Ssh(target) => of_target(target),
+    }
+    .unwrap_or_else(|| (names(online), online.iter().map(|runner| runner.facts.slots).sum()));
+    match slots {
+        1 => format!("the only slot of {whose} is taken"),
+        _ => format!("all {slots} slots of {whose} are taken"),
+    }
+}
+
+/// What no runner has; of labels, which the runner lacks that comes closest.
+fn unsuited(state: &State, requirements: &Requirements) -> (WaitReason, String) {
+    let able = state.runners().values().filter(|it| it.facts.executors.have(&requirements.executor));
+    let Some(runner) = able.min_by_key(|runner| runner.missing(requirements).len()) else {
+        let message = format!("no runner has {} in its settings", requirements.executor);
+        return (WaitReason::NoRunnerWithExecutor, message);
     };
     let missing: Vec<&str> = runner.missing(requirements).into_iter().collect();
-    format!(
+    let message = format!(
         "no runner has all labels of: {requirements}; the closest, {}, lacks: {}",
         runner.facts.name,
         missing.join(", ")
-    )
+    );
+    (WaitReason::NoRunnerWithLabels, message)
 }
 
 /// Up to three names, and how many more there are.

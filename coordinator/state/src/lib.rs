@@ -28,6 +28,9 @@ pub use ids::{Index, JobId, Lease, NodeId, RunnerId, Timestamp};
 pub use job::{Attempt, Cancellation, Final, Job, LogEnd, Outcome, Phase};
 pub use member::{Level, Member};
 pub use refound::{RefoundError, Refounding};
-pub use runner::{Connection, Runner, RunnerFacts};
-pub use spec::{Archive, JobSpec, OnLost, Requirements};
+pub use runner::{Connection, Executors, Runner, RunnerFacts, Target};
+pub use spec::{
+    Archive, Container, Executor, JobSpec, Mount, OnLost, Pull, Requirements, Resources, Service,
+    Tmpfs,
+};
 pub use state::{Removal, Request, State};

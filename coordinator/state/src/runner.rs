@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ids::{JobId, Lease, RunnerId, Timestamp},
-    spec::Requirements,
+    member::Level,
+    spec::{Executor, Requirements},
 };
 
 /// What a runner says about itself when it connects.
@@ -28,6 +29,61 @@ pub struct RunnerFacts {
     pub boot_id: String,
     /// Which data folder of that host it is; a copy of the folder has another one.
     pub place: String,
+    /// What it runs jobs with.
+    #[serde(default, skip_serializing_if = "Executors::is_local_alone")]
+    pub executors: Executors,
+}
+
+impl RunnerFacts {
+    /// The first level that knows all of it.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        if self.executors.is_local_alone() { Level(1) } else { Level(2) }
+    }
+}
+
+/// What a runner runs jobs with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Executors {
+    /// Processes of its host.
+    pub local: bool,
+    /// Containers.
+    pub docker: bool,
+    /// Hosts that it reaches over SSH.
+    pub targets: BTreeMap<String, Target>,
+}
+
+impl Default for Executors {
+    fn default() -> Self {
+        Self { local: true, docker: false, targets: BTreeMap::new() }
+    }
+}
+
+impl Executors {
+    fn is_local_alone(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// This one is among them.
+    #[must_use]
+    pub fn have(&self, executor: &Executor) -> bool {
+        match executor {
+            Executor::Local => self.local,
+            Executor::Docker => self.docker,
+            Executor::Ssh(target) => self.targets.contains_key(target),
+        }
+    }
+}
+
+/// A host that a runner reaches over SSH.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    /// What it offers beside the runner's labels.
+    pub labels: BTreeSet<String>,
+    /// How many jobs it takes at once.
+    pub slots: u32,
 }
 
 /// Whether a runner answers.
@@ -52,13 +108,15 @@ pub struct Runner {
     pub changed_at: Timestamp,
     /// The live leases it holds; follows from the jobs.
     pub leases: BTreeMap<Lease, JobId>,
+    /// How many of them are for each SSH target; follows from the jobs.
+    pub on_targets: BTreeMap<String, usize>,
 }
 
 impl Runner {
     /// It offers everything that is asked for.
     #[must_use]
     pub fn offers(&self, requirements: &Requirements) -> bool {
-        requirements.labels.is_subset(&self.facts.labels)
+        self.facts.executors.have(&requirements.executor) && self.missing(requirements).is_empty()
     }
 
     /// Slots without a lease.
@@ -67,10 +125,60 @@ impl Runner {
         (self.facts.slots as usize).saturating_sub(self.leases.len())
     }
 
+    /// Jobs that one of its SSH targets can take besides those that it has.
+    #[must_use]
+    pub fn free_on_target(&self, target: &str) -> usize {
+        let slots = self.facts.executors.targets.get(target).map_or(0, |target| target.slots);
+        let taken = self.on_targets.get(target).copied().unwrap_or_default();
+        (slots as usize).saturating_sub(taken)
+    }
+
+    /// Jobs with these requirements that it can take now.
+    #[must_use]
+    pub fn free_for(&self, requirements: &Requirements) -> usize {
+        match &requirements.executor {
+            Executor::Local | Executor::Docker => self.free_slots(),
+            Executor::Ssh(target) => self.free_slots().min(self.free_on_target(target)),
+        }
+    }
+
     /// Labels asked for that it lacks.
     #[must_use]
     pub fn missing<'a>(&self, requirements: &'a Requirements) -> BTreeSet<&'a str> {
-        let asked = requirements.labels.iter().map(String::as_str);
-        asked.filter(|label| !self.facts.labels.contains(*label)).collect()
+        let target = match &requirements.executor {
+            Executor::Local | Executor::Docker => None,
+            Executor::Ssh(target) => self.facts.executors.targets.get(target),
+        };
+        let has = |label: &str| {
+            self.facts.labels.contains(label)
+                || target.is_some_and(|target| target.labels.contains(label))
+        };
+        requirements.labels.iter().map(String::as_str).filter(|label| !has(label)).collect()
+    }
+
+    pub(crate) fn take_lease(&mut self, lease: Lease, job: JobId, executor: &Executor) {
+        self.leases.insert(lease, job);
+        if let Executor::Ssh(target) = executor {
+            *self.on_targets.entry(target.clone()).or_default() += 1;
+        }
+    }
+
+    pub(crate) fn drop_lease(&mut self, lease: Lease, executor: &Executor) {
+        if self.leases.remove(&lease).is_none() {
+            return;
+        }
+        if let Executor::Ssh(target) = executor
+            && let Some(jobs) = self.on_targets.get_mut(target)
+        {
+            *jobs -= 1;
+            if *jobs == 0 {
+                self.on_targets.remove(target);
+            }
+        }
+    }
+
+    pub(crate) fn forget_leases(&mut self) {
+        self.leases.clear();
+        self.on_targets.clear();
     }
 }

@@ -162,6 +162,7 @@ impl From<StoredRunner> for Runner {
             registered_at: stored.registered_at,
             changed_at: stored.changed_at,
             leases: BTreeMap::new(),
+            on_targets: BTreeMap::new(),
         }
     }
 }

@@ -7,6 +7,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use crate::member::Level;
+
 /// A job as asked for. Never changes once accepted. Durations are milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -37,6 +39,23 @@ pub struct JobSpec {
     pub source: Option<Archive>,
     /// Bytes of output kept per attempt.
     pub output_limit: u64,
+    /// The container, for the Docker executor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<Container>,
+    /// What its processes may use together.
+    #[serde(default, skip_serializing_if = "Resources::is_unlimited")]
+    pub resources: Resources,
+}
+
+impl JobSpec {
+    /// The first level that knows all of it.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        let is_new = self.requirements.executor != Executor::Local
+            || self.container.is_some()
+            || !self.resources.is_unlimited();
+        if is_new { Level(2) } else { Level(1) }
+    }
 }
 
 /// What a runner must offer to take a job. Jobs with equal requirements share a queue.
@@ -45,6 +64,9 @@ pub struct JobSpec {
 pub struct Requirements {
     /// Labels that the runner must all have.
     pub labels: BTreeSet<String>,
+    /// Where the command is to run.
+    #[serde(default, skip_serializing_if = "Executor::is_local")]
+    pub executor: Executor,
 }
 
 impl fmt::Display for Requirements {
@@ -54,6 +76,128 @@ impl fmt::Display for Requirements {
             write!(f, "{separator}{label}")?;
         }
         Ok(())
+    }
+}
+
+/// Where a command runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Executor {
+    /// As a process of the runner's host.
+    #[default]
+    Local,
+    /// In a container.
+    Docker,
+    /// On the host that the runner knows by this name.
+    Ssh(String),
+}
+
+impl Executor {
+    fn is_local(&self) -> bool {
+        *self == Self::Local
+    }
+}
+
+impl fmt::Display for Executor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local => f.write_str("executor local"),
+            Self::Docker => f.write_str("executor docker"),
+            Self::Ssh(target) => write!(f, "SSH target {target}"),
+        }
+    }
+}
+
+/// A container to run the command in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Container {
+    /// Its image.
+    pub image: String,
+    /// When to pull that.
+    pub pull: Pull,
+    /// In place of the image's; an empty one is none.
+    pub entrypoint: Option<Vec<String>>,
+    /// In place of the image's.
+    pub user: Option<String>,
+    /// In place of the engine's usual one.
+    pub network: Option<String>,
+    /// Folders of the host.
+    pub mounts: Vec<Mount>,
+    /// Folders in memory.
+    pub tmpfs: Vec<Tmpfs>,
+    /// Containers beside it.
+    pub services: Vec<Service>,
+}
+
+/// When an image is pulled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Pull {
+    /// When the engine does not have it.
+    #[default]
+    Missing,
+    /// Each time.
+    Always,
+    /// Not at all.
+    Never,
+}
+
+/// A folder of the runner's host inside a container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mount {
+    /// On the host.
+    pub source: String,
+    /// In the container.
+    pub target: String,
+    /// It cannot be changed in the container.
+    pub read_only: bool,
+}
+
+/// A folder in memory inside a container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tmpfs {
+    /// In the container.
+    pub target: String,
+    /// Bytes.
+    pub size: Option<u64>,
+}
+
+/// A container beside the job's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Service {
+    /// By which the job finds it.
+    pub name: String,
+    /// Its image.
+    pub image: String,
+    /// Variables for it.
+    pub env: BTreeMap<String, String>,
+    /// In place of the image's; an empty one is the image's.
+    pub command: Vec<String>,
+    /// Exits with 0 in it when it is ready; an empty one is the image's.
+    pub health: Vec<String>,
+    /// Milliseconds that it may take to be ready.
+    pub ready_within: u64,
+}
+
+/// What the processes of a job may use together. None is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resources {
+    /// Thousandths of a processor.
+    pub cpu_millis: Option<u32>,
+    /// Bytes.
+    pub memory: Option<u64>,
+    /// Processes and threads at once.
+    pub processes: Option<u32>,
+    /// Of each process.
+    pub open_files: Option<u32>,
+}
+
+impl Resources {
+    fn is_unlimited(&self) -> bool {
+        *self == Self::default()
     }
 }
 

@@ -245,7 +245,7 @@ impl State {
                 if let Some(attempt) = job.current()
                     && let Some(runner) = self.runners.get_mut(&attempt.runner)
                 {
-                    runner.leases.remove(&attempt.lease);
+                    runner.drop_lease(attempt.lease, &job.spec.requirements.executor);
                 }
             }
             Phase::Finished { index, .. } => {
@@ -262,7 +262,8 @@ impl State {
                 if let Some(attempt) = job.current()
                     && let Some(runner) = self.runners.get_mut(&attempt.runner)
                 {
-                    runner.leases.insert(attempt.lease, job.id);
+                    let executor = &job.spec.requirements.executor;
+                    runner.take_lease(attempt.lease, job.id, executor);
                 }
             }
             Phase::Finished { index, .. } => {
@@ -277,7 +278,7 @@ impl State {
         self.finished.clear();
         self.leased = 0;
         for runner in self.runners.values_mut() {
-            runner.leases.clear();
+            runner.forget_leases();
         }
         let jobs = mem::take(&mut self.jobs);
         for job in jobs.values() {

@@ -3,6 +3,7 @@
 //!
 //! An executor knows nothing of leases or coordinators.
 
+pub mod docker;
 pub mod local;
 
 use std::{
@@ -11,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use baton_proto::v1;
 use futures::future::{BoxFuture, FutureExt as _};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
@@ -70,6 +72,46 @@ pub struct Launch {
     /// When the renewal was asked for that the lease rests on, as time since
     /// the host's boot (`CLOCK_BOOTTIME`). Of no meaning without `lease_limit`.
     pub lease_renewed: Duration,
+    /// Where the command runs.
+    pub place: Place,
+    /// What its processes may use together.
+    pub resources: Resources,
+    /// Names of the job for people who find something of it.
+    pub names: Names,
+}
+
+/// Where a command runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Place {
+    /// As a process of this host.
+    #[default]
+    Host,
+    /// In a container.
+    Container(Box<docker::Container>),
+}
+
+/// What the processes of a job may use together. None is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resources {
+    /// Thousandths of a processor.
+    pub cpu_millis: Option<u32>,
+    /// Bytes.
+    pub memory: Option<u64>,
+    /// Processes and threads at once.
+    pub processes: Option<u32>,
+    /// Of each process.
+    pub open_files: Option<u32>,
+}
+
+/// What marks everything that belongs to an attempt.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Names {
+    /// The runner's id.
+    pub runner: String,
+    /// The job's id.
+    pub job: String,
+    /// The lease's number.
+    pub lease: u64,
 }
 
 /// How a process ended, as recorded by the shim.
@@ -83,6 +125,9 @@ pub struct Exit {
     pub tree_gone: bool,
     /// Processes that were sent SIGKILL to get there.
     pub killed: u32,
+    /// It was killed because it needed more memory than it may have.
+    #[serde(default)]
+    pub out_of_memory: bool,
     /// Microseconds since the epoch.
     pub finished_at: u64,
 }
@@ -210,8 +255,41 @@ pub enum ExecutorError {
     Shim(String),
 }
 
+/// A job cannot be started by this executor now, or at all.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Unready {
+    /// A stable word for programs, such as `IMAGE` or `NOT_ALLOWED`.
+    pub reason: &'static str,
+    /// For people: what is wrong, and what to do.
+    pub message: String,
+    /// Another attempt may do better.
+    pub transient: bool,
+}
+
+/// Adds lines to a job's output before it starts.
+pub trait Notes: Send + Sync {
+    /// Adds a line.
+    fn add<'a>(&'a self, line: &'a str) -> BoxFuture<'a, ()>;
+}
+
 /// Something that can run a job's process.
 pub trait Executor: Send + Sync {
+    /// Gets ready what a start needs and what may take long, such as an image, and says
+    /// where the command will run. Nothing is left when it is dropped unfinished that a
+    /// later attempt would mind.
+    ///
+    /// # Errors
+    /// [`Unready`]
+    fn prepare<'a>(
+        &'a self,
+        wanted: &'a v1::Executor,
+        notes: &'a dyn Notes,
+    ) -> BoxFuture<'a, Result<Place, Unready>> {
+        let _ = (wanted, notes);
+        std::future::ready(Ok(Place::Host)).boxed()
+    }
+
     /// Starts the process in `dir`, whose work and tmp folders exist and whose
     /// spool may already hold frames. Returns when the process runs.
     ///

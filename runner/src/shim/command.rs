@@ -6,10 +6,10 @@ use std::{
     io,
     os::{
         fd::OwnedFd,
-        unix::{fs::PermissionsExt as _, process::CommandExt as _},
+        unix::{fs::PermissionsExt as _, net::UnixStream, process::CommandExt as _},
     },
     path::Path,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
 };
 
 use nix::{
@@ -20,8 +20,11 @@ use nix::{
     },
 };
 
-use super::COOKIE;
-use crate::executor::{ExitStatus, Launch};
+use super::{COOKIE, monitor::Monitor};
+use crate::{
+    executor::{ExitStatus, Launch},
+    monitor::{self, protocol::Task},
+};
 
 /// The kernel's highest signal number, which is also its signal set's size in bits.
 const LAST_SIGNAL: libc::c_int = 64;
@@ -34,6 +37,19 @@ pub(super) struct Running {
     pub(super) pid: i32,
     pub(super) stdout: OwnedFd,
     pub(super) stderr: OwnedFd,
+}
+
+impl Running {
+    fn of(child: Child) -> io::Result<Self> {
+        let pid = child.id().cast_signed();
+        match (child.stdout, child.stderr) {
+            (Some(stdout), Some(stderr)) => {
+                Ok(Self { pid, stdout: stdout.into(), stderr: stderr.into() })
+            }
+            // Both were asked for, so this cannot be reached.
+            _ => Err(io::Error::other("no pipes")),
+        }
+    }
 }
 
 /// A command that could not be started.
@@ -54,6 +70,37 @@ impl NotStarted {
             None => ExitStatus::NoResources { message },
         }
     }
+}
+
+/// Starts what stands for a job that runs elsewhere, and hands it the task.
+pub(super) fn start_monitor(
+    launch: &Launch,
+    dir: &Path,
+    mask: Mode,
+) -> Result<(Running, Monitor), NotStarted> {
+    let failed = |error: io::Error| NotStarted {
+        code: None,
+        message: format!("cannot start the monitor: {}", describe(&error)),
+    };
+    let (ours, theirs) = UnixStream::pair().map_err(failed)?;
+    // By this way it is the program that this process is, also when its file was replaced.
+    #[expect(clippy::disallowed_methods, reason = "the one place that starts a monitor")]
+    let mut command = Command::new("/proc/self/exe");
+    command
+        .arg(monitor::ARGUMENT)
+        .arg(dir)
+        .env_clear()
+        .env(COOKIE, dir)
+        .current_dir("/")
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    // SAFETY: only calls that are allowed between fork and exec, and no allocation.
+    unsafe { command.pre_exec(move || enter_own_session(mask)) };
+    let child = command.spawn().map_err(failed)?;
+    let running = Running::of(child).map_err(failed)?;
+    let task = Task { dir: dir.to_owned(), launch: launch.clone() };
+    Ok((running, Monitor::new(ours, task).map_err(failed)?))
 }
 
 /// Starts the command of `launch` in the work folder of `dir`.
@@ -86,14 +133,7 @@ pub(super) fn start(launch: &Launch, dir: &Path, mask: Mode) -> Result<Running, 
         let (code, reason) = classify(program, launch.env.get("PATH"), &error);
         NotStarted { code, message: format!("{program}: {reason}") }
     })?;
-    let pid = child.id().cast_signed();
-    match (child.stdout, child.stderr) {
-        (Some(stdout), Some(stderr)) => {
-            Ok(Running { pid, stdout: stdout.into(), stderr: stderr.into() })
-        }
-        // Both were asked for above, so this cannot be reached.
-        _ => refuse(126, format!("{program}: no pipes")),
-    }
+    Running::of(child).or_else(|error| refuse(126, format!("{program}: {error}")))
 }
 
 fn enter_own_session(mask: Mode) -> io::Result<()> {

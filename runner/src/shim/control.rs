@@ -5,7 +5,7 @@
 //! for the growing length of the spool, replaced by what is true later.
 
 use std::{
-    io::{self, Read as _, Write as _},
+    io,
     os::{
         fd::{AsFd, AsRawFd as _, BorrowedFd},
         unix::net::{UnixListener, UnixStream},
@@ -16,11 +16,11 @@ use std::{
 use nix::{
     errno::Errno,
     fcntl::{FcntlArg, fcntl},
-    poll::{PollFd, PollFlags, PollTimeout, poll},
+    poll::PollFd,
 };
 use serde::{Deserialize, Serialize};
 
-use super::record;
+use super::{lines::Lines, record};
 use crate::executor::{Control, Exit};
 
 /// A request longer than this is none.
@@ -55,45 +55,33 @@ pub(crate) enum Request {
 /// One connected runner.
 #[derive(Debug)]
 pub(super) struct Connection {
-    stream: UnixStream,
-    inbox: Vec<u8>,
-    outbox: Vec<u8>,
+    lines: Lines,
     told: u64,
-    broken: bool,
 }
 
 impl Connection {
     fn new(stream: UnixStream) -> io::Result<Self> {
-        stream.set_nonblocking(true)?;
-        Ok(Self { stream, inbox: Vec::new(), outbox: Vec::new(), told: 0, broken: false })
+        Ok(Self { lines: Lines::new(stream, MAX_REQUEST)?, told: 0 })
     }
 
     /// The other side is gone or talks nonsense.
     pub(super) fn is_broken(&self) -> bool {
-        self.broken
+        self.lines.is_broken()
     }
 
     /// What to wait for on this connection.
     pub(super) fn poll_fd(&self) -> PollFd<'_> {
-        let mut events = PollFlags::POLLIN;
-        events.set(PollFlags::POLLOUT, !self.outbox.is_empty());
-        PollFd::new(self.stream.as_fd(), events)
+        self.lines.poll_fd()
     }
 
     /// Adds a report to what is sent with the next [`Connection::flush`].
     pub(super) fn queue(&mut self, report: &Report) {
-        match serde_json::to_vec(report) {
-            Ok(line) => {
-                self.outbox.extend_from_slice(&line);
-                self.outbox.push(b'\n');
-            }
-            Err(_) => self.broken = true,
-        }
+        self.lines.queue(report);
     }
 
     /// It would take news of the spool's length, and has not heard this one.
     pub(super) fn is_behind(&self, length: u64) -> bool {
-        self.outbox.is_empty() && self.told != length
+        self.lines.is_idle() && self.told != length
     }
 
     /// Tells the spool's length.
@@ -105,53 +93,25 @@ impl Connection {
 
     /// Sends as much as the runner takes now.
     pub(super) fn flush(&mut self) {
-        while !self.outbox.is_empty() && !self.broken {
-            match self.stream.write(&self.outbox) {
-                Ok(sent) => drop(self.outbox.drain(..sent)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => self.broken = true,
-            }
-        }
+        self.lines.flush();
     }
 
     /// Sends everything, waiting up to `millis` for a slow runner.
     pub(super) fn flush_within(&mut self, millis: u16) {
-        self.flush();
-        if !self.outbox.is_empty() && !self.broken {
-            let mut fds = [PollFd::new(self.stream.as_fd(), PollFlags::POLLOUT)];
-            if poll(&mut fds, PollTimeout::from(millis)).is_ok_and(|ready| ready > 0) {
-                self.flush();
-            }
-        }
+        self.lines.flush_within(millis);
     }
 
     /// What the requests that have come in whole ask to do.
     pub(super) fn receive(&mut self) -> Vec<Control> {
-        let mut chunk = [0; 1024];
-        loop {
-            match self.stream.read(&mut chunk) {
-                Ok(0) => self.broken = true,
-                Ok(read) => {
-                    self.inbox.extend_from_slice(&chunk[..read]);
-                    continue;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => self.broken |= error.kind() != io::ErrorKind::WouldBlock,
+        let requests: Vec<Request> = self.lines.receive();
+        let asked = requests.into_iter().filter_map(|request| match request {
+            Request::Do(control) => Some(control),
+            Request::Answer => {
+                self.lines.queue(&Report::Alive);
+                None
             }
-            break;
-        }
-        let mut requests = Vec::new();
-        while let Some(end) = self.inbox.iter().position(|byte| *byte == b'\n') {
-            match serde_json::from_slice(&self.inbox[..end]) {
-                Ok(Request::Do(control)) => requests.push(control),
-                Ok(Request::Answer) => self.queue(&Report::Alive),
-                Err(_) => self.broken = true,
-            }
-            self.inbox.drain(..=end);
-        }
-        self.broken |= self.inbox.len() > MAX_REQUEST;
-        requests
+        });
+        asked.collect()
     }
 }
 

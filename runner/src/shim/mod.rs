@@ -12,6 +12,8 @@ mod control;
 mod ending;
 mod folder;
 mod limits;
+mod lines;
+mod monitor;
 mod output;
 pub(crate) mod process;
 pub(crate) mod record;
@@ -51,25 +53,18 @@ const IGNORED: [Signal; 6] = [
     Signal::SIGXFSZ,
 ];
 
-/// Becomes the shim when the arguments are `PROGRAM shim DIR`, and returns its
-/// exit code when the job is over. Any other arguments: None, at once. Before
-/// DIR, `--disk-patience SECONDS` may say how long a full disk is waited for
-/// when the job has ended, other than ten minutes.
-///
-/// Must be the first thing `main` does: the shim closes every file it
-/// inherited and must be alone in its process.
-pub fn main_if_asked(args: impl IntoIterator<Item = OsString>) -> Option<ExitCode> {
-    let mut args = args.into_iter().skip(1);
-    if args.next()? != "shim" {
-        return None;
-    }
+/// The argument that makes the program a shim.
+pub(crate) const ARGUMENT: &str = "shim";
+
+/// The shim's whole life; the arguments are those after [`ARGUMENT`].
+pub(crate) fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let Some((dir, disk_patience)) = parse(args) else {
-        return Some(complain("usage: shim [--disk-patience SECONDS] DIR", 2));
+        return complain("usage: shim [--disk-patience SECONDS] DIR", 2);
     };
-    Some(match run(Path::new(&dir), disk_patience) {
+    match run(Path::new(&dir), disk_patience) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => complain(&message, 1),
-    })
+    }
 }
 
 fn parse(mut args: impl Iterator<Item = OsString>) -> Option<(OsString, Duration)> {

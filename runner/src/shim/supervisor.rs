@@ -20,13 +20,14 @@ use super::{
     ending::{Ending, RETRY_INTERVAL},
     folder::Folder,
     limits::{Limits, Order},
+    monitor::Monitor,
     output::Output,
     process::{self, Process, Sweep},
     record::{self, State},
 };
 use crate::{
     clock,
-    executor::{AttemptDir, Control, Exit, ExitStatus, Launch},
+    executor::{AttemptDir, Control, Exit, ExitStatus, Launch, Place},
 };
 
 /// The spool's length is told at most this often.
@@ -75,6 +76,8 @@ pub(super) struct Supervisor {
     retry_at: Option<Duration>,
     ending: Ending,
     main: Main,
+    /// The main process stands for a job that runs elsewhere.
+    monitor: Option<Monitor>,
     tree_gone: bool,
     sweep: Sweep,
     sweep_next: Option<(Duration, Duration)>,
@@ -130,6 +133,7 @@ impl Supervisor {
             retry_at: None,
             ending: Ending::new(disk_patience),
             main: Main::default(),
+            monitor: None,
             tree_gone: false,
             sweep: Sweep::default(),
             sweep_next: None,
@@ -141,7 +145,16 @@ impl Supervisor {
     }
 
     fn start_command(&mut self, launch: &Launch, dir: &Path, mask: Mode, state: State) {
-        match command::start(launch, dir, mask) {
+        let started = match launch.place {
+            Place::Host => command::start(launch, dir, mask),
+            Place::Container(_) => {
+                command::start_monitor(launch, dir, mask).map(|(running, monitor)| {
+                    self.monitor = Some(monitor);
+                    running
+                })
+            }
+        };
+        match started {
             Ok(running) => {
                 self.main.pid = Some(running.pid);
                 // Recovery can do without: it also looks for the cookie.
@@ -162,7 +175,7 @@ impl Supervisor {
         let _ = std::fs::remove_file(self.folder.path().join(record::LAUNCH));
     }
 
-    /// Runs until all is over and recorded.
+    /// Runs until all is over and recorded, or nobody can say any more how it ended.
     pub(super) fn run(mut self, runner: Option<Connection>) {
         if let Some(runner) = runner {
             self.welcome(runner);
@@ -171,6 +184,9 @@ impl Supervisor {
         loop {
             self.enforce();
             self.output_step();
+            if self.has_lost_sight() {
+                return;
+            }
             if let Some(exit) = self.finish() {
                 self.tell_length(true);
                 for runner in &mut self.runners {
@@ -237,7 +253,9 @@ impl Supervisor {
     }
 
     fn obey(&mut self, order: &Order) {
-        if order.signal == Signal::SIGKILL {
+        if let Some(monitor) = &mut self.monitor {
+            monitor.signal(order.signal);
+        } else if order.signal == Signal::SIGKILL {
             self.start_sweep();
         } else {
             scan_tree(|process| {
@@ -262,6 +280,16 @@ impl Supervisor {
         self.output.pump();
     }
 
+    /// The monitor died. What it stood for may run on: a runner has to see to that, as
+    /// it does when the shim dies.
+    fn has_lost_sight(&mut self) -> bool {
+        if !self.tree_gone || self.monitor.is_none() {
+            return false;
+        }
+        self.serve_monitor();
+        self.monitor.as_ref().is_some_and(|monitor| monitor.ended().is_none())
+    }
+
     /// Ends the output and records the exit when there is nothing left to wait
     /// for. None: not yet.
     fn finish(&mut self) -> Option<Exit> {
@@ -274,13 +302,26 @@ impl Supervisor {
             self.retry_at.get_or_insert(now + RETRY_INTERVAL);
             return None;
         }
-        let exit = Exit {
-            // Without a main process the status says so from the start.
-            status: self.main.status.clone().unwrap_or(ExitStatus::Exited(0)),
-            stopped: self.limits.cause(),
-            tree_gone: true,
-            killed: self.sweep.killed(),
-            finished_at: *self.finished_at.get_or_insert_with(clock::wall),
+        let finished_at = *self.finished_at.get_or_insert_with(clock::wall);
+        let stopped = self.limits.cause();
+        let exit = match self.monitor.as_ref().and_then(Monitor::ended) {
+            Some(ended) => Exit {
+                status: ended.status.clone(),
+                stopped,
+                tree_gone: true,
+                killed: ended.killed,
+                out_of_memory: ended.out_of_memory,
+                finished_at,
+            },
+            None => Exit {
+                // Without a main process the status says so from the start.
+                status: self.main.status.clone().unwrap_or(ExitStatus::Exited(0)),
+                stopped,
+                tree_gone: true,
+                killed: self.sweep.killed(),
+                out_of_memory: false,
+                finished_at,
+            },
         };
         let can_tell = !self.runners.is_empty();
         let over = self.ending.record(&exit, &self.output, &mut self.folder, can_tell, now);
@@ -311,6 +352,7 @@ impl Supervisor {
         }
         fds.extend(self.output.pipes().map(|pipe| PollFd::new(pipe, PollFlags::POLLIN)));
         fds.extend(self.runners.iter().map(Connection::poll_fd));
+        fds.extend(self.monitor.as_ref().and_then(Monitor::poll_fd));
         // An interrupted wait is one that ended early.
         let _ = poll(&mut fds, self.patience());
         let mut changed = false;
@@ -348,6 +390,13 @@ impl Supervisor {
             runner.flush();
         }
         self.runners.retain(|runner| !runner.is_broken());
+        self.serve_monitor();
+    }
+
+    fn serve_monitor(&mut self) {
+        if let Some(monitor) = &mut self.monitor {
+            monitor.serve(|note| self.output.note(note));
+        }
     }
 
     fn welcome(&mut self, mut runner: Connection) {
@@ -368,6 +417,10 @@ impl Supervisor {
             Control::Renew { at, limit } => {
                 self.limits.renew(at, limit);
                 self.arm_lease_timer();
+                if let (Some(monitor), Some(until)) = (&mut self.monitor, self.limits.lease_until())
+                {
+                    monitor.renew(until);
+                }
             }
         }
     }

@@ -29,7 +29,7 @@ macro_rules! trials {
 }
 
 fn main() -> ExitCode {
-    if let Some(code) = baton_runner::shim::main_if_asked(std::env::args_os()) {
+    if let Some(code) = baton_runner::main_if_asked(std::env::args_os()) {
         return code;
     }
     let arguments: Vec<String> = std::env::args().collect();

@@ -50,7 +50,7 @@ impl Finished {
     }
 
     pub(super) fn job(&self) -> Job {
-        let requirements = Requirements { labels: self.labels.clone() };
+        let requirements = Requirements { labels: self.labels.clone(), executor: Executor::Local };
         let outcome = Outcome::without_process(self.state, "", "");
         let source = self.source.clone().map(|digest| Archive { digest, size: 1 });
         Job {
@@ -129,6 +129,8 @@ fn spec(name: &str, project: &str, requirements: Requirements, source: Option<Ar
         source,
         output_limit: 1,
     }
+    container: None,
+    resources: Resources::default(),
 }
 
 /// One batch with these jobs, which must be in order.

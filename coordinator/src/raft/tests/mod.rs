@@ -76,6 +76,7 @@ fn register(name: &str) -> Command {
         version: String::new(),
         boot_id: String::new(),
         place: String::new(),
+        executors: Executors::default(),
     };
     Command::RegisterRunner(RegisterRunner { facts, at: Timestamp(1) })
 }

@@ -36,7 +36,7 @@ pub(super) fn apply(ctx: &mut Applying<'_>, command: &Grant) -> Result<Reply, Re
     if !runner.offers(&job.spec.requirements) {
         return Err(Refusal::RequirementsNotMet);
     }
-    if runner.free_slots() == 0 {
+    if runner.free_for(&job.spec.requirements) == 0 {
         return Err(Refusal::NoFreeSlot);
     }
     let lease = Lease(ctx.index);

@@ -182,17 +182,17 @@ impl Command {
         }
     }
 
-    /// The first level that knows it. All are as old as levels are.
+    /// The first level that knows it, with all its fields.
     #[must_use]
     pub fn level(&self) -> Level {
         match self {
-            Self::Submit(_)
-            | Self::Grant(_)
+            Self::Submit(command) => command.spec.level(),
+            Self::RegisterRunner(command) => command.facts.level(),
+            Self::Grant(_)
             | Self::Start(_)
             | Self::Finish(_)
             | Self::Cancel(_)
             | Self::LoseLease(_)
-            | Self::RegisterRunner(_)
             | Self::MarkUnreachable(_)
             | Self::RemoveRunner(_)
             | Self::Tick(_)

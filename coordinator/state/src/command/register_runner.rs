@@ -40,6 +40,7 @@ pub(super) fn apply(ctx: &mut Applying<'_>, command: RegisterRunner) -> Result<R
             registered_at: command.at,
             changed_at: command.at,
             leases: BTreeMap::new(),
+            on_targets: BTreeMap::new(),
         };
         ctx.state.runners.insert(id.clone(), runner);
     }

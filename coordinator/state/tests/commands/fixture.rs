@@ -158,6 +158,7 @@ impl Fixture {
             version: "1".to_owned(),
             boot_id: "boot".to_owned(),
             place: "place".to_owned(),
+            executors: Executors::default(),
         }
     }
 
@@ -219,7 +220,7 @@ pub(crate) fn request(key: &str, digest: u8) -> Request {
 
 pub(crate) fn requiring(labels: &[&str]) -> JobSpec {
     let labels = labels.iter().map(|label| (*label).to_owned()).collect();
-    JobSpec { requirements: Requirements { labels }, ..spec::plain() }
+    JobSpec { requirements: Requirements { labels, executor: Executor::Local }, ..spec::plain() }
 }
 
 pub(crate) fn attempts(attempts: u32) -> JobSpec {

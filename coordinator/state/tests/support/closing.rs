@@ -22,6 +22,7 @@ pub(crate) fn close(world: &mut World) {
         version: "1".to_owned(),
         boot_id: "1".to_owned(),
         place: "1".to_owned(),
+        executors: Executors::default(),
     };
     let runner = last.id.clone();
     world.next(Command::RegisterRunner(RegisterRunner { facts: last, at: world.now }));

@@ -21,4 +21,6 @@ pub(crate) fn plain() -> JobSpec {
         source: None,
         output_limit: 1 << 20,
     }
+    container: None,
+    resources: Resources::default(),
 }

@@ -143,6 +143,7 @@ impl World {
                     version: "1".to_owned(),
                     boot_id: format!("boot {boot}"),
                     place: format!("place {boot}"),
+                    executors: Executors::default(),
                 };
                 Command::RegisterRunner(RegisterRunner { facts, at })
             }
