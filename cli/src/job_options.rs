@@ -19,6 +19,7 @@ use clap::{Args, ValueEnum};
 use crate::{
     archive_input::refuse_terminal,
     environment::Environment,
+    executor_options::ExecutorOptions,
     exit::UsageError,
     job_file::{self, Places},
     quantities::{Size, duration},
@@ -101,6 +102,8 @@ pub(crate) struct JobOptions {
     /// Output kept per attempt, such as 10MiB [default: 64MiB]
     #[arg(long, value_name = "BYTES", value_parser = output_limit)]
     pub(crate) output_limit: Option<Size>,
+    #[command(flatten)]
+    pub(crate) executor: ExecutorOptions,
     /// The same key never makes a second job [default: random]
     #[arg(long, value_name = "KEY", value_parser = idempotency_key)]
     pub(crate) idempotency_key: Option<String>,
@@ -171,6 +174,8 @@ impl JobOptions {
             on_lost: on_lost.into(),
             source: None,
             output_limit: self.output_limit.map_or(0, |limit| limit.0),
+            executor: self.executor.executor()?,
+            resources: self.executor.resources(),
         })
     }
 
@@ -186,11 +191,17 @@ impl JobOptions {
             "timeout" if self.timeout.is_none() => places.get("soft_timeout"),
             field => places.get(field),
         };
+        // A field inside of another has the option that it has its name from.
+        let field = field.rsplit('.').next().unwrap_or(field);
+        let place = place.or_else(|| places.get(field));
         let option = match (place, field) {
             (Some(place), _) => format!("{place}: "),
             (None, "") => String::new(),
             (None, "command") => "COMMAND: ".to_owned(),
-            (None, "labels") => "--label: ".to_owned(),
+            (None, "labels" | "mounts" | "services") => {
+                format!("--{}: ", field.trim_end_matches('s'))
+            }
+            (None, "cpu_millis") => "--cpus: ".to_owned(),
             (None, field) => format!("--{}: ", field.replace('_', "-")),
         };
         UsageError(format!("{option}{problem}"))

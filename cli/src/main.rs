@@ -13,6 +13,7 @@ mod connect;
 mod cursor;
 mod ending;
 mod environment;
+mod executor_options;
 mod exit;
 mod fleet;
 mod follow;

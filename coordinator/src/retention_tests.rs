@@ -8,7 +8,7 @@ use baton_proto::{
     v1,
 };
 use baton_state::{
-    Connection, Reply, RunnerFacts, RunnerId,
+    Connection, Executors, Reply, RunnerFacts, RunnerId,
     command::{Grant, LoseLease, LossCause, RegisterRunner, Submit},
 };
 use tokio::task::JoinSet;

@@ -9,6 +9,8 @@ use std::{
 
 use baton_client::Endpoint;
 
+use crate::executor::docker::DockerConfig;
+
 /// How a runner is set up.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -31,6 +33,10 @@ pub struct Config {
     pub stop_grace: Duration,
     /// The most bytes that an unpacked source may have.
     pub unpack_limit: u64,
+    /// Jobs may be processes of this host.
+    pub local: bool,
+    /// The Docker engine, if jobs may have containers.
+    pub docker: Option<DockerConfig>,
 }
 
 impl Config {
@@ -47,6 +53,8 @@ impl Config {
             base_env: BTreeMap::new(),
             stop_grace: Duration::from_secs(10),
             unpack_limit: 4 * 1024 * 1024 * 1024,
+            local: true,
+            docker: None,
         }
     }
 }

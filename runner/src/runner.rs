@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use crate::{
     Config, Environment,
     environment::blocking,
-    executor::{Executor, local::LocalExecutor},
+    executor::{Executor, Executors, docker::DockerExecutor, local::LocalExecutor},
     identity::Identity,
     job::Attempts,
     session::Session,
@@ -47,7 +47,7 @@ const STOP_WITHIN: Duration = Duration::from_secs(5);
 /// A running runner.
 pub struct Runner {
     id: String,
-    executor: Arc<dyn Executor>,
+    executors: Executors,
     session: JoinHandle<Option<ApiError>>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -60,19 +60,25 @@ impl Runner {
     /// # Errors
     /// [`Error`], with what to do about it.
     pub async fn start(config: Config) -> Result<Self, Error> {
-        let executor = Arc::new(LocalExecutor::new(config.shim_command.clone()));
-        Self::start_with(config, Environment::system(), executor).await
+        let shims = || LocalExecutor::new(config.shim_command.clone());
+        let docker = config.docker.clone().map(|docker| {
+            let executor: Arc<dyn Executor> = Arc::new(DockerExecutor::new(docker, shims()));
+            executor
+        });
+        let local = Arc::new(shims());
+        let executors = Executors { local, offers_local: config.local, docker };
+        Self::start_with(config, Environment::system(), executors).await
     }
 
-    /// Starts a runner in an environment of the caller's, whose jobs `executor` runs:
-    /// [`Config::shim_command`] means nothing to it. The data folder is a real one.
+    /// Starts a runner in an environment of the caller's, whose jobs `executors` run:
+    /// [`Config::shim_command`] means nothing to them. The data folder is a real one.
     ///
     /// # Errors
     /// [`Error`], with what to do about it.
     pub async fn start_with(
         config: Config,
         environment: Environment,
-        executor: Arc<dyn Executor>,
+        executors: Executors,
     ) -> Result<Self, Error> {
         // An absolute path: jobs have folders in it and run elsewhere.
         let given = config.data_dir.clone();
@@ -91,7 +97,8 @@ impl Runner {
         let attempts = Attempts::new(
             config.clone(),
             environment.clone(),
-            Arc::clone(&executor),
+            executors.clone(),
+            identity.runner_id.clone(),
             linked,
             report,
             tasks.clone(),
@@ -103,7 +110,7 @@ impl Runner {
         let session = Session { config, environment, identity, attempts, link, reports };
         let stopped = stop.clone();
         let session = tasks.spawn(async move { stopped.run_until_cancelled(session.keep()).await });
-        Ok(Self { id, executor, session, tasks, stop })
+        Ok(Self { id, executors, session, tasks, stop })
     }
 
     /// The id that it made for itself.
@@ -125,7 +132,7 @@ impl Runner {
     pub async fn stop(self) {
         self.stop.cancel();
         self.tasks.close();
-        let ended = async { tokio::join!(self.tasks.wait(), self.executor.detach()) };
+        let ended = async { tokio::join!(self.tasks.wait(), self.executors.detach()) };
         if tokio::time::timeout(STOP_WITHIN, ended).await.is_err() {
             warn!("some tasks did not end in time; leaving them");
         }

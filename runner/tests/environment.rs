@@ -16,8 +16,8 @@ use baton_proto::{
 use baton_runner::{
     Answers, Blocking, Clock, Config, Environment, Link, Network, Requests, Runner,
     executor::{
-        AttemptDir, Execution, Executor, ExecutorError, Exit, ExitStatus, Launch, Progress,
-        Recovered,
+        AttemptDir, Execution, Executor, ExecutorError, Executors, Exit, ExitStatus, Launch,
+        Progress, Recovered,
     },
 };
 use futures::{
@@ -133,6 +133,7 @@ impl Executor for World {
             stopped: None,
             tree_gone: true,
             killed: 0,
+            out_of_memory: false,
             finished_at: 2,
         };
         let execution = Execution {
@@ -174,7 +175,8 @@ impl Coordinator {
             Environment { clock: world.clone(), blocking: world.clone(), network: world.clone() };
         let endpoint = Endpoint::new("coordinator:1", "token").unwrap();
         let config = Config::new(folder.path().to_owned(), endpoint, "runner".to_owned());
-        let runner = Runner::start_with(config, environment, world).await.unwrap();
+        let runner =
+            Runner::start_with(config, environment, Executors::local(world)).await.unwrap();
         Self { runner, folder, calls, started }
     }
 

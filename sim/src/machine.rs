@@ -330,7 +330,9 @@ impl Process {
         spool::push_end(&mut frame, micros(now), &end);
         self.append(&frame)?;
         let killed = self.mark();
-        let exit = Exit { status, stopped, tree_gone: true, killed, finished_at: micros(now) };
+        let finished_at = micros(now);
+        let out_of_memory = false;
+        let exit = Exit { status, stopped, tree_gone: true, killed, out_of_memory, finished_at };
         self.progress = Progress::Done(exit);
         if let Some(follower) = &self.follower {
             follower.progress.send_replace(self.progress.clone());

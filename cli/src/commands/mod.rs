@@ -11,6 +11,7 @@ pub(crate) mod logs;
 pub(crate) mod man;
 pub(crate) mod run;
 pub(crate) mod runner;
+mod runner_docker;
 pub(crate) mod runners;
 pub(crate) mod submit;
 

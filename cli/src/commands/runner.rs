@@ -7,7 +7,7 @@ use baton_runner::{Config, Runner};
 use clap::Args;
 use serde::Deserialize;
 
-use super::Context;
+use super::{Context, runner_docker::DockerSettings};
 use crate::{
     environment::Environment,
     exit::UsageError,
@@ -31,6 +31,15 @@ const EXAMPLE: &str = r#"Example:
   stop_grace = "10s"
   unpack_limit = "4GiB"
   env = { LANG = "C.UTF-8" }
+
+  [docker]                                 # jobs may have containers
+  host = "unix:///var/run/docker.sock"     # or tcp://host:2376, with tls = "/etc/baton/docker-tls"
+  mounts = ["/srv/cache"]                  # folders that jobs may mount
+  networks = ["tests"]                     # that they may join, besides bridge and none
+
+  [docker.registries."registry.example.com"]
+  username = "ci"
+  password_file = "/etc/baton/registry-password"
 
 Every job's environment starts from PATH, HOME, USER, LOGNAME, SHELL, LANG, LC_ALL and
 TZ as they are here and from `env`; nothing else of the runner's own environment reaches a job."#;
@@ -81,6 +90,11 @@ struct RunnerSettings {
     unpack_limit: Option<Size>,
     #[arg(skip)]
     env: BTreeMap<String, String>,
+    /// Jobs may be processes of this host [default: true]
+    #[arg(long, value_name = "BOOL")]
+    local: Option<bool>,
+    #[arg(skip)]
+    docker: Option<DockerSettings>,
 }
 
 pub(super) async fn run(args: RunnerArgs, context: &Context) -> anyhow::Result<u8> {
@@ -113,6 +127,8 @@ impl Settings for RunnerSettings {
             stop_grace: self.stop_grace.or(file.stop_grace),
             unpack_limit: self.unpack_limit.or(file.unpack_limit),
             env: file.env.into_iter().chain(self.env).collect(),
+            local: self.local.or(file.local),
+            docker: file.docker,
         }
     }
 }
@@ -132,6 +148,13 @@ impl RunnerSettings {
         }
         config.stop_grace = self.stop_grace.map_or(config.stop_grace, |span| span.0);
         config.unpack_limit = self.unpack_limit.map_or(config.unpack_limit, |size| size.0);
+        config.local = self.local.unwrap_or(config.local);
+        config.docker = self.docker.map(DockerSettings::config).transpose()?;
+        if !config.local && config.docker.is_none() {
+            let text = "local: without processes of this host, nothing is left to run jobs with; \
+                        add [docker]";
+            return Err(UsageError(text.to_owned()).into());
+        }
         config.shim_command = shim_command()?;
         config.base_env = base_env(environment);
         config.base_env.extend(self.env);
@@ -169,10 +192,12 @@ mod tests {
     fn the_example_is_a_valid_file() {
         let (_, toml) = EXAMPLE.split_once("# runner.toml").unwrap();
         let (_, toml) = toml.split_once('\n').unwrap();
-        let (toml, _) = toml.split_once("\n\n").unwrap();
+        let (toml, _) = toml.split_once("\n\nEvery").unwrap();
         let settings: RunnerSettings = toml::from_str(toml).unwrap();
         assert_eq!(settings.labels, ["os=linux", "gpu"]);
         assert_eq!(settings.slots, Some(4));
+        let docker = settings.docker.unwrap().config().unwrap();
+        assert_eq!(docker.registries["registry.example.com"].username, "ci");
     }
 
     #[test]
@@ -197,6 +222,9 @@ mod tests {
             ("labels = [\"a b\"]", "labels: "),
             ("labels = [\"\"]", "labels: "),
             ("labels = [\"gpu\", \"größe\"]", "labels: "),
+            ("local = false", "local: "),
+            ("[docker]\nhost = \"docker.sock\"", "docker.host: "),
+            ("[docker]\nmounts = [\"cache\"]", "docker.mounts: "),
         ];
         for (line, key) in wrong {
             let settings: RunnerSettings = toml::from_str(&format!("{good}{line}")).unwrap();

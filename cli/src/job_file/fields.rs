@@ -1,7 +1,7 @@
 //! Which fields a job file has and of what kind each is, with its place. What the texts
 //! in them may say is the options' to judge.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use serde::{
     Deserialize, Deserializer,
@@ -30,6 +30,20 @@ pub(super) struct Fields {
     pub(super) attempts: Field<Text>,
     pub(super) on_lost: Field<Text>,
     pub(super) output_limit: Field<Text>,
+    pub(super) executor: Field<Text>,
+    pub(super) image: Field<Text>,
+    pub(super) pull: Field<Text>,
+    pub(super) entrypoint: Field<Text>,
+    pub(super) user: Field<Text>,
+    pub(super) network: Field<Text>,
+    pub(super) mounts: Field<Words>,
+    pub(super) tmpfs: Field<Words>,
+    pub(super) services: Field<Services>,
+    pub(super) target: Field<Text>,
+    pub(super) cpus: Field<Text>,
+    pub(super) memory: Field<Text>,
+    pub(super) processes: Field<Text>,
+    pub(super) open_files: Field<Text>,
     pub(super) idempotency_key: Field<Text>,
 }
 
@@ -137,3 +151,22 @@ impl<'de> Deserialize<'de> for Variables {
         deserializer.deserialize_any(Map)
     }
 }
+
+/// A container beside the job's.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Service {
+    pub(super) image: Text,
+    #[serde(default)]
+    pub(super) env: BTreeMap<String, Text>,
+    #[serde(default)]
+    pub(super) command: Vec<Text>,
+    #[serde(default)]
+    pub(super) health: Vec<Text>,
+    pub(super) ready_within: Option<Text>,
+}
+
+/// Containers by their names.
+#[derive(Debug, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Services(pub(super) BTreeMap<String, Service>);

@@ -4,15 +4,19 @@
 use std::{fmt::Display, path::PathBuf};
 
 use baton_client::source::{SourceArg, parse as parse_source};
+use baton_proto::{time::duration_to_proto, v1};
 use serde_saphyr::{Location, Spanned};
 
 use super::{
     Places,
     document::Document,
-    fields::{Field, Fields, Text, Words},
+    fields::{Field, Fields, Services, Text, Words},
     mistake::quoted,
 };
 use crate::{
+    executor_options::{
+        ExecutorOptions, Service, count, cpus, executor_kind, memory, mount, pull, tmpfs,
+    },
     exit::UsageError,
     job_options::{
         JobOptions, Variable, attempts, idempotency_key, on_lost, output_limit, priority,
@@ -46,6 +50,7 @@ pub(super) fn fill(
     filling.value("attempts", &mut options.attempts, &fields.attempts, attempts)?;
     filling.value("on_lost", &mut options.on_lost, &fields.on_lost, on_lost)?;
     filling.value("output_limit", &mut options.output_limit, &fields.output_limit, output_limit)?;
+    filling.executor(&mut options.executor, fields)?;
     let (key, given) = (&mut options.idempotency_key, &fields.idempotency_key);
     filling.value("idempotency_key", key, given, idempotency_key)?;
     Ok(filling.places)
@@ -76,6 +81,82 @@ impl Filling<'_> {
         if option.is_none() {
             *option = Some(value);
             self.places.insert(name, place);
+        }
+        Ok(())
+    }
+
+    fn executor(
+        &mut self,
+        options: &mut ExecutorOptions,
+        fields: &Fields,
+    ) -> Result<(), UsageError> {
+        let text = |text: &str| Ok::<_, String>(text.to_owned());
+        self.value("executor", &mut options.executor, &fields.executor, executor_kind)?;
+        self.value("image", &mut options.image, &fields.image, text)?;
+        self.value("pull", &mut options.pull, &fields.pull, pull)?;
+        self.value("entrypoint", &mut options.entrypoint, &fields.entrypoint, text)?;
+        self.value("user", &mut options.user, &fields.user, text)?;
+        self.value("network", &mut options.network, &fields.network, text)?;
+        self.values("mounts", &mut options.mounts, &fields.mounts, mount)?;
+        self.values("tmpfs", &mut options.tmpfs, &fields.tmpfs, tmpfs)?;
+        self.services(&mut options.services, &fields.services)?;
+        self.value("target", &mut options.target, &fields.target, text)?;
+        self.value("cpus", &mut options.cpus, &fields.cpus, cpus)?;
+        self.value("memory", &mut options.memory, &fields.memory, memory)?;
+        self.value("processes", &mut options.processes, &fields.processes, count)?;
+        self.value("open_files", &mut options.open_files, &fields.open_files, count)
+    }
+
+    fn values<T>(
+        &mut self,
+        name: &'static str,
+        option: &mut Vec<T>,
+        field: &Field<Words>,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<(), UsageError> {
+        let Some(given) = &field.0 else { return Ok(()) };
+        let place = self.place(given.referenced, name);
+        let parsed = |text: &String| {
+            parse(text)
+                .map_err(|problem| UsageError(format!("{place}: {}: {problem}", quoted(text))))
+        };
+        let values = given.value.texts().iter().map(parsed).collect::<Result<_, _>>()?;
+        if option.is_empty() {
+            *option = values;
+            self.places.insert(name, place);
+        }
+        Ok(())
+    }
+
+    fn services(
+        &mut self,
+        option: &mut Vec<Service>,
+        field: &Field<Services>,
+    ) -> Result<(), UsageError> {
+        let Some(given) = &field.0 else { return Ok(()) };
+        let place = self.place(given.referenced, "services");
+        let words = |words: &[Text]| words.iter().map(|Text(word)| word.clone()).collect();
+        let mut services = Vec::new();
+        for (name, fields) in &given.value.0 {
+            let ready_within = match &fields.ready_within {
+                None => None,
+                Some(Text(text)) => Some(duration(text).map_err(|problem| {
+                    UsageError(format!("{place}: {name}: {}: {problem}", quoted(text)))
+                })?),
+            };
+            let env = fields.env.iter().map(|(name, Text(value))| (name.clone(), value.clone()));
+            services.push(Service(v1::Service {
+                name: name.clone(),
+                image: fields.image.0.clone(),
+                env: env.collect(),
+                command: words(&fields.command),
+                health: words(&fields.health),
+                ready_within: ready_within.map(duration_to_proto),
+            }));
+        }
+        if option.is_empty() {
+            *option = services;
+            self.places.insert("services", place);
         }
         Ok(())
     }

@@ -80,6 +80,17 @@ fn a_field_says_what_its_option_says() {
         ("output_limit: 10MiB", "--output-limit 10MiB"),
         ("output_limit: 4096", "--output-limit 4096"),
         ("idempotency_key: k-1", "--idempotency-key k-1"),
+        ("executor: local", "--executor local"),
+        ("image: debian:12\npull: never", "--image debian:12 --pull never"),
+        ("image: a\nentrypoint: sh\nuser: 7:8", "--image a --entrypoint sh --user 7:8"),
+        ("image: a\nnetwork: none", "--image a --network none"),
+        ("image: a\nmounts: ['/a:/b:ro', '/c:/d']", "--image a --mount /a:/b:ro --mount /c:/d"),
+        ("image: a\ntmpfs: ['/run:1MiB']", "--image a --tmpfs /run:1MiB"),
+        ("image: a\nservices: {db: {image: pg}}", "--image a --service db=pg"),
+        ("target: web-1", "--executor ssh --target web-1"),
+        ("cpus: 1.50", "--cpus 1.5"),
+        ("memory: 512MiB", "--memory 512MiB"),
+        ("processes: 10\nopen_files: 64", "--processes 10 --open-files 64"),
     ];
     let environment = Environment::of([("HERE", "a=b"), ("BLANK", "")]);
     for (field, line) in table {
@@ -100,7 +111,10 @@ fn every_option_has_a_field_and_the_guide_has_both() {
     let command = Line::command();
     let long = command.get_arguments().filter_map(clap::Arg::get_long);
     for option in long.filter(|long| *long != "file") {
-        let field = if option == "label" { "labels".to_owned() } else { option.replace('-', "_") };
+        let field = match option {
+            "label" | "mount" | "service" => format!("{option}s"),
+            _ => option.replace('-', "_"),
+        };
         assert!(fields.contains(&field.as_str()), "{option}: {fields:?}");
     }
     let guide = include_str!("../../../docs/guide.md");

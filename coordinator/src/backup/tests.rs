@@ -13,8 +13,8 @@ use baton_proto::{
     v1::{self, cluster_client::ClusterClient},
 };
 use baton_state::{
-    Archive, Command, Final, Index, Job, JobId, LogEnd, Outcome, Reply, Request, RunnerFacts,
-    RunnerId, Timestamp,
+    Archive, Command, Executors, Final, Index, Job, JobId, LogEnd, Outcome, Reply, Request,
+    RunnerFacts, RunnerId, Timestamp,
     command::{Evict, Finish, Grant, RegisterRunner, Start, Submit},
     invariants,
 };

@@ -36,9 +36,7 @@ pub(super) fn from_proto(
             check_name("spec.executor.ssh.target", &ssh.target)?;
             Ok((Executor::Ssh(ssh.target), None))
         }
-        None => {
-            Err(invalid("spec.executor", "its kind is missing or not known to this version"))
-        }
+        None => Err(invalid("spec.executor", "its kind is missing or not known to this version")),
     }
 }
 

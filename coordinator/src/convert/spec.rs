@@ -43,7 +43,7 @@ pub(crate) fn spec_from_proto(spec: v1::JobSpec) -> Result<JobSpec, ApiError> {
         .queue_timeout
         .map(|limit| limit_from_proto("spec.queue_timeout", &limit).map(millis))
         .transpose()?;
-    let (executor, container) = executor::from_proto(spec.executor)?;
+    let (executor, container) = executor::from_proto(spec.executor.clone())?;
     Ok(JobSpec {
         name: name(&spec)?,
         project: project(&spec.project)?,
@@ -177,7 +177,10 @@ fn default_soft_timeout(hard: Duration) -> Duration {
     hard - (TIMEOUT - SOFT_TIMEOUT).min(hard / 10)
 }
 
-pub(super) fn limit_from_proto(field: &str, limit: &prost_types::Duration) -> Result<Duration, ApiError> {
+pub(super) fn limit_from_proto(
+    field: &str,
+    limit: &prost_types::Duration,
+) -> Result<Duration, ApiError> {
     match duration_from_proto(limit) {
         Some(limit) if limit >= Duration::from_millis(1) && limit <= LONGEST => Ok(limit),
         _ => Err(invalid(field, "must be from 1 ms to 365 days")),

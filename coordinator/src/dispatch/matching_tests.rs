@@ -3,8 +3,9 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use baton_state::{
-    Command, JobId, JobSpec, OnLost, Requirements, RunnerFacts, RunnerId, State, Timestamp,
-    command::{RegisterRunner, Submit},
+    Command, Executor, Executors, JobId, JobSpec, OnLost, Requirements, Resources, RunnerFacts,
+    RunnerId, State, Target, Timestamp,
+    command::{Grant, RegisterRunner, Submit},
 };
 use tokio::time::Instant;
 
@@ -23,6 +24,10 @@ impl World {
     }
 
     fn runner(&mut self, name: &str, labels: &[&str], slots: u32) {
+        self.runner_with(name, labels, slots, Executors::default());
+    }
+
+    fn runner_with(&mut self, name: &str, labels: &[&str], slots: u32, executors: Executors) {
         let facts = RunnerFacts {
             id: RunnerId(name.to_owned()),
             name: name.to_owned(),
@@ -31,19 +36,23 @@ impl World {
             version: String::new(),
             boot_id: String::new(),
             place: String::new(),
-            executors: Executors::default(),
+            executors,
         };
         self.apply(Command::RegisterRunner(RegisterRunner { facts, at: Timestamp(0) }));
     }
 
     fn job(&mut self, labels: &[&str], priority: i32) -> JobId {
+        self.job_on(Executor::Local, labels, priority)
+    }
+
+    fn job_on(&mut self, executor: Executor, labels: &[&str], priority: i32) -> JobId {
         let id = JobId::new(Timestamp(self.index), 0);
         let spec = Arc::new(JobSpec {
             command: vec!["true".to_owned()],
             name: String::new(),
             project: String::new(),
             env: Default::default(),
-            requirements: Requirements { labels: set(labels), executor: Executor::Local },
+            requirements: Requirements { labels: set(labels), executor },
             priority,
             soft_timeout: 1,
             timeout: 1,
@@ -124,9 +133,47 @@ fn what_is_in_flight_is_neither_granted_again_nor_counted_as_free() {
     let mut in_flight = InFlight::default();
     in_flight.begin(first, RunnerId("r".to_owned()));
     assert_eq!(world.grants(&in_flight), [(second, "r".to_owned())]);
-    in_flight.end(first, &RunnerId("r".to_owned()));
+    in_flight.end(first);
     assert_eq!(world.grants(&in_flight).len(), 2);
     assert!(world.state.job(third).is_some());
+}
+
+#[test]
+fn a_job_goes_where_its_executor_is() {
+    let mut world = World::default();
+    let docker = Executors { local: false, docker: true, targets: Default::default() };
+    world.runner("local", &[], 5);
+    world.runner_with("docker", &[], 5, docker);
+    let local = world.job(&[], 0);
+    let docker = world.job_on(Executor::Docker, &[], 0);
+    world.job_on(Executor::Ssh("far".to_owned()), &[], 0);
+    let grants = world.grants(&InFlight::default());
+    assert_eq!(grants, [(local, "local".to_owned()), (docker, "docker".to_owned())]);
+}
+
+#[test]
+fn a_target_takes_no_more_than_its_slots_and_has_labels_of_its_own() {
+    let mut world = World::default();
+    let target = |slots| Target { labels: set(&["zone=a"]), slots };
+    let targets = [("one".to_owned(), target(1)), ("two".to_owned(), target(2))].into();
+    world.runner_with("r", &["gpu"], 5, Executors { local: true, docker: false, targets });
+    let on = |target: &str| Executor::Ssh(target.to_owned());
+    let first = world.job_on(on("one"), &["gpu", "zone=a"], 0);
+    let second = world.job_on(on("one"), &["gpu"], 0);
+    let third = world.job_on(on("two"), &[], 0);
+    world.job(&["zone=a"], 0);
+    let granted = |world: &World, in_flight: &InFlight| -> Vec<JobId> {
+        world.grants(in_flight).into_iter().map(|(job, _)| job).collect()
+    };
+    assert_eq!(granted(&world, &InFlight::default()), [first, third]);
+    let mut in_flight = InFlight::default();
+    in_flight.begin(first, RunnerId("r".to_owned()));
+    assert_eq!(granted(&world, &in_flight), [third]);
+    in_flight.end(first);
+    let grant = Grant { job: first, runner: RunnerId("r".to_owned()), at: Timestamp(1) };
+    world.apply(Command::Grant(grant));
+    assert_eq!(granted(&world, &InFlight::default()), [third]);
+    assert!(world.state.job(second).is_some());
 }
 
 #[test]

@@ -10,7 +10,8 @@ use baton_proto::{
     v1::{self, session_request::Item, session_response::Item as SessionItem},
 };
 use baton_state::{
-    Command, Connection, JobId, Lease, LogEnd, Phase, Refusal, RunnerFacts, RunnerId, Timestamp,
+    Command, Connection, Executors, JobId, Lease, LogEnd, Phase, Refusal, RunnerFacts, RunnerId,
+    Timestamp,
     command::{Finish, LoseLease, LossCause, RegisterRunner, Start},
 };
 use futures::{

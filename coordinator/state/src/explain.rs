@@ -144,7 +144,8 @@ fn taken(online: &[&Runner], executor: &Executor) -> String {
 
 /// What no runner has; of labels, which the runner lacks that comes closest.
 fn unsuited(state: &State, requirements: &Requirements) -> (WaitReason, String) {
-    let able = state.runners().values().filter(|it| it.facts.executors.have(&requirements.executor));
+    let able =
+        state.runners().values().filter(|it| it.facts.executors.have(&requirements.executor));
     let Some(runner) = able.min_by_key(|runner| runner.missing(requirements).len()) else {
         let message = format!("no runner has {} in its settings", requirements.executor);
         return (WaitReason::NoRunnerWithExecutor, message);

@@ -3,8 +3,11 @@
 //!
 //! An executor knows nothing of leases or coordinators.
 
+mod choice;
 pub mod docker;
 pub mod local;
+
+pub use choice::Executors;
 
 use std::{
     collections::BTreeMap,
@@ -87,7 +90,7 @@ pub enum Place {
     #[default]
     Host,
     /// In a container.
-    Container(Box<docker::Container>),
+    Container(Box<docker::container::Container>),
 }
 
 /// What the processes of a job may use together. None is no limit.
@@ -253,6 +256,9 @@ pub enum ExecutorError {
     /// The shim ended before it reported a start.
     #[error("the shim did not start: {0}")]
     Shim(String),
+    /// What may run elsewhere could not be asked about.
+    #[error("{0}")]
+    Elsewhere(String),
 }
 
 /// A job cannot be started by this executor now, or at all.
@@ -271,6 +277,27 @@ pub struct Unready {
 pub trait Notes: Send + Sync {
     /// Adds a line.
     fn add<'a>(&'a self, line: &'a str) -> BoxFuture<'a, ()>;
+}
+
+/// What remains of an attempt elsewhere when what stood for it on this host died without
+/// a word.
+pub trait Aftermath: Send + Sync + std::fmt::Debug {
+    /// Ends and removes it; how many processes, or containers, were still there. Asked
+    /// when no process of the attempt is left on this host; asked again, it does no harm.
+    ///
+    /// # Errors
+    /// For people. It is not proven that nothing runs; ask again.
+    fn end<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, Result<u32, String>>;
+}
+
+/// Of a job that is nowhere but on this host.
+#[derive(Clone, Copy, Debug)]
+pub struct NothingElsewhere;
+
+impl Aftermath for NothingElsewhere {
+    fn end<'a>(&'a self, _: &'a Path) -> BoxFuture<'a, Result<u32, String>> {
+        std::future::ready(Ok(0)).boxed()
+    }
 }
 
 /// Something that can run a job's process.

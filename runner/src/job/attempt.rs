@@ -16,11 +16,12 @@ use self::supervision::{Supervision, recover};
 use super::{
     Attempts, Orders, Stop, env,
     journal::Journal,
+    notes::SpoolNotes,
     outcome,
     output::{self, Complete, Output},
     prepare, remove,
 };
-use crate::executor::{Execution, Launch, Progress, Recovered};
+use crate::executor::{Execution, Executor, Launch, Names, Place, Progress, Recovered, Resources};
 
 /// How an attempt came to this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,11 +98,15 @@ impl Attempt {
         if let Some(ended) = self.prepare().await {
             return Begun::Ended(ended);
         }
+        let place = match self.place().await {
+            Ok(place) => place,
+            Err(ended) => return Begun::Ended(ended),
+        };
         if let Some(ended) = self.until_lease_is_known().await {
             return Begun::Ended(ended);
         }
-        let launch = self.launch();
-        match self.attempts.0.executor.start(self.journal.dir(), &launch).await {
+        let launch = self.launch(place);
+        match self.executor().start(self.journal.dir(), &launch).await {
             Ok(execution) => Begun::Running(execution),
             Err(error) => match self.recover().await {
                 Recovered::Started(execution) => Begun::Running(execution),
@@ -111,7 +116,37 @@ impl Attempt {
     }
 
     async fn recover(&mut self) -> Recovered {
-        recover(&*self.attempts.0.executor, self.journal.dir(), &mut self.orders).await
+        let executor = Arc::clone(self.executor());
+        recover(&*executor, self.journal.dir(), &mut self.orders).await
+    }
+
+    fn executor(&self) -> &Arc<dyn Executor> {
+        let spec = self.assign.spec.as_ref();
+        self.attempts.0.executors.of(spec.and_then(|spec| spec.executor.as_ref()))
+    }
+
+    /// Where the command will run, once everything is there that it needs.
+    async fn place(&mut self) -> Result<Place, Ended> {
+        let wanted = self.assign.spec.as_ref().and_then(|spec| spec.executor.clone());
+        let ready = async {
+            self.attempts.0.executors.check(wanted.as_ref())?;
+            let wanted = wanted.unwrap_or_default();
+            let environment = &self.attempts.0.environment;
+            let notes = SpoolNotes::new(environment, self.journal.dir().spool());
+            self.executor().prepare(&wanted, &notes).await
+        };
+        let mut orders = self.orders.clone();
+        let stopped = until(&mut orders, |orders| orders.stop.is_some());
+        tokio::select! {
+            biased;
+            orders = stopped => Err(self.stopped(orders.stop.unwrap_or(Stop::LeaseLost))),
+            ready = ready => ready.map_err(|unready| {
+                warn!(job = self.assign.job_id, %unready, "not ready to start");
+                let outcome =
+                    outcome::without_process(JobState::Error, unready.reason, unready.message);
+                self.finished(outcome, unready.transient)
+            }),
+        }
     }
 
     /// Brings the code; the end, if it comes to that.
@@ -163,18 +198,32 @@ impl Attempt {
         stop.map(|stop| self.stopped(stop))
     }
 
-    fn launch(&self) -> Launch {
+    fn launch(&self, place: Place) -> Launch {
         let spec = self.assign.spec.clone().unwrap_or_default();
         let limit = |limit: Option<prost_types::Duration>| {
             limit.as_ref().and_then(duration_from_proto).unwrap_or(Duration::MAX)
         };
         let orders = *self.orders.borrow();
+        let resources = spec.resources.unwrap_or_default();
         Launch {
-            env: env::environment(
-                &self.attempts.0.config.base_env,
-                &self.assign,
-                self.journal.dir(),
-            ),
+            env: match place {
+                Place::Host => {
+                    env::of_host(&self.attempts.0.config.base_env, &self.assign, self.journal.dir())
+                }
+                Place::Container(_) => env::of_job(&self.assign),
+            },
+            place,
+            resources: Resources {
+                cpu_millis: Some(resources.cpu_millis).filter(|limit| *limit != 0),
+                memory: Some(resources.memory).filter(|limit| *limit != 0),
+                processes: Some(resources.processes).filter(|limit| *limit != 0),
+                open_files: Some(resources.open_files).filter(|limit| *limit != 0),
+            },
+            names: Names {
+                runner: self.attempts.0.runner_id.clone(),
+                job: self.assign.job_id.clone(),
+                lease: self.assign.lease,
+            },
             soft_timeout: limit(spec.soft_timeout),
             hard_timeout: limit(spec.timeout),
             output_limit: spec.output_limit,
@@ -208,7 +257,7 @@ impl Attempt {
         let mut orders = self.orders.clone();
         let run = async {
             let supervision = Supervision {
-                executor: &*self.attempts.0.executor,
+                executor: &**self.executor(),
                 clock: &*self.attempts.0.environment.clock,
                 dir: self.journal.dir(),
                 orders: self.orders.clone(),

@@ -7,16 +7,22 @@ use baton_proto::v1;
 
 use crate::executor::AttemptDir;
 
-/// The environment of one attempt.
-pub(super) fn environment(
+/// The environment of an attempt on this host.
+pub(super) fn of_host(
     base: &BTreeMap<String, String>,
     assign: &v1::Assign,
     dir: &AttemptDir,
 ) -> BTreeMap<String, String> {
     let mut env = base.clone();
     env.insert("TMPDIR".to_owned(), dir.tmp().display().to_string());
+    env.extend(of_job(assign));
+    env
+}
+
+/// The part of it that is the same wherever the command runs.
+pub(super) fn of_job(assign: &v1::Assign) -> BTreeMap<String, String> {
     let spec = assign.spec.clone().unwrap_or_default();
-    env.extend(spec.env);
+    let mut env: BTreeMap<_, _> = spec.env.into_iter().collect();
     let facts = [
         ("BATON_JOB_ID", assign.job_id.clone()),
         ("BATON_LEASE", assign.lease.to_string()),

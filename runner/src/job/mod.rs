@@ -5,6 +5,7 @@
 mod attempt;
 mod env;
 mod journal;
+mod notes;
 mod outcome;
 mod output;
 mod prepare;
@@ -25,7 +26,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
 use self::{attempt::Attempt, journal::Journal};
-use crate::{Blocking, Config, Environment, Error, Link, environment, executor::Executor};
+use crate::{Blocking, Config, Environment, Error, Link, environment, executor::Executors};
 
 /// All attempts of this runner. Cheap to clone.
 #[derive(Clone)]
@@ -34,7 +35,8 @@ pub(crate) struct Attempts(Arc<Shared>);
 struct Shared {
     config: Config,
     environment: Environment,
-    executor: Arc<dyn Executor>,
+    executors: Executors,
+    runner_id: String,
     held: Mutex<BTreeMap<u64, Held>>,
     /// The connection to the leader, while there is one.
     link: watch::Receiver<Option<Arc<dyn Link>>>,
@@ -76,14 +78,25 @@ impl Attempts {
     pub(crate) fn new(
         config: Config,
         environment: Environment,
-        executor: Arc<dyn Executor>,
+        executors: Executors,
+        runner_id: String,
         link: watch::Receiver<Option<Arc<dyn Link>>>,
         reports: mpsc::UnboundedSender<v1::SessionRequest>,
         tasks: TaskTracker,
         stop: CancellationToken,
     ) -> Self {
         let held = Mutex::default();
-        Self(Arc::new(Shared { config, environment, executor, held, link, reports, tasks, stop }))
+        Self(Arc::new(Shared {
+            config,
+            environment,
+            executors,
+            runner_id,
+            held,
+            link,
+            reports,
+            tasks,
+            stop,
+        }))
     }
 
     /// Takes up the attempts that an earlier process of this runner left.

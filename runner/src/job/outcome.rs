@@ -17,6 +17,10 @@ pub(super) fn of_exit(exit: &Exit) -> v1::Outcome {
         ExitStatus::NotStarted { code, message } => (*code, None, message.clone()),
     };
     let (state, reason, message) = match exit.stopped {
+        None if exit.out_of_memory && exit_code != 0 => {
+            let message = format!("killed because it needed more memory than it may have; {how}");
+            (JobState::Failed, "OUT_OF_MEMORY", message)
+        }
         None if exit_code == 0 => (JobState::Succeeded, "", how),
         None if matches!(exit.status, ExitStatus::NotStarted { .. }) => {
             (JobState::Failed, "NOT_STARTED", how)
@@ -96,7 +100,14 @@ mod tests {
     use super::*;
 
     fn outcome(status: ExitStatus, stopped: Option<StopCause>) -> (JobState, Option<i32>) {
-        let exit = Exit { status, stopped, tree_gone: true, killed: 0, finished_at: 0 };
+        let exit = Exit {
+            status,
+            stopped,
+            tree_gone: true,
+            killed: 0,
+            out_of_memory: false,
+            finished_at: 0,
+        };
         let outcome = of_exit(&exit);
         (outcome.state(), outcome.exit_code)
     }
@@ -116,8 +127,14 @@ mod tests {
 
     #[test]
     fn what_the_host_had_no_resources_for_is_an_error_of_the_runner_that_may_pass() {
-        let exit =
-            |status| Exit { status, stopped: None, tree_gone: true, killed: 0, finished_at: 0 };
+        let exit = |status| Exit {
+            status,
+            stopped: None,
+            tree_gone: true,
+            killed: 0,
+            out_of_memory: false,
+            finished_at: 0,
+        };
         let refused = exit(ExitStatus::NoResources { message: "sh: Try again".to_owned() });
         let outcome = of_exit(&refused);
         assert_eq!((outcome.state(), outcome.reason.as_str()), (JobState::Error, "RUNNER"));
@@ -135,7 +152,14 @@ mod tests {
         let message = format!("a\n\u{1b}[31m{}", "\u{20ac}".repeat(400));
         for stopped in [None, Some(StopCause::LeaseLost)] {
             let status = ExitStatus::NotStarted { code: 127, message: message.clone() };
-            let exit = Exit { status, stopped, tree_gone: true, killed: 0, finished_at: 0 };
+            let exit = Exit {
+                status,
+                stopped,
+                tree_gone: true,
+                killed: 0,
+                out_of_memory: false,
+                finished_at: 0,
+            };
             let outcome = of_exit(&exit);
             assert!(!outcome.message.contains(char::is_control), "{:?}", outcome.message);
             assert!((490..=500).contains(&outcome.message.len()), "{}", outcome.message.len());

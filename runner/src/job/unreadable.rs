@@ -19,7 +19,7 @@ pub(super) async fn end(attempts: &Attempts, journal: &Journal) {
     let dir = journal.dir();
     let mut delays = Delays::new(AGAIN);
     loop {
-        match attempts.0.executor.recover(dir).await {
+        match attempts.0.executors.local.recover(dir).await {
             Ok(Recovered::Started(execution)) => {
                 stop(execution).await;
                 break;

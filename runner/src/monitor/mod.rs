@@ -22,8 +22,7 @@ use crate::executor::Place;
 pub(crate) const ARGUMENT: &str = "monitor";
 
 /// Signals that must not end the monitor: whoever wants the job gone asks its shim.
-const IGNORED: [Signal; 4] =
-    [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM];
+const IGNORED: [Signal; 4] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM];
 
 /// The monitor's whole life.
 pub(crate) fn main() -> ExitCode {

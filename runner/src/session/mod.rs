@@ -122,6 +122,11 @@ impl Session {
             held,
             place: self.identity.place.clone(),
             connect: u64::try_from(now.as_nanos()).unwrap_or(u64::MAX),
+            executors: Some(v1::Executors {
+                local: self.config.local,
+                docker: self.config.docker.is_some(),
+                targets: Vec::new(),
+            }),
         };
         send(&sender, session_request::Item::Hello(hello));
         let mut answers = link.session(UnboundedReceiverStream::new(requests).boxed()).await?;

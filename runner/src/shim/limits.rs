@@ -156,7 +156,7 @@ impl Limits {
 }
 
 /// A time span for people: `59m`, `1h30m`, `1m5s`, `250ms`.
-pub(super) fn human(span: Duration) -> String {
+pub(crate) fn human(span: Duration) -> String {
     let seconds = span.as_secs();
     let parts = [
         (seconds / 3600, "h"),
@@ -177,7 +177,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::executor::Control;
+    use crate::executor::{Control, Names, Place, Resources};
 
     const fn s(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
@@ -192,6 +192,9 @@ mod tests {
             output_limit: 0,
             lease_limit: lease,
             lease_renewed: s(5000),
+            place: Place::Host,
+            resources: Resources::default(),
+            names: Names::default(),
         };
         Limits::new(&launch, s(1000))
     }
@@ -299,6 +302,9 @@ mod tests {
             output_limit: 0,
             lease_limit: Some(Duration::MAX),
             lease_renewed: s(1),
+            place: Place::Host,
+            resources: Resources::default(),
+            names: Names::default(),
         };
         let mut limits = Limits::new(&launch, s(1));
         assert_eq!(limits.wake_at(), None);

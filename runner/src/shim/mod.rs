@@ -35,6 +35,7 @@ use nix::sys::{
 };
 
 pub(crate) use control::{Report, Request};
+pub(crate) use limits::human;
 use supervisor::Supervisor;
 
 /// The environment variable that marks a job's processes: its value is the

@@ -15,7 +15,8 @@ use baton_proto::{
     v1::LogEnd,
 };
 use baton_runner::executor::{
-    AttemptDir, Execution, Executor as _, Exit, Launch, Progress, local::LocalExecutor,
+    AttemptDir, Execution, Executor as _, Exit, Launch, Names, Place, Progress, Resources,
+    local::LocalExecutor,
 };
 use nix::{
     fcntl::{FcntlArg, FdFlag, fcntl},
@@ -98,6 +99,9 @@ pub(crate) fn launch(command: &[&str]) -> Launch {
         output_limit: 64 << 20,
         lease_limit: None,
         lease_renewed: Duration::ZERO,
+        place: Place::Host,
+        resources: Resources::default(),
+        names: Names::default(),
     }
 }
 

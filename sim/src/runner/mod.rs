@@ -6,7 +6,7 @@ mod link;
 use std::{fs, io, path::PathBuf, sync::Arc};
 
 use baton_client::Endpoint;
-use baton_runner::{Config, Environment, Runner};
+use baton_runner::{Config, Environment, Runner, executor::Executors};
 
 use self::link::Roads;
 use crate::{
@@ -107,7 +107,8 @@ impl RunnerHost {
         };
         self.network.began(self.id(), Fuse::default());
         let executor = Arc::new(self.machine.clone());
-        let runner = process.now(Runner::start_with(config, environment, executor));
+        let runner =
+            process.now(Runner::start_with(config, environment, Executors::local(executor)));
         // Its tasks are its runtime's, and end with that.
         drop(runner.map_err(io::Error::other)?);
         self.running = Some(process);

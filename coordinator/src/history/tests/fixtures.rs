@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use baton_state::{
-    Archive, Attempt, Event, EventKind, Final, Index, Job, JobId, JobSpec, Lease, LogEnd, OnLost,
-    Outcome, Phase, Request, Requirements, RunnerId, Timestamp,
+    Archive, Attempt, Event, EventKind, Executor, Final, Index, Job, JobId, JobSpec, Lease, LogEnd,
+    OnLost, Outcome, Phase, Request, Requirements, Resources, RunnerId, Timestamp,
 };
 
 use crate::history::{Batch, History};
@@ -128,9 +128,9 @@ fn spec(name: &str, project: &str, requirements: Requirements, source: Option<Ar
         on_lost: OnLost::Requeue,
         source,
         output_limit: 1,
+        container: None,
+        resources: Resources::default(),
     }
-    container: None,
-    resources: Resources::default(),
 }
 
 /// One batch with these jobs, which must be in order.

@@ -15,7 +15,7 @@ use std::{
 };
 
 use baton_state::{
-    Command, Event, Index, Reply, RunnerFacts, RunnerId, State, Timestamp,
+    Command, Event, Executors, Index, Reply, RunnerFacts, RunnerId, State, Timestamp,
     command::{MarkUnreachable, RegisterRunner},
     snapshot,
 };

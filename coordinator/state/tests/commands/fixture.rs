@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use baton_state::{
-    Command, EventKind, Final, Index, Job, JobId, JobSpec, Lease, OnLost, Outcome, Phase, Refusal,
-    Reply, Request, Requirements, RunnerFacts, RunnerId, State, Timestamp,
+    Command, EventKind, Executor, Executors, Final, Index, Job, JobId, JobSpec, Lease, OnLost,
+    Outcome, Phase, Refusal, Reply, Request, Requirements, RunnerFacts, RunnerId, State, Timestamp,
     command::{
         Cancel, Evict, Finish, Grant, LoseLease, LossCause, MarkUnreachable, RegisterRunner,
         RemoveRunner, Start, Submit, Tick,

@@ -3,7 +3,7 @@
 //! point, and a sequence still means something after it was shrunk.
 
 use baton_state::{
-    Archive, Final, JobSpec, LogEnd, OnLost, Outcome, Requirements, command::LossCause,
+    Archive, Executor, Final, JobSpec, LogEnd, OnLost, Outcome, Requirements, command::LossCause,
 };
 use proptest::{
     collection::{btree_set, vec},
@@ -186,26 +186,36 @@ fn job_spec() -> impl Strategy<Value = JobSpec> {
         on_lost(),
         option::weighted(0.3, 0..5_000_u64),
         source,
+        executor(),
         "\\PC{0,8}",
     )
-        .prop_map(|(labels, priority, attempts, on_lost, queue_timeout, source, name)| {
-            JobSpec {
-                requirements: Requirements {
-                    labels: labels.into_iter().map(str::to_owned).collect(),
-                },
-                priority,
-                attempts,
-                on_lost,
-                queue_timeout,
-                source,
-                name,
-                ..spec::plain()
-            }
-        })
+        .prop_map(
+            |(labels, priority, attempts, on_lost, queue_timeout, source, executor, name)| {
+                JobSpec {
+                    requirements: Requirements {
+                        labels: labels.into_iter().map(str::to_owned).collect(),
+                        executor,
+                    },
+                    priority,
+                    attempts,
+                    on_lost,
+                    queue_timeout,
+                    source,
+                    name,
+                    ..spec::plain()
+                }
+            },
+        )
 }
 
 fn labels() -> impl Strategy<Value = Vec<&'static str>> {
     btree_set(select(&LABELS[..]), 0..=1).prop_map(|labels| labels.into_iter().collect())
+}
+
+/// Every runner has them all, and one slot for its only target.
+fn executor() -> impl Strategy<Value = Executor> {
+    let target = Just(Executor::Ssh("target".to_owned()));
+    prop_oneof![3 => Just(Executor::Local), 1 => Just(Executor::Docker), 2 => target]
 }
 
 fn on_lost() -> impl Strategy<Value = OnLost> {

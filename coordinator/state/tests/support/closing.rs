@@ -5,7 +5,7 @@ use baton_state::{
     command::{Evict, Finish, Grant, LoseLease, LossCause, MarkUnreachable, RegisterRunner, Tick},
 };
 
-use super::world::World;
+use super::world::{World, all_executors};
 
 /// Brings everything to its end: leases are finished or lost, waiting jobs get a
 /// runner that takes all.
@@ -22,7 +22,7 @@ pub(crate) fn close(world: &mut World) {
         version: "1".to_owned(),
         boot_id: "1".to_owned(),
         place: "1".to_owned(),
-        executors: Executors::default(),
+        executors: all_executors(1_000),
     };
     let runner = last.id.clone();
     world.next(Command::RegisterRunner(RegisterRunner { facts: last, at: world.now }));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use baton_state::{JobSpec, OnLost, Requirements};
+use baton_state::{JobSpec, OnLost, Requirements, Resources};
 
 /// A job that any runner takes, with one attempt.
 pub(crate) fn plain() -> JobSpec {
@@ -20,7 +20,7 @@ pub(crate) fn plain() -> JobSpec {
         on_lost: OnLost::Requeue,
         source: None,
         output_limit: 1 << 20,
+        container: None,
+        resources: Resources::default(),
     }
-    container: None,
-    resources: Resources::default(),
 }

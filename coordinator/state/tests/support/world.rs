@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use baton_state::{
-    Command, Connection, Event, EventKind, Index, Job, JobId, Lease, Level, Member, NodeId, Phase,
-    Refusal, Reply, Request, RunnerFacts, RunnerId, State, Timestamp,
+    Command, Connection, Event, EventKind, Executors, Index, Job, JobId, Lease, Level, Member,
+    NodeId, Phase, Refusal, Reply, Request, RunnerFacts, RunnerId, State, Target, Timestamp,
     command::{
         Cancel, Evict, Finish, FoundCluster, Grant, LoseLease, MarkUnreachable, PutMember,
         RegisterRunner, RemoveMember, RemoveRunner, Start, Submit, Tick,
@@ -143,7 +143,7 @@ impl World {
                     version: "1".to_owned(),
                     boot_id: format!("boot {boot}"),
                     place: format!("place {boot}"),
-                    executors: Executors::default(),
+                    executors: all_executors(1),
                 };
                 Command::RegisterRunner(RegisterRunner { facts, at })
             }
@@ -318,4 +318,10 @@ fn member(instance: u8, version: u8) -> Member {
         version: version.to_string(),
         level: Level(version.into()),
     }
+}
+
+/// Every executor, with this many slots on the only SSH target.
+pub(crate) fn all_executors(slots: u32) -> Executors {
+    let target = Target { labels: ["far"].map(str::to_owned).into(), slots };
+    Executors { local: true, docker: true, targets: [("target".to_owned(), target)].into() }
 }

@@ -60,7 +60,10 @@ pub(crate) fn with_label(label: &str, value: &str) -> HashMap<String, Vec<String
 pub(crate) fn describe(error: &Error) -> String {
     match error {
         Error::DockerResponseServerError { message, .. } => message.trim().to_owned(),
-        other => crate::errors::chain(other),
+        other => std::iter::successors(Some(other as &dyn std::error::Error), |it| it.source())
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(": "),
     }
 }
 

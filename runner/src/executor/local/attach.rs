@@ -6,6 +6,7 @@ use std::{
     io,
     os::fd::AsRawFd as _,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -25,7 +26,7 @@ use super::{
     vigil::{Duty, Vigil},
 };
 use crate::{
-    executor::{AttemptDir, Control, Execution, Exit, Progress},
+    executor::{Aftermath, AttemptDir, Control, Execution, Exit, Progress},
     retry::Delays,
     shim::{Report, Request, record},
 };
@@ -85,6 +86,8 @@ pub(super) struct Attachment {
     wanted: Wanted,
     /// For one search of the shim.
     patience: Duration,
+    /// Ends what is not on this host.
+    aftermath: Arc<dyn Aftermath>,
 }
 
 /// The newest request of each kind. What was sent may be lost with its
@@ -109,7 +112,12 @@ impl Wanted {
 }
 
 impl Attachment {
-    pub(super) fn new(dir: PathBuf, started_at: u64, patience: Duration) -> (Self, Execution) {
+    pub(super) fn new(
+        dir: PathBuf,
+        started_at: u64,
+        patience: Duration,
+        aftermath: Arc<dyn Aftermath>,
+    ) -> (Self, Execution) {
         let (spool_length, spool_receiver) = watch::channel(0);
         let (progress, progress_receiver) = watch::channel(Progress::Running);
         let (requests, control) = mpsc::channel(REQUESTS);
@@ -120,7 +128,8 @@ impl Attachment {
             control: requests,
         };
         let wanted = Wanted::default();
-        (Self { dir, spool_length, progress, control, wanted, patience }, execution)
+        let attachment = Self { dir, spool_length, progress, control, wanted, patience, aftermath };
+        (attachment, execution)
     }
 
     /// Serves until the attempt is over or nobody is interested any more.
@@ -158,8 +167,16 @@ impl Attachment {
         // Nobody is left who could do anything about a request.
         self.control.close();
         let mut delays = Delays::new(RETRY_AFTER);
-        while !removal.within(self.patience).await {
-            let (dir, left) = (self.dir.display(), removal.left().await);
+        let elsewhere = loop {
+            let left = match removal.within(self.patience).await {
+                // Only now: as long as its monitor lived, there could be more.
+                true => match self.aftermath.end(&self.dir).await {
+                    Ok(ended) => break ended,
+                    Err(problem) => problem,
+                },
+                false => removal.left().await,
+            };
+            let dir = self.dir.display();
             tracing::warn!(%dir, left, "something of a job does not end; trying again");
             let killed = removal.killed();
             self.progress.send_replace(Progress::Died { tree_gone: false, killed });
@@ -167,8 +184,9 @@ impl Attachment {
                 return;
             }
             delays.wait().await;
-        }
-        self.finish(Progress::Died { tree_gone: true, killed: removal.killed() });
+        };
+        let killed = removal.killed().saturating_add(elsewhere);
+        self.finish(Progress::Died { tree_gone: true, killed });
     }
 
     /// Searches until it is known what became of the shim. None: nobody is
@@ -279,7 +297,7 @@ mod tests {
     use tokio::net::UnixListener;
 
     use super::*;
-    use crate::executor::{ExitStatus, StopCause};
+    use crate::executor::{ExitStatus, NothingElsewhere, StopCause};
 
     /// Longer than anything here takes on the slowest machine.
     const PATIENCE: Duration = Duration::from_secs(60);
@@ -291,7 +309,12 @@ mod tests {
             tree_gone: true,
             killed: 0,
             finished_at: 1,
+            out_of_memory: false,
         }
+    }
+
+    fn attachment(dir: &Path, patience: Duration) -> (Attachment, Execution) {
+        Attachment::new(dir.to_owned(), 1, patience, Arc::new(NothingElsewhere))
     }
 
     async fn request(lines: &mut Lines<BufReader<UnixStream>>) -> Control {
@@ -306,7 +329,7 @@ mod tests {
     async fn a_shim_that_lives_but_cannot_be_reached_is_not_given_up() {
         let dir = tempfile::tempdir().unwrap();
         let _living_shim = record::lock(dir.path()).unwrap().unwrap();
-        let (attachment, execution) = Attachment::new(dir.path().to_owned(), 1, Duration::ZERO);
+        let (attachment, execution) = attachment(dir.path(), Duration::ZERO);
         let mut search = pin!(attachment.find_again());
         let early = timeout(Duration::from_millis(300), &mut search).await;
         assert!(early.is_err(), "{early:?}");
@@ -320,7 +343,7 @@ mod tests {
     async fn a_search_that_nobody_waits_for_ends() {
         let dir = tempfile::tempdir().unwrap();
         let _living_shim = record::lock(dir.path()).unwrap().unwrap();
-        let (attachment, execution) = Attachment::new(dir.path().to_owned(), 1, Duration::ZERO);
+        let (attachment, execution) = attachment(dir.path(), Duration::ZERO);
         drop(execution);
         let found = timeout(PATIENCE, attachment.find_again()).await.unwrap();
         assert!(found.is_none(), "{found:?}");
@@ -330,7 +353,7 @@ mod tests {
     async fn requests_that_were_lost_with_a_connection_are_sent_over_the_next() {
         let dir = tempfile::tempdir().unwrap();
         let shim = UnixListener::bind(dir.path().join(record::SOCKET)).unwrap();
-        let (attachment, mut execution) = Attachment::new(dir.path().to_owned(), 1, PATIENCE);
+        let (attachment, mut execution) = attachment(dir.path(), PATIENCE);
         let (ours, theirs) = UnixStream::pair().unwrap();
         let stop = Control::Stop { cause: StopCause::LeaseLost, grace: Duration::ZERO };
         let limit = Duration::from_secs(45);

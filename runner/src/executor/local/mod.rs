@@ -16,6 +16,7 @@ use std::{
     os::{fd::OwnedFd, unix::fs::OpenOptionsExt as _, unix::net::UnixStream},
     path::{Path, PathBuf},
     process::Stdio,
+    sync::Arc,
     time::Duration,
 };
 
@@ -31,7 +32,9 @@ use self::{
     leftovers::Removal,
     locate::{Found, locate, read_state},
 };
-use super::{AttemptDir, Execution, Executor, ExecutorError, Launch, Recovered};
+use super::{
+    Aftermath, AttemptDir, Execution, Executor, ExecutorError, Launch, NothingElsewhere, Recovered,
+};
 use crate::{
     shim::{Report, record},
     untrusted,
@@ -71,6 +74,7 @@ const HANG_UPS: usize = 3;
 pub struct LocalExecutor {
     shim_command: Vec<OsString>,
     patience: Duration,
+    aftermath: Arc<dyn Aftermath>,
     tasks: TaskTracker,
     stop: CancellationToken,
     _stop_on_drop: DropGuard,
@@ -87,6 +91,7 @@ impl LocalExecutor {
         Self {
             shim_command,
             patience: PATIENCE,
+            aftermath: Arc::new(NothingElsewhere),
             tasks: TaskTracker::new(),
             stop,
             _stop_on_drop: stop_on_drop,
@@ -100,6 +105,14 @@ impl LocalExecutor {
     #[must_use]
     pub fn with_patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
+        self
+    }
+
+    /// Of jobs that run elsewhere, with a monitor here that stands for them: `aftermath`
+    /// ends what one left that died.
+    #[must_use]
+    pub fn with_aftermath(mut self, aftermath: Arc<dyn Aftermath>) -> Self {
+        self.aftermath = aftermath;
         self
     }
 
@@ -135,7 +148,7 @@ impl LocalExecutor {
                 Found::Nothing(lock) => {
                     // A shim that is late finds nothing to launch.
                     withdraw(&dir)?;
-                    return Ok(self.remains(dir, Some(lock)).await);
+                    return self.remains(dir, Some(lock)).await;
                 }
                 Found::Live(mut connection) => match self.greet(&dir, &mut connection).await {
                     Greeted::Started(at) => (at, Found::Live(connection)),
@@ -211,17 +224,21 @@ impl LocalExecutor {
 
     /// Looks for processes of an attempt that left no record of a start. If there
     /// were any, it was started, and the job has removed the record.
-    async fn remains(&self, dir: PathBuf, lock: Option<File>) -> Recovered {
+    async fn remains(&self, dir: PathBuf, lock: Option<File>) -> Result<Recovered, ExecutorError> {
         let mut removal = Removal::new(&dir, None, lock);
         let nothing_is_left = removal.within(self.patience).await;
         if nothing_is_left && removal.killed() == 0 {
-            return Recovered::NotStarted;
+            let elsewhere = self.aftermath.end(&dir).await.map_err(ExecutorError::Elsewhere)?;
+            if elsewhere == 0 {
+                return Ok(Recovered::NotStarted);
+            }
         }
-        Recovered::Started(self.serve(dir, 0, Found::Dead(removal)))
+        Ok(Recovered::Started(self.serve(dir, 0, Found::Dead(removal))))
     }
 
     fn serve(&self, dir: PathBuf, started_at: u64, found: Found) -> Execution {
-        let (attachment, execution) = Attachment::new(dir, started_at, self.patience);
+        let aftermath = Arc::clone(&self.aftermath);
+        let (attachment, execution) = Attachment::new(dir, started_at, self.patience, aftermath);
         let stop = self.stop.clone();
         self.tasks.spawn(async move { stop.run_until_cancelled(attachment.run(found)).await });
         execution
@@ -246,7 +263,7 @@ impl Executor for LocalExecutor {
                 Ok(dir) => self.recover_in(dir).await,
                 // No folder, so no launch either. But it may have been there.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => match gone(dir.path()) {
-                    Some(dir) => Ok(self.remains(dir, None).await),
+                    Some(dir) => self.remains(dir, None).await,
                     None => Ok(Recovered::NotStarted),
                 },
                 Err(error) => Err(io_error("find the attempt's folder")(error)),

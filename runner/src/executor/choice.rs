@@ -1,0 +1,63 @@
+//! The executors of a runner, and which of them a job wants.
+
+use std::sync::Arc;
+
+use baton_proto::v1::{self, executor::Kind};
+
+use super::{Executor, Unready};
+
+/// The executors of a runner.
+#[derive(Clone)]
+pub struct Executors {
+    /// For processes of this host.
+    pub local: Arc<dyn Executor>,
+    /// Jobs may be processes of this host.
+    pub offers_local: bool,
+    /// For containers.
+    pub docker: Option<Arc<dyn Executor>>,
+}
+
+impl Executors {
+    /// Nothing but processes of this host.
+    #[must_use]
+    pub fn local(local: Arc<dyn Executor>) -> Self {
+        Self { local, offers_local: true, docker: None }
+    }
+
+    /// The one that a job wants. What is taken up again that cannot be had any more is
+    /// left to the one that knows shims.
+    #[must_use]
+    pub fn of(&self, wanted: Option<&v1::Executor>) -> &Arc<dyn Executor> {
+        self.configured(wanted).unwrap_or(&self.local)
+    }
+
+    /// The one that a job wants, if the runner's settings have it.
+    ///
+    /// # Errors
+    /// [`Unready`]: they do not, or no longer.
+    pub fn check(&self, wanted: Option<&v1::Executor>) -> Result<(), Unready> {
+        self.configured(wanted).map(drop).ok_or_else(|| Unready {
+            reason: "NO_EXECUTOR",
+            message: "the runner's settings have no such executor any more".to_owned(),
+            transient: true,
+        })
+    }
+
+    fn configured(&self, wanted: Option<&v1::Executor>) -> Option<&Arc<dyn Executor>> {
+        match wanted.and_then(|executor| executor.kind.as_ref()) {
+            None | Some(Kind::Local(_)) => self.offers_local.then_some(&self.local),
+            Some(Kind::Docker(_)) => self.docker.as_ref(),
+            Some(Kind::Ssh(_)) => None,
+        }
+    }
+
+    /// Lets go of everything that runs, for good.
+    pub async fn detach(&self) {
+        let docker = async {
+            if let Some(docker) = &self.docker {
+                docker.detach().await;
+            }
+        };
+        futures::join!(self.local.detach(), docker);
+    }
+}
