@@ -45,6 +45,14 @@ impl Image {
     }
 }
 
+impl Image {
+    /// What the engine knows it by.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
 impl Drop for Image {
     fn drop(&mut self) {
         remove(&["rmi", &self.name]);
