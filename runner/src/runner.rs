@@ -41,6 +41,9 @@ pub enum Error {
     },
 }
 
+/// How often the executors are asked for what is left of leases that ended.
+const SWEEP_EVERY: Duration = Duration::from_secs(300);
+
 /// How long a stop waits for tasks to end.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 
@@ -106,6 +109,10 @@ impl Runner {
         );
         attempts.recover().await?;
         let id = identity.runner_id.clone();
+        tasks.spawn({
+            let (attempts, stop) = (attempts.clone(), stop.clone());
+            async move { stop.run_until_cancelled(attempts.keep_sweeping(SWEEP_EVERY)).await }
+        });
         info!(runner = id, name = config.name, data = %config.data_dir.display(), "runner starts");
         let session = Session { config, environment, identity, attempts, link, reports };
         let stopped = stop.clone();

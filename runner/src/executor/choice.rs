@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use baton_proto::v1::{self, executor::Kind};
 
+use tracing::{info, warn};
+
 use super::{Executor, Unready};
 
 /// The executors of a runner.
@@ -48,6 +50,17 @@ impl Executors {
             None | Some(Kind::Local(_)) => self.offers_local.then_some(&self.local),
             Some(Kind::Docker(_)) => self.docker.as_ref(),
             Some(Kind::Ssh(_)) => None,
+        }
+    }
+
+    /// Removes what belongs to no lease that the runner holds.
+    pub(crate) async fn sweep(&self, runner: &str, is_held: &(dyn Fn(u64) -> bool + Sync)) {
+        for (executor, name) in self.docker.iter().map(|docker| (docker, "docker")) {
+            match executor.sweep(runner, is_held).await {
+                Ok(0) => {}
+                Ok(removed) => info!(executor = name, removed, "removed what was left of leases"),
+                Err(problem) => warn!(executor = name, problem, "cannot look for what is left"),
+            }
         }
     }
 

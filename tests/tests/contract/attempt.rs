@@ -168,9 +168,9 @@ impl<'a> Attempt<'a> {
     /// monitor if it has one.
     pub(crate) fn watchers(&self) -> Vec<(i32, String)> {
         let path = self.dir.path().to_str().unwrap();
-        let numbers = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
-            entry.unwrap().file_name().to_str()?.parse::<i32>().ok()
-        });
+        let numbers = std::fs::read_dir("/proc")
+            .unwrap()
+            .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse::<i32>().ok());
         let watching = numbers.filter_map(|pid| {
             let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
             let line = String::from_utf8_lossy(&line).replace('\0', " ");

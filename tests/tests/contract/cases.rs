@@ -78,7 +78,8 @@ pub(crate) async fn output_is_seen_while_the_job_runs(backend: &dyn Backend) {
 
 pub(crate) async fn variables_have_the_values_that_were_asked_for(backend: &dyn Backend) {
     let hostile = "a b'c\"d$(echo x)`echo y`\\n\n\u{e4}";
-    let mut launch = sh("printf %s \"$HOSTILE\"; printf %s \"${UNSET-none}\"; printf %s \"$EMPTY\"");
+    let mut launch =
+        sh("printf %s \"$HOSTILE\"; printf %s \"${UNSET-none}\"; printf %s \"$EMPTY\"");
     launch.env.insert("HOSTILE".to_owned(), hostile.to_owned());
     launch.env.insert("EMPTY".to_owned(), String::new());
     let (_, log) = Attempt::run(backend, launch).await;
@@ -115,8 +116,7 @@ pub(crate) async fn two_jobs_at_once_share_no_files(backend: &dyn Backend) {
 }
 
 /// Says when it is asked to end, and by how it ends that it was.
-const LISTENS: &str =
-    "trap 'echo asked; exit 9' TERM; echo ready; while :; do sleep 0.05; done";
+const LISTENS: &str = "trap 'echo asked; exit 9' TERM; echo ready; while :; do sleep 0.05; done";
 /// Does not end when it is asked.
 const DEAF: &str = "trap '' TERM; echo ready; while :; do sleep 0.05; done";
 
