@@ -16,7 +16,7 @@ use std::{io, process::ExitCode};
 use nix::sys::signal::{SigHandler, Signal, signal};
 
 use self::shim::Shim;
-use crate::executor::Place;
+use crate::executor::{ExitStatus, Place};
 
 /// The argument that makes the program a monitor.
 pub(crate) const ARGUMENT: &str = "monitor";
@@ -44,5 +44,10 @@ async fn watch() -> io::Result<()> {
         Place::Host => return Err(io::Error::other("a job of this host needs no monitor")),
         Place::Container(container) => docker::run(&task, container, &mut shim).await,
     };
+    if let ExitStatus::NotStarted { message, .. } | ExitStatus::NoResources { message } =
+        &ended.status
+    {
+        shim.note(message.clone()).await;
+    }
     shim.ended(ended).await
 }

@@ -66,6 +66,18 @@ pub fn list(filter: &str) -> String {
     format!("{containers}{networks}")
 }
 
+/// Starts a container that waits for nothing and has these labels; its name.
+#[must_use]
+pub fn leave_behind(image: &Image, labels: &[&str]) -> String {
+    let (name, ours) = (unique(), label());
+    let labels = labels.iter().flat_map(|label| ["--label", *label]);
+    let mut args = vec!["run", "--detach", "--name", &name, "--label", &ours];
+    args.extend(labels);
+    args.extend([&*image.name, "sleep", "1000"]);
+    docker(&args);
+    name
+}
+
 fn command(args: &[&str]) -> Command {
     let mut command = Command::new("docker");
     command.args(args).stdin(Stdio::null());
