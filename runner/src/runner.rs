@@ -17,6 +17,7 @@ use crate::{
     identity::Identity,
     job::Attempts,
     session::Session,
+    shim,
 };
 
 /// Why a runner cannot start.
@@ -63,6 +64,9 @@ impl Runner {
     /// # Errors
     /// [`Error`], with what to do about it.
     pub async fn start(config: Config) -> Result<Self, Error> {
+        if let Err(error) = shim::cgroup::make_way() {
+            warn!(%error, "no control groups of version 2 for jobs");
+        }
         let shims = || LocalExecutor::new(config.shim_command.clone());
         let docker = config.docker.clone().map(|docker| {
             let executor: Arc<dyn Executor> = Arc::new(DockerExecutor::new(docker, shims()));

@@ -89,6 +89,9 @@ pub(crate) fn job(job: &JobView, now: Timestamp) -> String {
         let text = format!("{how} on {} ({lasted})", attempt.runner_name);
         lines.add(&format!("attempt {}", attempt.number), &text);
         lines.add("  output", &output(attempt));
+        let held = attempt.outcome.iter().flat_map(|outcome| &outcome.limits);
+        let held: Vec<_> = held.map(|(limit, by)| format!("{limit} by {by}")).collect();
+        lines.add("  limits held", &held.join(", "));
     }
     lines.0
 }

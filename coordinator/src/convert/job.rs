@@ -1,11 +1,16 @@
 //! Jobs and runners as the API shows them, and what runners report.
 
+use std::collections::BTreeMap;
+
 use baton_proto::{error::ApiError, time::timestamp_from_millis, v1};
 use baton_state::{
     Attempt, Connection, Final, Job, LogEnd, Outcome, Phase, Runner, State, Timestamp,
 };
 
 use super::{executor::executors_to_proto, invalid, spec_to_proto};
+
+/// The limits that a runner can be asked for.
+const LIMITS: [&str; 4] = ["cpus", "memory", "processes", "open_files"];
 
 /// A job as the API shows it.
 pub(crate) fn job_to_proto(job: &Job) -> v1::Job {
@@ -125,6 +130,7 @@ fn outcome_to_proto(outcome: &Outcome) -> v1::Outcome {
         message: outcome.message.clone(),
         tree_gone: outcome.tree_gone,
         killed: outcome.killed,
+        limits: outcome.limits.clone().into_iter().collect(),
     }
 }
 
@@ -140,7 +146,14 @@ pub(crate) fn outcome_from_proto(outcome: v1::Outcome) -> Result<Outcome, ApiErr
         message: cleaned(outcome.message, 1000),
         tree_gone: outcome.tree_gone,
         killed: outcome.killed,
+        limits: limits(outcome.limits),
     })
+}
+
+/// Of the limits that there are, whatever holds them.
+fn limits(limits: impl IntoIterator<Item = (String, String)>) -> BTreeMap<String, String> {
+    let known = limits.into_iter().filter(|(limit, _)| LIMITS.contains(&limit.as_str()));
+    known.map(|(limit, by)| (limit, cleaned(by, 64))).collect()
 }
 
 fn cleaned(mut text: String, max: usize) -> String {

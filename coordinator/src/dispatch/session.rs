@@ -454,6 +454,10 @@ impl Session {
             log: None,
             transient: finished.transient,
         };
+        if finish.outcome.level() > self.dispatch.raft.state().level() {
+            // Of a job that asked for none: whoever asks needs the same level.
+            finish.outcome.limits.clear();
+        }
         let dispatch = self.dispatch.clone();
         let report = async move {
             if let Some(log) = finished.log {

@@ -131,6 +131,9 @@ pub struct Exit {
     /// It was killed because it needed more memory than it may have.
     #[serde(default)]
     pub out_of_memory: bool,
+    /// What held each limit that was asked for, in the words of the API.
+    #[serde(default)]
+    pub limits: BTreeMap<String, String>,
     /// Microseconds since the epoch.
     pub finished_at: u64,
 }

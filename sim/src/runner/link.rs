@@ -258,6 +258,7 @@ async fn believe(coordinator: &Coordinator, finished: &v1::Finished) {
     let Some(lease) = current.filter(|lease| lease.0 != finished.lease) else { return };
     let outcome = baton_state::Outcome {
         killed: finished.outcome.as_ref().map_or(0, |outcome| outcome.killed),
+        limits: Default::default(),
         ..baton_state::Outcome::without_process(baton_state::Final::Succeeded, "", "believed")
     };
     let at = Timestamp(1);

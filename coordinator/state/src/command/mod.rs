@@ -188,9 +188,9 @@ impl Command {
         match self {
             Self::Submit(command) => command.spec.level(),
             Self::RegisterRunner(command) => command.facts.level(),
+            Self::Finish(command) => command.outcome.level(),
             Self::Grant(_)
             | Self::Start(_)
-            | Self::Finish(_)
             | Self::Cancel(_)
             | Self::LoseLease(_)
             | Self::MarkUnreachable(_)

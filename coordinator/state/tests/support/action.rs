@@ -305,6 +305,7 @@ fn outcome() -> impl Strategy<Value = Outcome> {
             message,
             tree_gone,
             killed,
+            limits: Default::default(),
         })
 }
 
