@@ -14,6 +14,7 @@ use crate::{
     Config, Environment,
     environment::blocking,
     executor::{Executor, Executors, docker::DockerExecutor, local::LocalExecutor},
+    health::{Checks, Health},
     identity::Identity,
     job::Attempts,
     session::Session,
@@ -52,6 +53,8 @@ const STOP_WITHIN: Duration = Duration::from_secs(5);
 pub struct Runner {
     id: String,
     executors: Executors,
+    health: Health,
+    config: Config,
     session: JoinHandle<Option<ApiError>>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -74,7 +77,22 @@ impl Runner {
         });
         let local = Arc::new(shims());
         let executors = Executors { local, offers_local: config.local, docker };
-        Self::start_with(config, Environment::system(), executors).await
+        let runner = Self::start_with(config, Environment::system(), executors).await?;
+        runner.check_health();
+        Ok(runner)
+    }
+
+    /// Begins to look at this host and the executors.
+    fn check_health(&self) {
+        let checks = Checks {
+            executors: self.executors.clone(),
+            data_dir: self.config.data_dir.clone(),
+            min_free: self.config.min_free,
+            interval: self.config.health_interval,
+        };
+        let (health, stop) = (self.health.clone(), self.stop.clone());
+        self.tasks
+            .spawn(async move { stop.run_until_cancelled(health.keep_checking(&checks)).await });
     }
 
     /// Starts a runner in an environment of the caller's, whose jobs `executors` run:
@@ -98,6 +116,7 @@ impl Runner {
             dir: config.data_dir.clone(),
             source: io::Error::other(error),
         })??;
+        let health = Health::default();
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let (link, linked) = watch::channel(None);
         let (report, reports) = mpsc::unbounded_channel();
@@ -106,6 +125,7 @@ impl Runner {
             environment.clone(),
             executors.clone(),
             identity.runner_id.clone(),
+            health.clone(),
             linked,
             report,
             tasks.clone(),
@@ -118,10 +138,18 @@ impl Runner {
             async move { stop.run_until_cancelled(attempts.keep_sweeping(SWEEP_EVERY)).await }
         });
         info!(runner = id, name = config.name, data = %config.data_dir.display(), "runner starts");
-        let session = Session { config, environment, identity, attempts, link, reports };
+        let session = Session {
+            config: config.clone(),
+            environment,
+            identity,
+            attempts,
+            health: health.reports(),
+            link,
+            reports,
+        };
         let stopped = stop.clone();
         let session = tasks.spawn(async move { stopped.run_until_cancelled(session.keep()).await });
-        Ok(Self { id, executors, session, tasks, stop })
+        Ok(Self { id, executors, health, config, session, tasks, stop })
     }
 
     /// The id that it made for itself.

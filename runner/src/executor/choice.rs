@@ -53,6 +53,23 @@ impl Executors {
         }
     }
 
+    /// Those that jobs can have, by the names that health goes by.
+    pub(crate) fn offered(&self) -> Vec<(String, Arc<dyn Executor>)> {
+        let local = self.offers_local.then(|| ("local".to_owned(), Arc::clone(&self.local)));
+        let docker = self.docker.as_ref().map(|it| ("docker".to_owned(), Arc::clone(it)));
+        local.into_iter().chain(docker).collect()
+    }
+
+    /// The name of the one that a job wants.
+    #[must_use]
+    pub(crate) fn name(wanted: Option<&v1::Executor>) -> String {
+        match wanted.and_then(|executor| executor.kind.as_ref()) {
+            None | Some(Kind::Local(_)) => "local".to_owned(),
+            Some(Kind::Docker(_)) => "docker".to_owned(),
+            Some(Kind::Ssh(ssh)) => format!("ssh:{}", ssh.target),
+        }
+    }
+
     /// Removes what belongs to no lease that the runner holds.
     pub(crate) async fn sweep(&self, runner: &str, is_held: &(dyn Fn(u64) -> bool + Sync)) {
         for (executor, name) in self.docker.iter().map(|docker| (docker, "docker")) {

@@ -107,7 +107,7 @@ mod tests {
             tree_gone: true,
             killed: 0,
             out_of_memory: false,
-            limits: BTreeMap::new(),
+            limits: std::collections::BTreeMap::new(),
             finished_at: 0,
         };
         let outcome = of_exit(&exit);
@@ -135,7 +135,7 @@ mod tests {
             tree_gone: true,
             killed: 0,
             out_of_memory: false,
-            limits: BTreeMap::new(),
+            limits: std::collections::BTreeMap::new(),
             finished_at: 0,
         };
         let refused = exit(ExitStatus::NoResources { message: "sh: Try again".to_owned() });
@@ -161,7 +161,7 @@ mod tests {
                 tree_gone: true,
                 killed: 0,
                 out_of_memory: false,
-                limits: BTreeMap::new(),
+                limits: std::collections::BTreeMap::new(),
                 finished_at: 0,
             };
             let outcome = of_exit(&exit);

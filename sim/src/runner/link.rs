@@ -163,6 +163,7 @@ fn describe(request: &v1::SessionRequest) -> String {
         Some(Item::Heartbeat(beat)) => format!("heartbeat {} {}", beat.sequence, beat.held.len()),
         Some(Item::Started(started)) => format!("started {}", started.lease),
         Some(Item::Finished(finished)) => format!("finished {}", finished.lease),
+        Some(Item::Health(_)) => "health".to_owned(),
         None => "nothing".to_owned(),
     }
 }

@@ -310,7 +310,7 @@ mod tests {
             killed: 0,
             finished_at: 1,
             out_of_memory: false,
-            limits: BTreeMap::new(),
+            limits: std::collections::BTreeMap::new(),
         }
     }
 
