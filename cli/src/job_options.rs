@@ -11,9 +11,13 @@ use std::{
     time::Duration,
 };
 
-use baton_client::source::{SourceArg, parse as parse_source};
+use baton_client::source::{JobSource, SourceArg, parse as parse_source};
 use baton_coordinator::check_spec;
-use baton_proto::{error::ApiError, time::duration_to_proto, v1};
+use baton_proto::{
+    error::ApiError,
+    time::duration_to_proto,
+    v1::{self, source::Kind},
+};
 use clap::{Args, ValueEnum};
 
 use crate::{
@@ -63,9 +67,22 @@ pub(crate) struct JobOptions {
     pub(crate) command: Vec<String>,
     /// What to bring along as the job's work folder: a folder (DIR or dir:DIR; .gitignore and
     /// .batonignore are respected), or a tar archive, plain or compressed with gzip or zstd
-    /// (archive:FILE, or archive:- for standard input)
+    /// (archive:FILE, or archive:- for standard input). Or what the runner has or fetches itself:
+    /// a Git repository (git:URL#REF, a branch, tag or commit, as in
+    /// git:https://example.org/app.git#main), or a folder it keeps (workspace:PATH)
     #[arg(long, value_name = "SOURCE", value_parser = parse_source)]
-    pub(crate) source: Option<SourceArg>,
+    pub(crate) source: Option<JobSource>,
+    /// How many commits of history a git: source brings along [default: all]
+    #[arg(long, value_name = "N", value_parser = depth)]
+    pub(crate) git_depth: Option<u32>,
+    /// Leave the submodules of a git: source out
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true")]
+    pub(crate) git_no_submodules: Option<bool>,
+    /// Fetch the files that a git: source has in Git LFS, instead of leaving their pointers
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true")]
+    pub(crate) git_lfs: Option<bool>,
     /// Label that the runner must have, such as gpu or os=linux; may be repeated
     #[arg(short, long = "label", value_name = "LABEL")]
     pub(crate) labels: Vec<String>,
@@ -118,9 +135,9 @@ pub(crate) struct Variable {
 
 /// What to submit.
 pub(crate) struct Job {
-    /// Without its source.
+    /// Without what is yet to be sent.
     pub(crate) spec: v1::JobSpec,
-    /// What to bring along.
+    /// What to send for it.
     pub(crate) source: Option<SourceArg>,
     pub(crate) idempotency_key: Option<String>,
 }
@@ -138,19 +155,23 @@ impl JobOptions {
             Some(path) => job_file::fill(&mut self, path)?,
             None => Places::new(),
         };
-        if self.source == Some(SourceArg::StandardInput) {
+        if self.source == Some(JobSource::Sent(SourceArg::StandardInput)) {
             refuse_terminal(io::stdin().as_fd())?;
             if file.is_some_and(|path| path == Path::new("-")) {
                 let both = "the job file and the archive cannot both come through standard input";
                 return Err(UsageError(format!("source archive:-: {both}; name a file for one")));
             }
         }
-        let spec = self.spec(environment)?;
+        let spec = self.spec(environment, &places)?;
         check_spec(spec.clone()).map_err(|error| self.refused(&error, &places))?;
-        Ok(Job { spec, source: self.source, idempotency_key: self.idempotency_key })
+        let source = match self.source {
+            Some(JobSource::Sent(source)) => Some(source),
+            Some(JobSource::Git { .. } | JobSource::Workspace { .. }) | None => None,
+        };
+        Ok(Job { spec, source, idempotency_key: self.idempotency_key })
     }
 
-    fn spec(&self, environment: &Environment) -> Result<v1::JobSpec, UsageError> {
+    fn spec(&self, environment: &Environment, places: &Places) -> Result<v1::JobSpec, UsageError> {
         let (soft_timeout, timeout) = timeouts(self.soft_timeout, self.timeout);
         let on_lost = match self.on_lost {
             None | Some(OnLost::Requeue) => v1::OnLost::Requeue,
@@ -169,9 +190,52 @@ impl JobOptions {
             queue_timeout: self.queue_timeout.map(duration_to_proto),
             attempts: self.attempts.unwrap_or_default(),
             on_lost: on_lost.into(),
-            source: None,
+            source: self.found_there(places)?,
             output_limit: self.output_limit.map_or(0, |limit| limit.0),
         })
+    }
+
+    /// The source, if it is one that the runner has or fetches itself.
+    fn found_there(&self, places: &Places) -> Result<Option<v1::Source>, UsageError> {
+        let kind = match &self.source {
+            Some(JobSource::Git { url, reference }) => Kind::Git(v1::Git {
+                url: url.clone(),
+                r#ref: reference.clone(),
+                depth: self.git_depth.unwrap_or_default(),
+                no_submodules: self.git_no_submodules.unwrap_or_default(),
+                lfs: self.git_lfs.unwrap_or_default(),
+            }),
+            other => {
+                self.refuse_git_options(places)?;
+                match other {
+                    Some(JobSource::Workspace { path }) => {
+                        Kind::Workspace(v1::Workspace { path: path.clone() })
+                    }
+                    _ => return Ok(None),
+                }
+            }
+        };
+        Ok(Some(v1::Source { kind: Some(kind) }))
+    }
+
+    /// The source is none of Git. What the job file says of one that it has is no mistake
+    /// when another one is given beside it.
+    fn refuse_git_options(&self, places: &Places) -> Result<(), UsageError> {
+        let is_replaced = self.source.is_some() && !places.contains_key("source");
+        let given = [
+            ("git_depth", self.git_depth.is_some()),
+            ("git_no_submodules", self.git_no_submodules.is_some()),
+            ("git_lfs", self.git_lfs.is_some()),
+        ];
+        let wrong = |field: &str| !(is_replaced && places.contains_key(field));
+        let Some((field, _)) = given.into_iter().find(|(field, given)| *given && wrong(field))
+        else {
+            return Ok(());
+        };
+        let option = format!("--{}", field.replace('_', "-"));
+        let place = places.get(field).unwrap_or(&option);
+        let problem = "is for a source such as git:URL#REF; leave it out, or give one";
+        Err(UsageError(format!("{place}: {problem}")))
     }
 
     /// The refusal of a field as that of the option it comes from, or of its place in
@@ -179,6 +243,11 @@ impl JobOptions {
     fn refused(&self, error: &ApiError, places: &Places) -> UsageError {
         let (field, problem) = error.message.split_once(": ").unwrap_or(("", &error.message));
         let field = field.trim_start_matches("spec.");
+        let field = match field.split_once('.') {
+            Some(("source", "git.depth")) => "git_depth",
+            Some(("source", _)) => "source",
+            _ => field,
+        };
         let place = match field {
             "env" => {
                 self.env.iter().rev().find(|is| is.is_meant(problem)).and_then(Variable::place)
@@ -231,6 +300,19 @@ pub(crate) fn attempts(text: &str) -> Result<u32, String> {
         Ok(0) | Err(_) => Err("not a whole number from 1 to 100".to_owned()),
         Ok(attempts) => Ok(attempts),
     }
+}
+
+/// For the API no depth and zero are the same.
+pub(crate) fn depth(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("not a whole number from 1 to 1000000".to_owned()),
+        Ok(depth) => Ok(depth),
+    }
+}
+
+/// Whether something is wanted, as the job file says it.
+pub(crate) fn truth(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| "must be true or false".to_owned())
 }
 
 /// A policy by the name that it has as an option.
@@ -340,10 +422,46 @@ mod tests {
             let line = Line::try_parse_from(["baton", "--source", text, "--", "true"]);
             line.ok().map(|line| line.options.source.unwrap())
         };
-        assert_eq!(source("."), Some(SourceArg::Dir(".".into())));
-        assert_eq!(source("archive:a.tgz"), Some(SourceArg::Archive("a.tgz".into())));
-        for wrong in ["", "archive:", "git:x", "zip:a.zip"] {
+        let sent = |source| Some(JobSource::Sent(source));
+        assert_eq!(source("."), sent(SourceArg::Dir(".".into())));
+        assert_eq!(source("archive:a.tgz"), sent(SourceArg::Archive("a.tgz".into())));
+        for wrong in ["", "archive:", "zip:a.zip"] {
             assert_eq!(source(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_repository_and_a_workspace_are_told_to_the_runner() {
+        let kind = |line: &str| spec(line).source.and_then(|source| source.kind);
+        let (url, r#ref) = ("https://example.org/app".to_owned(), "v1".to_owned());
+        let plain = v1::Git { url, r#ref, ..v1::Git::default() };
+        let line = "baton --source git:https://example.org/app#v1";
+        assert_eq!(kind(&format!("{line} -- true")), Some(Kind::Git(plain.clone())));
+        let all = v1::Git { depth: 1, no_submodules: true, lfs: true, ..plain.clone() };
+        let options = "--git-depth 1 --git-no-submodules --git-lfs";
+        assert_eq!(kind(&format!("{line} {options} -- true")), Some(Kind::Git(all)));
+        let none = "--git-no-submodules=false --git-lfs=false";
+        assert_eq!(kind(&format!("{line} {none} -- true")), Some(Kind::Git(plain)));
+        let workspace = Kind::Workspace(v1::Workspace { path: "team/app".to_owned() });
+        assert_eq!(kind("baton --source workspace:team/app -- true"), Some(workspace));
+        assert_eq!(kind("baton --source . -- true"), None);
+    }
+
+    #[test]
+    fn what_a_runner_must_not_be_told_is_refused_here_with_the_option() {
+        for (line, told) in [
+            ("--source git:https://u:p@example.org/x", "--source: must not contain a password"),
+            ("--source git:ext::x", "--source: must not name a remote helper"),
+            ("--source git:https://example.org/x#-x", "--source: must be names"),
+            ("--source workspace:../x", "--source: must not contain `..`"),
+            ("--source git:https://e.org/x --git-depth 1000001", "--git-depth: must be at most"),
+            ("--source . --git-depth 1", "--git-depth: is for a source such as git:"),
+            ("--git-lfs", "--git-lfs: is for a source"),
+        ] {
+            let line = format!("baton {line} -- true");
+            let options = Line::try_parse_from(line.split(' ')).unwrap().options;
+            let refused = options.job(&Environment::default()).err().unwrap().to_string();
+            assert!(refused.starts_with(told), "{line}: {refused}");
         }
     }
 

@@ -16,6 +16,7 @@ mod environment;
 mod exit;
 mod fleet;
 mod follow;
+mod git_settings;
 mod groups;
 mod interrupts;
 mod job_file;

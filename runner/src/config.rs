@@ -9,6 +9,8 @@ use std::{
 
 use baton_client::Endpoint;
 
+use crate::source::git::GitConfig;
+
 /// How a runner is set up.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -31,6 +33,10 @@ pub struct Config {
     pub stop_grace: Duration,
     /// The most bytes that an unpacked source may have.
     pub unpack_limit: u64,
+    /// The folder below which jobs find workspaces; none: they get none.
+    pub workspaces: Option<PathBuf>,
+    /// What is fetched with git, and how.
+    pub git: GitConfig,
 }
 
 impl Config {
@@ -47,6 +53,8 @@ impl Config {
             base_env: BTreeMap::new(),
             stop_grace: Duration::from_secs(10),
             unpack_limit: 4 * 1024 * 1024 * 1024,
+            workspaces: None,
+            git: GitConfig::default(),
         }
     }
 }

@@ -20,4 +20,5 @@ pub use self::{
     environment::{Blocking, Clock, Environment},
     network::{Answers, Link, Network, Requests},
     runner::{Error, Runner},
+    source::git::{GitConfig, GitCredential, SshAccess},
 };

@@ -11,6 +11,7 @@ use super::Context;
 use crate::{
     environment::Environment,
     exit::UsageError,
+    git_settings::GitSettings,
     interrupts::Interrupts,
     local::{base_env, host_name, shim_command},
     quantities::{Size, Span},
@@ -30,7 +31,16 @@ const EXAMPLE: &str = r#"Example:
   slots = 4
   stop_grace = "10s"
   unpack_limit = "4GiB"
+  workspaces = "/srv/workspaces"
   env = { LANG = "C.UTF-8" }
+  [git]
+  protocols = ["https", "ssh"]
+  ssh_key = "/etc/baton/id_ed25519"
+  known_hosts = "/etc/baton/known_hosts"
+  [[git.credentials]]
+  url = "https://example.org/"
+  username = "baton"
+  password_file = "/etc/baton/git-token"
 
 Every job's environment starts from PATH, HOME, USER, LOGNAME, SHELL, LANG, LC_ALL and
 TZ as they are here and from `env`; nothing else of the runner's own environment reaches a job."#;
@@ -79,8 +89,13 @@ struct RunnerSettings {
     /// The most that an unpacked source may have [default: 4GiB]
     #[arg(long, value_name = "BYTES")]
     unpack_limit: Option<Size>,
+    /// Folder below which jobs find workspaces [default: none, and no job gets one]
+    #[arg(long, value_name = "DIR")]
+    workspaces: Option<PathBuf>,
     #[arg(skip)]
     env: BTreeMap<String, String>,
+    #[arg(skip)]
+    git: GitSettings,
 }
 
 pub(super) async fn run(args: RunnerArgs, context: &Context) -> anyhow::Result<u8> {
@@ -112,7 +127,9 @@ impl Settings for RunnerSettings {
             slots: self.slots.or(file.slots),
             stop_grace: self.stop_grace.or(file.stop_grace),
             unpack_limit: self.unpack_limit.or(file.unpack_limit),
+            workspaces: self.workspaces.or(file.workspaces),
             env: file.env.into_iter().chain(self.env).collect(),
+            git: file.git,
         }
     }
 }
@@ -132,6 +149,8 @@ impl RunnerSettings {
         }
         config.stop_grace = self.stop_grace.map_or(config.stop_grace, |span| span.0);
         config.unpack_limit = self.unpack_limit.map_or(config.unpack_limit, |size| size.0);
+        config.workspaces = self.workspaces.map(std::path::absolute).transpose()?;
+        config.git = self.git.config()?;
         config.shim_command = shim_command()?;
         config.base_env = base_env(environment);
         config.base_env.extend(self.env);
@@ -173,6 +192,7 @@ mod tests {
         let settings: RunnerSettings = toml::from_str(toml).unwrap();
         assert_eq!(settings.labels, ["os=linux", "gpu"]);
         assert_eq!(settings.slots, Some(4));
+        assert_eq!(settings.git.config().unwrap().credentials.len(), 1);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod job;
 mod member;
+mod source;
 mod spec;
 
 pub use self::spec::check_spec;

@@ -3,9 +3,12 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use baton_proto::{DEFAULT_PROJECT, error::ApiError, time::duration_from_proto, v1};
-use baton_state::{Archive, JobSpec, OnLost, Requirements};
+use baton_state::{JobSpec, OnLost, Requirements};
 
-use super::invalid;
+use super::{
+    invalid,
+    source::{source_from_proto, source_to_proto},
+};
 
 const SOFT_TIMEOUT: Duration = Duration::from_secs(59 * 60);
 const TIMEOUT: Duration = Duration::from_secs(60 * 60);
@@ -50,7 +53,7 @@ pub(crate) fn spec_from_proto(spec: v1::JobSpec) -> Result<JobSpec, ApiError> {
         queue_timeout,
         attempts: if spec.attempts == 0 { ATTEMPTS } else { spec.attempts },
         on_lost: on_lost(spec.on_lost)?,
-        source: spec.source.map(source).transpose()?,
+        source: spec.source.map(source_from_proto).transpose()?,
         output_limit: if spec.output_limit == 0 { OUTPUT_LIMIT } else { spec.output_limit },
         command: spec.command,
         env: spec.env,
@@ -86,12 +89,7 @@ pub(crate) fn spec_to_proto(spec: &JobSpec) -> v1::JobSpec {
             OnLost::Wait => v1::OnLost::Wait,
         }
         .into(),
-        source: spec.source.as_ref().map(|archive| v1::Source {
-            kind: Some(v1::source::Kind::Archive(v1::Archive {
-                digest: archive.digest.clone(),
-                size: archive.size,
-            })),
-        }),
+        source: spec.source.as_ref().map(source_to_proto),
         output_limit: spec.output_limit,
     }
 }
@@ -230,17 +228,6 @@ fn on_lost(value: i32) -> Result<OnLost, ApiError> {
         Ok(v1::OnLost::Wait) => Ok(OnLost::Wait),
         Err(_) => Err(invalid("spec.on_lost", format!("{value} is not known to this version"))),
     }
-}
-
-fn source(source: v1::Source) -> Result<Archive, ApiError> {
-    let Some(v1::source::Kind::Archive(archive)) = source.kind else {
-        return Err(invalid("spec.source", "its kind is missing or not known to this version"));
-    };
-    let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-    if archive.digest.len() != 64 || !archive.digest.bytes().all(hex) {
-        return Err(invalid("spec.source.archive.digest", "must be 64 lower-case hex digits"));
-    }
-    Ok(Archive { digest: archive.digest, size: archive.size })
 }
 
 #[cfg(test)]

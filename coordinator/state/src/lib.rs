@@ -29,5 +29,5 @@ pub use job::{Attempt, Cancellation, Final, Job, LogEnd, Outcome, Phase};
 pub use member::{Level, Member};
 pub use refound::{RefoundError, Refounding};
 pub use runner::{Connection, Runner, RunnerFacts};
-pub use spec::{Archive, JobSpec, OnLost, Requirements};
+pub use spec::{Archive, Git, JobSpec, OnLost, Requirements, Source, Workspace};
 pub use state::{Removal, Request, State};

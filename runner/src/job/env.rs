@@ -12,6 +12,7 @@ pub(super) fn environment(
     base: &BTreeMap<String, String>,
     assign: &v1::Assign,
     dir: &AttemptDir,
+    commit: Option<String>,
 ) -> BTreeMap<String, String> {
     let mut env = base.clone();
     env.insert("TMPDIR".to_owned(), dir.tmp().display().to_string());
@@ -24,5 +25,6 @@ pub(super) fn environment(
         ("BATON_PROJECT", spec.project),
     ];
     env.extend(facts.map(|(name, value)| (name.to_owned(), value)));
+    env.extend(commit.map(|commit| ("BATON_SOURCE_COMMIT".to_owned(), commit)));
     env
 }

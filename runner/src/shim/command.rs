@@ -14,6 +14,7 @@ use std::{
 
 use nix::{
     errno::Errno,
+    fcntl::{OFlag, open},
     sys::{
         signal::{SigSet, SigmaskHow, sigprocmask},
         stat::{Mode, umask},
@@ -56,19 +57,21 @@ impl NotStarted {
     }
 }
 
-/// Starts the command of `launch` in the work folder of `dir`.
+/// Starts the command of `launch` in its workspace, or the work folder of `dir`.
 pub(super) fn start(launch: &Launch, dir: &Path, mask: Mode) -> Result<Running, NotStarted> {
     let refuse = |code, message| Err(NotStarted { code: Some(code), message });
     let Some((program, arguments)) = launch.command.split_first().filter(|(it, _)| !it.is_empty())
     else {
         return refuse(127, "no command given".to_owned());
     };
-    let work = dir.join("work");
-    if let Err(error) = std::fs::read_dir(&work) {
+    let (work, opened) = match &launch.workspace {
+        Some(workspace) => (workspace.path(), workspace.open()),
+        None => (dir.join("work"), open_folder(&dir.join("work"))),
+    };
+    let folder = opened.map_err(|error| {
         let code = Some(126).filter(|_| !is_lack_of_resources(&error));
-        let message = format!("{}: {}", work.display(), describe(&error));
-        return Err(NotStarted { code, message });
-    }
+        NotStarted { code, message: format!("{}: {}", work.display(), describe(&error)) }
+    })?;
     #[expect(clippy::disallowed_methods, reason = "the one place that starts a job's process")]
     let mut command = Command::new(program);
     command
@@ -76,12 +79,17 @@ pub(super) fn start(launch: &Launch, dir: &Path, mask: Mode) -> Result<Running, 
         .env_clear()
         .envs(&launch.env)
         .env(COOKIE, dir)
-        .current_dir(&work)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     // SAFETY: only calls that are allowed between fork and exec, and no allocation.
-    unsafe { command.pre_exec(move || enter_own_session(mask)) };
+    unsafe {
+        command.pre_exec(move || {
+            // The folder that was opened, whatever its path leads to by now.
+            nix::unistd::fchdir(&folder)?;
+            enter_own_session(mask)
+        })
+    };
     let child = command.spawn().map_err(|error| {
         let (code, reason) = classify(program, launch.env.get("PATH"), &error);
         NotStarted { code, message: format!("{program}: {reason}") }
@@ -94,6 +102,11 @@ pub(super) fn start(launch: &Launch, dir: &Path, mask: Mode) -> Result<Running, 
         // Both were asked for above, so this cannot be reached.
         _ => refuse(126, format!("{program}: no pipes")),
     }
+}
+
+fn open_folder(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    Ok(open(path, flags, Mode::empty())?)
 }
 
 fn enter_own_session(mask: Mode) -> io::Result<()> {

@@ -4,3 +4,6 @@
 //! until proven otherwise; nothing in here runs any of it.
 
 pub mod archive;
+pub mod git;
+pub(crate) mod notes;
+pub mod workspace;

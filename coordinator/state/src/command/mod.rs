@@ -182,12 +182,13 @@ impl Command {
         }
     }
 
-    /// The first level that knows it. All are as old as levels are.
+    /// The first level that knows it. All are as old as levels are, but for what a job's
+    /// specification can say.
     #[must_use]
     pub fn level(&self) -> Level {
         match self {
-            Self::Submit(_)
-            | Self::Grant(_)
+            Self::Submit(command) => command.spec.level(),
+            Self::Grant(_)
             | Self::Start(_)
             | Self::Finish(_)
             | Self::Cancel(_)

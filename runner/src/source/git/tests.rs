@@ -1,0 +1,453 @@
+//! What comes out of the real git: the right commit, in a repository of its own, from a
+//! mirror that survives whatever happens to it. Servers are folders here; those that
+//! want a password, and runners that are killed, are in `tests/tests/git.rs`.
+
+#![allow(clippy::disallowed_methods, reason = "tests start git themselves")]
+
+use std::{
+    net::TcpListener,
+    os::unix::fs::MetadataExt as _,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tempfile::TempDir;
+use tokio::time::timeout;
+
+use super::*;
+use crate::environment::{SystemClock, SystemThreads};
+
+/// More than enough for anything here to happen.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+fn git(folder: &Path, arguments: &[&str]) -> String {
+    let output = Command::new("git")
+        .arg("-C")
+        .arg(folder)
+        .args(["-c", "protocol.file.allow=always", "-c", "user.name=n", "-c", "user.email=e"])
+        .args(arguments)
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "git {arguments:?}: {said}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// A runner's cache, and repositories for it.
+struct World {
+    root: TempDir,
+    config: GitConfig,
+    base_env: BTreeMap<String, String>,
+    attempts: AtomicUsize,
+}
+
+struct Brought {
+    commit: String,
+    work: PathBuf,
+}
+
+impl World {
+    fn new() -> Self {
+        let protocols = ["file", "git", "https"].map(str::to_owned).into();
+        let path = std::env::var("PATH").unwrap();
+        Self {
+            root: tempfile::tempdir().unwrap(),
+            config: GitConfig { protocols, ..GitConfig::default() },
+            base_env: [("PATH".to_owned(), path)].into(),
+            attempts: AtomicUsize::default(),
+        }
+    }
+
+    /// A repository with a commit for each word, in which `file` has the word.
+    fn repository(&self, name: &str, words: &[&str]) -> PathBuf {
+        let folder = self.root.path().join(name);
+        fs::create_dir(&folder).unwrap();
+        git(&folder, &["init", "-q", "-b", "main"]);
+        for word in words {
+            commit(&folder, word);
+        }
+        folder
+    }
+
+    fn url(&self, name: &str) -> String {
+        format!("file://{}/{name}", self.root.path().display())
+    }
+
+    fn wanted(&self, name: &str, r#ref: &str) -> v1::Git {
+        v1::Git { url: self.url(name), r#ref: r#ref.to_owned(), ..v1::Git::default() }
+    }
+
+    async fn bring(&self, wanted: v1::Git) -> Result<Brought, GitError> {
+        self.bring_until(wanted, CancellationToken::new()).await
+    }
+
+    async fn bring_until(
+        &self,
+        wanted: v1::Git,
+        stop: CancellationToken,
+    ) -> Result<Brought, GitError> {
+        let number = self.attempts.fetch_add(1, Ordering::Relaxed);
+        let dir = AttemptDir::new(self.root.path().join(format!("attempt-{number}")));
+        fs::create_dir_all(dir.work()).unwrap();
+        let notes = Notes {
+            spool: dir.spool(),
+            clock: Arc::new(SystemClock),
+            threads: Arc::new(SystemThreads),
+        };
+        let bringing = Bringing {
+            wanted: &wanted,
+            config: &self.config,
+            base_env: &self.base_env,
+            cache: self.cache(),
+            dir: &dir,
+            notes,
+            stop,
+            threads: &SystemThreads,
+        };
+        let brought = timeout(PATIENCE, bring(bringing)).await.expect("it takes far too long");
+        assert!(!dir.path().join("git").exists(), "git's own folder is left");
+        Ok(Brought { commit: brought?, work: dir.work() })
+    }
+
+    fn cache(&self) -> PathBuf {
+        self.root.path().join("cache")
+    }
+
+    /// All files of all mirrors.
+    fn cached(&self) -> Vec<PathBuf> {
+        files(&self.cache())
+    }
+
+    /// Processes that have to do with this world.
+    fn processes(&self) -> usize {
+        let root = self.root.path().to_str().unwrap().as_bytes().to_owned();
+        let is_ours = |entry: &fs::DirEntry| {
+            let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
+            environment.windows(root.len()).any(|window| window == root)
+        };
+        fs::read_dir("/proc").unwrap().flatten().filter(is_ours).count()
+    }
+
+    async fn until_no_process_is_left(&self) {
+        let gone = async {
+            while self.processes() > 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(PATIENCE, gone).await.expect("git runs on");
+    }
+}
+
+fn commit(folder: &Path, word: &str) -> String {
+    fs::write(folder.join("file"), word).unwrap();
+    git(folder, &["add", "."]);
+    git(folder, &["commit", "-q", "-m", word]);
+    git(folder, &["rev-parse", "HEAD"])
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path());
+    let below = |path: PathBuf| if path.is_dir() { files(&path) } else { vec![path] };
+    entries.flat_map(below).collect()
+}
+
+impl Brought {
+    fn word(&self) -> String {
+        fs::read_to_string(self.work.join("file")).unwrap()
+    }
+
+    fn history(&self) -> usize {
+        git(&self.work, &["rev-list", "--count", "HEAD"]).parse().unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_branch_a_tag_a_commit_and_a_whole_name_are_checked_out() {
+    let world = World::new();
+    let origin = world.repository("app", &["one"]);
+    git(&origin, &["tag", "-a", "v1", "-m", "v1"]);
+    let two = commit(&origin, "two");
+    git(&origin, &["update-ref", "refs/pull/7/head", "HEAD"]);
+    git(&origin, &["branch", "deep/name", "HEAD~1"]);
+    commit(&origin, "three");
+    for (name, word, history) in [
+        ("", "three", 3),
+        ("main", "three", 3),
+        ("deep/name", "one", 1),
+        ("v1", "one", 1),
+        ("refs/tags/v1", "one", 1),
+        ("refs/pull/7/head", "two", 2),
+        (&*two, "two", 2),
+        (&*two.to_uppercase(), "two", 2),
+    ] {
+        let brought = world.bring(world.wanted("app", name)).await.unwrap();
+        assert_eq!((brought.word().as_str(), brought.history()), (word, history), "{name}");
+        assert_eq!(git(&brought.work, &["rev-parse", "HEAD"]), brought.commit);
+        assert_eq!(git(&brought.work, &["status", "--porcelain"]), "");
+        assert_eq!(git(&brought.work, &["remote", "get-url", "origin"]), world.url("app"));
+    }
+    let tagged = world.bring(world.wanted("app", "main")).await.unwrap();
+    assert_eq!(git(&tagged.work, &["describe", "HEAD~2"]), "v1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_job_has_is_its_own() {
+    let world = World::new();
+    world.repository("app", &["one", "two"]);
+    let first = world.bring(world.wanted("app", "main")).await.unwrap();
+    assert!(!first.work.join(".git/objects/info/alternates").exists());
+    for file in files(&first.work) {
+        assert_eq!(fs::symlink_metadata(&file).unwrap().nlink(), 1, "{}", file.display());
+    }
+    let hooks = first.work.join(".git/hooks");
+    assert!(!hooks.exists() || fs::read_dir(hooks).unwrap().next().is_none());
+    for file in files(&first.work.join(".git")) {
+        untrusted::remove(&file).unwrap();
+        fs::write(&file, "spoiled by the job").unwrap();
+    }
+    let second = world.bring(world.wanted("app", "main")).await.unwrap();
+    assert_eq!((second.word().as_str(), second.history()), ("two", 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn so_much_history_comes_along_as_was_asked_for() {
+    let world = World::new();
+    let origin = world.repository("app", &["one", "two", "three", "four", "five"]);
+    git(&origin, &["tag", "-a", "v3", "-m", "v3", "HEAD~2"]);
+    let four = git(&origin, &["rev-parse", "HEAD~1"]);
+    let of = |name: &str, depth| v1::Git { depth, ..world.wanted("app", name) };
+    for (name, depth, word) in [
+        ("main", 1, "five"),
+        ("main", 3, "five"),
+        ("v3", 2, "three"),
+        (&*four, 1, "four"),
+        ("", 2, "five"),
+        ("main", 1, "five"),
+    ] {
+        let brought = world.bring(of(name, depth)).await.unwrap();
+        assert_eq!((brought.word().as_str(), brought.history()), (word, depth as usize), "{name}");
+    }
+    let whole = world.bring(of("main", 0)).await.unwrap();
+    assert_eq!(whole.history(), 5);
+    let shallow = world.bring(of("v3", 2)).await.unwrap();
+    assert_eq!(git(&shallow.work, &["describe"]), "v3");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_mirror_has_does_not_travel_again_and_what_is_new_does() {
+    let world = World::new();
+    let origin = world.repository("app", &["one"]);
+    let one = world.bring(world.wanted("app", "main")).await.unwrap().commit;
+    let cached = world.cached();
+    world.bring(world.wanted("app", "main")).await.unwrap();
+    assert_eq!(world.cached(), cached);
+    git(&origin, &["checkout", "-q", "--orphan", "other"]);
+    commit(&origin, "other");
+    // Neither what was rewritten nor a name in the place of a folder of names stops it.
+    git(&origin, &["branch", "-M", "other", "main"]);
+    git(&origin, &["branch", "a"]);
+    assert_eq!(world.bring(world.wanted("app", "main")).await.unwrap().word(), "other");
+    git(&origin, &["branch", "-D", "a"]);
+    git(&origin, &["branch", "a/b"]);
+    commit(&origin, "newer");
+    assert_eq!(world.bring(world.wanted("app", "main")).await.unwrap().word(), "newer");
+    // A commit that is here needs no server.
+    fs::rename(&origin, world.root.path().join("gone")).unwrap();
+    assert_eq!(world.bring(world.wanted("app", &one)).await.unwrap().word(), "one");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_at_once_share_a_mirror() {
+    let world = World::new();
+    world.repository("app", &["one", "two"]);
+    let brought = (0..6).map(|_| world.bring(world.wanted("app", "main")));
+    for brought in futures::future::join_all(brought).await {
+        assert_eq!(brought.unwrap().word(), "two");
+    }
+    assert_eq!(fs::read_dir(world.cache()).unwrap().count(), 2, "one mirror and its lock");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_mirror_is_made_anew() {
+    let world = World::new();
+    let origin = world.repository("app", &["one", "two"]);
+    let damages: [fn(&Path) -> Option<Vec<u8>>; 4] = [
+        |path| path.extension().is_some_and(|it| it == "pack").then(|| vec![0; 200]),
+        |path| path.extension().is_some_and(|it| it == "idx").then(Vec::new),
+        |path| path.ends_with("HEAD").then(|| b"\0\0".to_vec()),
+        |path| path.ends_with("config").then(|| b"[core\nbroken".to_vec()),
+    ];
+    for (number, damage) in damages.into_iter().enumerate() {
+        world.bring(world.wanted("app", "main")).await.unwrap();
+        for path in world.cached() {
+            if let Some(bytes) = damage(&path) {
+                untrusted::remove(&path).unwrap();
+                fs::write(path, bytes).unwrap();
+            }
+        }
+        let word = format!("word {number}");
+        commit(&origin, &word);
+        assert_eq!(world.bring(world.wanted("app", "main")).await.unwrap().word(), word);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_fetch_left_stops_no_other() {
+    let world = World::new();
+    let origin = world.repository("app", &["one"]);
+    world.bring(world.wanted("app", "main")).await.unwrap();
+    let pack = world.cached().into_iter().find(|path| path.ends_with("HEAD")).unwrap();
+    let mirror = pack.parent().unwrap();
+    for left in ["refs/heads/main.lock", "packed-refs.lock", "shallow.lock", "config.lock"] {
+        fs::write(mirror.join(left), "").unwrap();
+    }
+    commit(&origin, "two");
+    assert_eq!(world.bring(world.wanted("app", "main")).await.unwrap().word(), "two");
+    assert!(!mirror.join("config.lock").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn submodules_come_along_with_their_own_unless_they_are_not_wanted() {
+    let world = World::new();
+    let (inner, middle) =
+        (world.repository("inner", &["in"]), world.repository("middle", &["mid"]));
+    git(&middle, &["submodule", "--quiet", "add", "../inner", "inner"]);
+    commit(&middle, "middle");
+    let origin = world.repository("app", &["one"]);
+    git(&origin, &["submodule", "--quiet", "add", "../middle", "lib/middle"]);
+    commit(&origin, "two");
+    commit(&inner, "newer, and not asked for");
+    let deep = "lib/middle/inner/file";
+    for depth in [0, 1] {
+        let wanted = v1::Git { depth, ..world.wanted("app", "main") };
+        let brought = world.bring(wanted.clone()).await.unwrap();
+        assert_eq!(fs::read_to_string(brought.work.join(deep)).unwrap(), "in");
+        let none = v1::Git { no_submodules: true, ..wanted };
+        let brought = world.bring(none).await.unwrap();
+        assert!(brought.work.join("lib/middle").exists() && !brought.work.join(deep).exists());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_repository_says_of_its_submodules_runs_nothing_and_reads_no_folder() {
+    let world = World::new();
+    let secret = world.repository("secret", &["secret"]);
+    let origin = world.repository("app", &["one"]);
+    let touched = world.root.path().join("touched");
+    let touch = format!("touch {}", touched.display());
+    let modules = |url: &str, more: &str| {
+        let text = format!("[submodule \"m\"]\n\tpath = m\n\turl = {url}\n\t{more}\n");
+        fs::write(origin.join(".gitmodules"), text).unwrap();
+        let link = format!("160000,{},m", git(&secret, &["rev-parse", "HEAD"]));
+        git(&origin, &["update-index", "--add", "--cacheinfo", &link]);
+        commit(&origin, url);
+    };
+    for (url, more) in [
+        (format!("ext::sh -c {}", touch.replace(' ', "% ")), String::new()),
+        (format!("-u{}", touched.display()), String::new()),
+        (format!("git@-oProxyCommand={touch}:x"), String::new()),
+        ("ssh://-oProxyCommand=touch/x".to_owned(), String::new()),
+        ("../none".to_owned(), format!("update = !{touch}")),
+    ] {
+        modules(&url, &more);
+        let refused = world.bring(world.wanted("app", "main")).await.err().unwrap();
+        assert!(!touched.exists(), "{url}: {refused}");
+    }
+    let mut world = world;
+    world.config.protocols.remove("git");
+    modules("git://127.0.0.1:1/x", "");
+    let refused = world.bring(world.wanted("app", "main")).await.err().unwrap();
+    assert!(matches!(refused, GitError::Submodule(_)) && refused.is_permanent(), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_failure_is_told_in_one_line_and_whether_it_may_pass() {
+    let world = World::new();
+    let origin = world.repository("app", &["one"]);
+    let tree = git(&origin, &["rev-parse", "HEAD^{tree}"]);
+    git(&origin, &["tag", "tree", &tree]);
+    fs::create_dir(world.root.path().join("empty")).unwrap();
+    git(&world.root.path().join("empty"), &["init", "-q"]);
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let at = |url: String| v1::Git { url, ..v1::Git::default() };
+    let lfs = v1::Git { lfs: true, ..world.wanted("app", "main") };
+    for (wanted, told, is_permanent) in [
+        (world.wanted("app", "none"), "has no \"none\"; name a branch", true),
+        (world.wanted("app", &"1".repeat(40)), "by its whole id", true),
+        (world.wanted("app", "tree"), "is no commit", true),
+        (world.wanted("empty", ""), "has no \"HEAD\"", true),
+        (world.wanted("nowhere", ""), "is not there, or not for this runner", true),
+        (at(format!("git://{closed}/x")), "cannot be reached", false),
+        (at("http://127.0.0.1:1/x".to_owned()), "add \"http\" to `protocols`", false),
+        (at("ssh://127.0.0.1:1/x".to_owned()), "add \"ssh\" to `protocols`", false),
+        (at("https://u:hidden@h/x".to_owned()), "must not contain a password", true),
+        (world.wanted("app", "--upload-pack=x"), "the ref of the git source must", true),
+        (lfs, "git-lfs is not installed", false),
+    ] {
+        if wanted.lfs && Command::new("git-lfs").output().is_ok() {
+            continue;
+        }
+        let what = format!("{} {}", wanted.url, wanted.r#ref);
+        let error = world.bring(wanted).await.err().unwrap_or_else(|| panic!("{what}"));
+        let text = error.to_string();
+        assert!(text.contains(told), "{what}: {text}");
+        assert!(!text.contains('\n') && !text.contains("hidden"), "{text}");
+        assert_eq!(error.is_permanent(), is_permanent, "{text}");
+    }
+    let mut world = world;
+    world.config.protocols.insert("ssh".to_owned());
+    let error = world.bring(at("ssh://127.0.0.1:1/x".to_owned())).await.err().unwrap();
+    assert!(error.to_string().contains("`ssh_key` and `known_hosts`"), "{error}");
+    world.base_env.insert("PATH".to_owned(), "/nowhere".to_owned());
+    let error = world.bring(world.wanted("app", "main")).await.err().unwrap();
+    assert!(matches!(error, GitError::NotInstalled), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_of_git_is_left_when_it_is_stopped_or_forgotten() {
+    let world = World::new();
+    // It accepts, and says nothing.
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("git://{}/x", server.local_addr().unwrap());
+    let wanted = || v1::Git { url: url.clone(), ..v1::Git::default() };
+    let stop = CancellationToken::new();
+    let bringing = world.bring_until(wanted(), stop.clone());
+    let stopping = async {
+        while world.processes() == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        stop.cancel();
+    };
+    let (brought, ()) = tokio::join!(bringing, stopping);
+    assert!(matches!(brought.err(), Some(GitError::Stopped)));
+    world.until_no_process_is_left().await;
+
+    let forgotten = world.bring(wanted());
+    let begun = async {
+        while world.processes() == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        _ = forgotten => panic!("it cannot end"),
+        () = begun => {}
+    }
+    world.until_no_process_is_left().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_git_says_stands_at_the_beginning_of_the_output() {
+    let world = World::new();
+    world.repository("app", &["one"]);
+    let brought = world.bring(world.wanted("app", "main")).await.unwrap();
+    let spool = fs::read(brought.work.with_file_name("spool")).unwrap();
+    let text = String::from_utf8_lossy(&spool);
+    assert!(text.contains(&format!("fetching {}, main", world.url("app"))), "{text}");
+    assert!(text.contains(&format!("checked out {}", brought.commit)), "{text}");
+}
