@@ -154,7 +154,10 @@ impl Mirror {
     /// with the mirror afterwards.
     pub(super) async fn copy(&self, git: &Git, found: &Found, work: &str) -> Result<(), GitError> {
         self.run(git, &["init", "-q", work], "").await?;
-        let wanted = format!("+{}:{}", found.object, found.local);
+        // A whole mirror has all tags; those of what is copied come with it.
+        let is_followed = self.depth == 0 && found.local.starts_with("refs/tags/");
+        let local = if is_followed { LOCAL } else { &found.local };
+        let wanted = format!("+{}:{local}", found.object);
         let depth = depth_option(self.depth);
         let mut arguments = vec!["-C", work, "fetch", "-q"];
         arguments.extend(depth.as_deref());
