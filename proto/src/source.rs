@@ -206,7 +206,7 @@ mod tests {
             ("ext::sh -c id", "spaces"),
             ("ext::sh", "remote helper"),
             ("fd::17", "remote helper"),
-            ("-u/tmp/x:y", "host"),
+            ("-u/tmp/x:y", "URL"),
             ("--upload-pack=id", "URL"),
             ("ssh://-oProxyCommand=id/x", "host"),
             ("ssh://-l@example.org/x", "user"),

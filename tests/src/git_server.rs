@@ -1,17 +1,18 @@
 //! Git servers on loopback: the real `git http-backend` behind a small HTTP server that
-//! can ask for a password, the real `git daemon`, and one that never answers.
+//! can ask for a password, the real `git daemon`, and the real sshd.
 
 use std::{
     fs,
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::JoinHandle,
+    time::Duration,
 };
 
 use crate::{fleet::kill, port};
@@ -227,6 +228,78 @@ impl GitDaemon {
 }
 
 impl Drop for GitDaemon {
+    fn drop(&mut self) {
+        kill(self.process.take());
+    }
+}
+
+/// Repositories by SSH, on a server of this test's own.
+pub struct GitSshd {
+    port: u16,
+    folder: PathBuf,
+    process: Option<Child>,
+}
+
+impl GitSshd {
+    /// Starts a server whose keys and a user's are in `folder`. None where this host has no
+    /// sshd, or none that can be started.
+    #[must_use]
+    pub fn start(folder: &Path) -> Option<Self> {
+        for key in ["server", "user"] {
+            let made = Command::new("ssh-keygen")
+                .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+                .arg(folder.join(key))
+                .status();
+            made.ok().filter(ExitStatus::success)?;
+        }
+        let port = port::free();
+        let at = |name: &str| folder.join(name).display().to_string();
+        let config = format!(
+            "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\n\
+             StrictModes no\nUsePAM no\nPidFile none\nPasswordAuthentication no\n",
+            at("server"),
+            at("user.pub")
+        );
+        fs::write(folder.join("config"), config).unwrap();
+        let mut process = Command::new("/usr/sbin/sshd")
+            .args(["-D", "-e", "-f", &at("config")])
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .ok()?;
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            if process.try_wait().unwrap().is_some() {
+                return None;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Some(Self { port, folder: folder.to_owned(), process: Some(process) })
+    }
+
+    /// `ssh://USER@127.0.0.1:PORT/PATH`.
+    #[must_use]
+    pub fn url(&self, path: &Path) -> String {
+        let user = nix::unistd::User::from_uid(nix::unistd::getuid()).unwrap().unwrap().name;
+        format!("ssh://{user}@127.0.0.1:{}{}", self.port, path.display())
+    }
+
+    /// The file with the user's key.
+    #[must_use]
+    pub fn key(&self) -> PathBuf {
+        self.folder.join("user")
+    }
+
+    /// Has `file` say that the server has the key of this name: `server` is right.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn make_known(&self, file: &Path, name: &str) {
+        let key = fs::read_to_string(self.folder.join(name).with_extension("pub")).unwrap();
+        fs::write(file, format!("[127.0.0.1]:{} {key}", self.port)).unwrap();
+    }
+}
+
+impl Drop for GitSshd {
     fn drop(&mut self) {
         kill(self.process.take());
     }

@@ -16,7 +16,9 @@ use std::{
 
 use baton_tests::{
     fleet::{Fleet, code, copy_folder, text},
-    git_server::{GitDaemon, GitServer, Manner, PASSWORD, USER, commit, git, make_repository},
+    git_server::{
+        GitDaemon, GitServer, GitSshd, Manner, PASSWORD, USER, commit, git, make_repository,
+    },
     wait,
 };
 
@@ -130,6 +132,46 @@ async fn a_password_is_shown_to_its_own_server_and_to_nobody_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_is_asked_by_ssh_if_it_is_the_known_one() {
+    let folder = tempfile::Builder::new().prefix("keys and hosts ").tempdir().unwrap();
+    let keys = tempfile::tempdir().unwrap();
+    let Some(sshd) = GitSshd::start(keys.path()) else {
+        eprintln!("SKIPPED: there is no sshd that can be started here");
+        return;
+    };
+    let (app, commit) = repository(folder.path(), "app", "by ssh");
+    let moved = keys.path().join("app");
+    fs::rename(app, &moved).unwrap();
+    let known_hosts = folder.path().join("known hosts");
+    let key = folder.path().join("a key");
+    fs::copy(sshd.key(), &key).unwrap();
+    let config = format!(
+        "[git]\nssh_key = \"{}\"\nknown_hosts = \"{}\"\n",
+        key.display(),
+        known_hosts.display()
+    );
+    let (fleet, _) = fleet_with(&config).await;
+    let source = format!("git:{}#{commit}", sshd.url(&moved));
+    let run = async || {
+        let line = ["run", "--attempts", "1", "--source", &source, "--", "cat", "file"];
+        fleet.baton(&line).await
+    };
+    // An unknown server, then one that is not the one it was.
+    for (name, told) in [("user", "identification has changed"), ("", "verification failed")] {
+        match name {
+            "" => fs::write(&known_hosts, "").unwrap(),
+            name => sshd.make_known(&known_hosts, name),
+        }
+        let run = run().await;
+        assert_ne!(code(&run), Some(0));
+        assert!(text(&run.stderr).to_lowercase().contains(told), "{}", text(&run.stderr));
+    }
+    sshd.make_known(&known_hosts, "server");
+    let run = run().await;
+    assert_eq!(text(&run.stdout), "by ssh", "{}", text(&run.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_commit_that_the_server_does_not_give_alone_comes_with_all_the_rest() {
     let folder = tempfile::tempdir().unwrap();
     let (app, old) = repository(folder.path(), "app", "old");
@@ -145,6 +187,8 @@ async fn a_commit_that_the_server_does_not_give_alone_comes_with_all_the_rest() 
         let line = [&["run", "--source", &source], options, &["--"], &command].concat();
         let run = fleet.baton(&line).await;
         assert_eq!(text(&run.stdout), format!("old{old}\n1\n"), "{}", text(&run.stderr));
+        let is_told = text(&run.stderr).contains("fetching all branches and tags");
+        assert_eq!(is_told, !options.is_empty(), "{}", text(&run.stderr));
     }
 }
 

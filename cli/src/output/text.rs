@@ -200,10 +200,10 @@ fn source(spec: &SpecView) -> String {
         Some(SourceView::Archive { digest, size }) => {
             format!("archive of {}, BLAKE3 {digest}", bytes(*size))
         }
-        Some(SourceView::Git { url, r#ref, depth, submodules, lfs }) => {
+        Some(SourceView::Git { url, reference, depth, submodules, lfs }) => {
             let mut text = format!("git:{url}");
-            if !r#ref.is_empty() {
-                text.push_str(&format!("#{}", r#ref));
+            if !reference.is_empty() {
+                text.push_str(&format!("#{reference}"));
             }
             if *depth > 0 {
                 text.push_str(&format!(", depth {depth}"));
@@ -431,9 +431,9 @@ mod tests {
     #[test]
     fn a_source_that_the_runner_fetches_shows_as_it_was_asked_for() {
         let text = |shown| source(&SpecView { source: Some(shown), ..SpecView::default() });
-        let git = |r#ref: &str, depth, submodules| {
-            let (url, r#ref) = ("https://example.org/x".to_owned(), r#ref.to_owned());
-            SourceView::Git { url, r#ref, depth, submodules, lfs: depth > 0 }
+        let git = |reference: &str, depth, submodules| {
+            let (url, reference) = ("https://example.org/x".to_owned(), reference.to_owned());
+            SourceView::Git { url, reference, depth, submodules, lfs: depth > 0 }
         };
         assert_eq!(text(git("", 0, true)), "git:https://example.org/x");
         let all = "git:https://example.org/x#v1, depth 2, without submodules, with LFS";

@@ -48,9 +48,21 @@ pub(crate) struct SpecView {
 #[derive(Debug, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub(crate) enum SourceView {
-    Archive { digest: String, size: u64 },
-    Git { url: String, r#ref: String, depth: u32, submodules: bool, lfs: bool },
-    Workspace { path: String },
+    Archive {
+        digest: String,
+        size: u64,
+    },
+    Git {
+        url: String,
+        #[serde(rename = "ref")]
+        reference: String,
+        depth: u32,
+        submodules: bool,
+        lfs: bool,
+    },
+    Workspace {
+        path: String,
+    },
 }
 
 /// One lease of a job.
@@ -200,7 +212,7 @@ impl From<Kind> for SourceView {
             Kind::Archive(v1::Archive { digest, size }) => Self::Archive { digest, size },
             Kind::Git(git) => Self::Git {
                 url: git.url,
-                r#ref: git.r#ref,
+                reference: git.r#ref,
                 depth: git.depth,
                 submodules: !git.no_submodules,
                 lfs: git.lfs,

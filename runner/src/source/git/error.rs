@@ -98,8 +98,8 @@ impl GitError {
     /// What `lines`, the standard error of a git that failed on `url`, amount to.
     pub(super) fn of(url: &str, lines: &[String]) -> Self {
         let url = url.to_owned();
-        let said = said(lines);
-        match judge(lines) {
+        let (cause, said) = judge(lines);
+        match cause {
             Cause::DiskFull => Self::DiskFull(said),
             Cause::Transport => Self::Submodule(said),
             Cause::Denied => Self::Denied { url, said },
@@ -147,12 +147,13 @@ const CAUSES: [(Cause, &[&str]); 4] = [
     (
         Cause::Denied,
         &[
+            "identification has changed",
+            "host key verification failed",
             "authentication failed",
             "could not read username",
             "could not read password",
             "permission denied (",
             "access denied",
-            "host key verification failed",
             "does not appear to be a git repository",
             "' not found",
             "returned error: 401",
@@ -185,20 +186,32 @@ const CAUSES: [(Cause, &[&str]); 4] = [
     ),
 ];
 
-fn judge(lines: &[String]) -> Cause {
+/// What it amounts to, and the line that says so.
+fn judge(lines: &[String]) -> (Cause, String) {
     // What the other side says is for people; it must not decide anything here.
-    let own = lines.iter().filter(|line| !line.starts_with("remote:"));
-    let text = own.map(|line| line.to_lowercase()).collect::<Vec<_>>().join("\n");
-    let fits = |words: &[&str]| words.iter().any(|word| text.contains(word));
-    CAUSES.iter().find(|(_, words)| fits(words)).map_or(Cause::Unknown, |(cause, _)| *cause)
+    let own = || lines.iter().filter(|line| !line.starts_with("remote:"));
+    let with = |word: &&str| own().find(|line| line.to_lowercase().contains(word));
+    let judged = CAUSES.iter().find_map(|(cause, words)| {
+        let line = words.iter().find_map(with)?;
+        Some((*cause, line))
+    });
+    let complaint = |prefix| lines.iter().find(|line| line.starts_with(prefix));
+    let (cause, line) = match judged {
+        Some((cause, line)) => (cause, Some(line)),
+        None => {
+            let line = complaint("fatal: ").or_else(|| complaint("error: "));
+            (Cause::Unknown, line.or(lines.last()))
+        }
+    };
+    (cause, line.map_or_else(|| "it said nothing".to_owned(), |line| plain(line)))
 }
 
-/// The line that says most: the first that git calls fatal or an error.
-fn said(lines: &[String]) -> String {
-    let complaint = |prefix| lines.iter().find_map(|line| line.strip_prefix(prefix));
-    let said = complaint("fatal: ").or_else(|| complaint("error: "));
-    let said = said.or(lines.last().map(String::as_str)).unwrap_or("it said nothing");
-    said[..said.floor_char_boundary(SAID_MAX)].to_owned()
+/// A line without what git and ssh put around it.
+fn plain(line: &str) -> String {
+    let line =
+        ["fatal: ", "error: "].iter().find_map(|prefix| line.strip_prefix(prefix)).unwrap_or(line);
+    let line = line.trim_matches(['@', ' ', '.']);
+    line[..line.floor_char_boundary(SAID_MAX)].to_owned()
 }
 
 /// A line of git's without control characters, and without what could be a secret in a
@@ -247,6 +260,7 @@ mod tests {
             ("fatal: repository 'https://e.org/x/' not found", "[git]", true),
             ("fatal: could not read Username for 'https://e.org': No such device", "[git]", true),
             ("fatal: remote error: access denied or repository not exported: /x", "[git]", true),
+            ("Host key verification failed.", "Host key verification failed; look", true),
             ("fatal: transport 'file' not allowed", "submodule", true),
             ("error: unable to write file x: No space left on device", "disk is full", false),
             ("fatal: pack has bad object at offset 12", "could not fetch", false),

@@ -22,7 +22,7 @@ use super::{
 use crate::{Blocking, untrusted};
 
 /// The wait before the lock is tried again.
-const TRY_AGAIN: Duration = Duration::from_millis(100);
+pub(super) const TRY_AGAIN: Duration = Duration::from_millis(100);
 /// All of the history, for git: what `--unshallow` stands for.
 const INFINITE: u32 = i32::MAX as u32;
 /// What a whole mirror has.
@@ -123,6 +123,7 @@ impl Mirror {
         match self.fetch(git, self.depth, &[id], protocols).await {
             // If it was not just the id that the server did not like, that is told again.
             Err(GitError::Failed { .. } | GitError::Unreachable { .. }) if self.depth > 0 => {
+                git.notes.say("fetching all branches and tags to find the commit").await;
                 self.fetch(git, INFINITE, &ALL, protocols).await?;
             }
             Err(GitError::Failed { .. } | GitError::Unreachable { .. }) | Ok(()) => {}
@@ -196,7 +197,9 @@ impl Mirror {
         protocols: &str,
     ) -> Result<String, GitError> {
         let lock = Some(&self.lock);
-        git.run(Call { arguments, protocols, lock, is_noted: false }).await
+        // Of what is looked for in here, and perhaps not found, nobody has to hear.
+        let is_noted = !protocols.is_empty();
+        git.run(Call { arguments, protocols, lock, is_noted }).await
     }
 
     fn text(&self) -> Result<&str, GitError> {

@@ -5,9 +5,10 @@
 #![allow(clippy::disallowed_methods, reason = "tests start git themselves")]
 
 use std::{
+    io::Read as _,
     net::TcpListener,
     os::unix::fs::MetadataExt as _,
-    process::Command,
+    process::{Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -18,7 +19,7 @@ use std::{
 use tempfile::TempDir;
 use tokio::time::timeout;
 
-use super::*;
+use super::{mirror::TRY_AGAIN, *};
 use crate::environment::{SystemClock, SystemThreads};
 
 /// More than enough for anything here to happen.
@@ -274,10 +275,34 @@ async fn many_at_once_share_a_mirror() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_mirror_that_another_process_works_in_is_waited_for() {
+    let world = World::new();
+    let origin = world.repository("app", &["one"]);
+    world.bring(world.wanted("app", "main")).await.unwrap();
+    let is_lock = |path: &PathBuf| path.extension().is_some_and(|it| it == "lock");
+    let lock = world.cached().into_iter().find(is_lock).unwrap();
+    let mut other = Command::new("flock")
+        .arg(lock)
+        .args(["sh", "-c", "echo; cat"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    other.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
+    commit(&origin, "two");
+    let mut bringing = std::pin::pin!(world.bring(world.wanted("app", "main")));
+    assert!(timeout(TRY_AGAIN * 5, &mut bringing).await.is_err(), "it did not wait");
+    drop(other.stdin.take());
+    assert_eq!(bringing.await.unwrap().word(), "two");
+    assert!(other.wait().unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_mirror_is_made_anew() {
     let world = World::new();
     let origin = world.repository("app", &["one", "two"]);
-    let damages: [fn(&Path) -> Option<Vec<u8>>; 4] = [
+    type Damage = fn(&Path) -> Option<Vec<u8>>;
+    let damages: [Damage; 4] = [
         |path| path.extension().is_some_and(|it| it == "pack").then(|| vec![0; 200]),
         |path| path.extension().is_some_and(|it| it == "idx").then(Vec::new),
         |path| path.ends_with("HEAD").then(|| b"\0\0".to_vec()),
@@ -409,6 +434,28 @@ async fn each_failure_is_told_in_one_line_and_whether_it_may_pass() {
     world.base_env.insert("PATH".to_owned(), "/nowhere".to_owned());
     let error = world.bring(world.wanted("app", "main")).await.err().unwrap();
     assert!(matches!(error, GitError::NotInstalled), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_told_as_such() {
+    let world = World::new();
+    let origin = world.repository("app", &["one"]);
+    let noise: Vec<u8> =
+        (0..400_000_u64).flat_map(|n| *blake3::hash(&n.to_le_bytes()).as_bytes()).collect();
+    fs::write(origin.join("large"), noise).unwrap();
+    commit(&origin, "large");
+    fs::create_dir(world.cache()).unwrap();
+    let mounted = |program: &str, arguments: &[&str]| {
+        let status = Command::new(program).args(arguments).arg(world.cache()).status();
+        status.is_ok_and(|status| status.success())
+    };
+    if !mounted("mount", &["-t", "tmpfs", "-o", "size=2m", "tmpfs"]) {
+        return;
+    }
+    let brought = world.bring(world.wanted("app", "main")).await;
+    assert!(mounted("umount", &[]));
+    let error = brought.err().unwrap();
+    assert!(matches!(error, GitError::DiskFull(_)) && !error.is_permanent(), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
