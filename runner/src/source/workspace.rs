@@ -169,7 +169,7 @@ mod tests {
             });
             let workspace = Workspace { base: base.clone(), path: "a/app".into() };
             let mut opened = 0;
-            for _ in 0..20_000 {
+            for _ in 0..2_000 {
                 if let Ok(folder) = workspace.open() {
                     opened += 1;
                     assert_ne!(fs::File::from(folder).metadata().unwrap().ino(), outside);
