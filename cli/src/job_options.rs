@@ -13,17 +13,14 @@ use std::{
 
 use baton_client::source::{JobSource, SourceArg, parse as parse_source};
 use baton_coordinator::check_spec;
-use baton_proto::{
-    error::ApiError,
-    time::duration_to_proto,
-    v1::{self, source::Kind},
-};
+use baton_proto::{error::ApiError, time::duration_to_proto, v1};
 use clap::{Args, ValueEnum};
 
 use crate::{
     archive_input::refuse_terminal,
     environment::Environment,
     exit::UsageError,
+    git_options::GitOptions,
     job_file::{self, Places},
     quantities::{Size, duration},
 };
@@ -72,17 +69,8 @@ pub(crate) struct JobOptions {
     /// git:https://example.org/app.git#main), or a folder it keeps (workspace:PATH)
     #[arg(long, value_name = "SOURCE", value_parser = parse_source)]
     pub(crate) source: Option<JobSource>,
-    /// How many commits of history a git: source brings along [default: all]
-    #[arg(long, value_name = "N", value_parser = depth)]
-    pub(crate) git_depth: Option<u32>,
-    /// Leave the submodules of a git: source out
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
-          default_missing_value = "true")]
-    pub(crate) git_no_submodules: Option<bool>,
-    /// Fetch the files that a git: source has in Git LFS, instead of leaving their pointers
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
-          default_missing_value = "true")]
-    pub(crate) git_lfs: Option<bool>,
+    #[command(flatten)]
+    pub(crate) git: GitOptions,
     /// Label that the runner must have, such as gpu or os=linux; may be repeated
     #[arg(short, long = "label", value_name = "LABEL")]
     pub(crate) labels: Vec<String>,
@@ -190,52 +178,9 @@ impl JobOptions {
             queue_timeout: self.queue_timeout.map(duration_to_proto),
             attempts: self.attempts.unwrap_or_default(),
             on_lost: on_lost.into(),
-            source: self.found_there(places)?,
+            source: self.git.source(self.source.as_ref(), places)?,
             output_limit: self.output_limit.map_or(0, |limit| limit.0),
         })
-    }
-
-    /// The source, if it is one that the runner has or fetches itself.
-    fn found_there(&self, places: &Places) -> Result<Option<v1::Source>, UsageError> {
-        let kind = match &self.source {
-            Some(JobSource::Git { url, reference }) => Kind::Git(v1::Git {
-                url: url.clone(),
-                r#ref: reference.clone(),
-                depth: self.git_depth.unwrap_or_default(),
-                no_submodules: self.git_no_submodules.unwrap_or_default(),
-                lfs: self.git_lfs.unwrap_or_default(),
-            }),
-            other => {
-                self.refuse_git_options(places)?;
-                match other {
-                    Some(JobSource::Workspace { path }) => {
-                        Kind::Workspace(v1::Workspace { path: path.clone() })
-                    }
-                    _ => return Ok(None),
-                }
-            }
-        };
-        Ok(Some(v1::Source { kind: Some(kind) }))
-    }
-
-    /// The source is none of Git. What the job file says of one that it has is no mistake
-    /// when another one is given beside it.
-    fn refuse_git_options(&self, places: &Places) -> Result<(), UsageError> {
-        let is_replaced = self.source.is_some() && !places.contains_key("source");
-        let given = [
-            ("git_depth", self.git_depth.is_some()),
-            ("git_no_submodules", self.git_no_submodules.is_some()),
-            ("git_lfs", self.git_lfs.is_some()),
-        ];
-        let wrong = |field: &str| !(is_replaced && places.contains_key(field));
-        let Some((field, _)) = given.into_iter().find(|(field, given)| *given && wrong(field))
-        else {
-            return Ok(());
-        };
-        let option = format!("--{}", field.replace('_', "-"));
-        let place = places.get(field).unwrap_or(&option);
-        let problem = "is for a source such as git:URL#REF; leave it out, or give one";
-        Err(UsageError(format!("{place}: {problem}")))
     }
 
     /// The refusal of a field as that of the option it comes from, or of its place in
@@ -300,19 +245,6 @@ pub(crate) fn attempts(text: &str) -> Result<u32, String> {
         Ok(0) | Err(_) => Err("not a whole number from 1 to 100".to_owned()),
         Ok(attempts) => Ok(attempts),
     }
-}
-
-/// For the API no depth and zero are the same.
-pub(crate) fn depth(text: &str) -> Result<u32, String> {
-    match text.parse() {
-        Ok(0) | Err(_) => Err("not a whole number from 1 to 1000000".to_owned()),
-        Ok(depth) => Ok(depth),
-    }
-}
-
-/// Whether something is wanted, as the job file says it.
-pub(crate) fn truth(text: &str) -> Result<bool, String> {
-    text.parse().map_err(|_| "must be true or false".to_owned())
 }
 
 /// A policy by the name that it has as an option.
@@ -427,41 +359,6 @@ mod tests {
         assert_eq!(source("archive:a.tgz"), sent(SourceArg::Archive("a.tgz".into())));
         for wrong in ["", "archive:", "zip:a.zip"] {
             assert_eq!(source(wrong), None, "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_repository_and_a_workspace_are_told_to_the_runner() {
-        let kind = |line: &str| spec(line).source.and_then(|source| source.kind);
-        let (url, r#ref) = ("https://example.org/app".to_owned(), "v1".to_owned());
-        let plain = v1::Git { url, r#ref, ..v1::Git::default() };
-        let line = "baton --source git:https://example.org/app#v1";
-        assert_eq!(kind(&format!("{line} -- true")), Some(Kind::Git(plain.clone())));
-        let all = v1::Git { depth: 1, no_submodules: true, lfs: true, ..plain.clone() };
-        let options = "--git-depth 1 --git-no-submodules --git-lfs";
-        assert_eq!(kind(&format!("{line} {options} -- true")), Some(Kind::Git(all)));
-        let none = "--git-no-submodules=false --git-lfs=false";
-        assert_eq!(kind(&format!("{line} {none} -- true")), Some(Kind::Git(plain)));
-        let workspace = Kind::Workspace(v1::Workspace { path: "team/app".to_owned() });
-        assert_eq!(kind("baton --source workspace:team/app -- true"), Some(workspace));
-        assert_eq!(kind("baton --source . -- true"), None);
-    }
-
-    #[test]
-    fn what_a_runner_must_not_be_told_is_refused_here_with_the_option() {
-        for (line, told) in [
-            ("--source git:https://u:p@example.org/x", "--source: must not contain a password"),
-            ("--source git:ext::x", "--source: must not name a remote helper"),
-            ("--source git:https://example.org/x#-x", "--source: must be names"),
-            ("--source workspace:../x", "--source: must not contain `..`"),
-            ("--source git:https://e.org/x --git-depth 1000001", "--git-depth: must be at most"),
-            ("--source . --git-depth 1", "--git-depth: is for a source such as git:"),
-            ("--git-lfs", "--git-lfs: is for a source"),
-        ] {
-            let line = format!("baton {line} -- true");
-            let options = Line::try_parse_from(line.split(' ')).unwrap().options;
-            let refused = options.job(&Environment::default()).err().unwrap().to_string();
-            assert!(refused.starts_with(told), "{line}: {refused}");
         }
     }
 

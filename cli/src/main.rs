@@ -16,6 +16,7 @@ mod environment;
 mod exit;
 mod fleet;
 mod follow;
+mod git_options;
 mod git_settings;
 mod groups;
 mod interrupts;

@@ -14,9 +14,9 @@ use super::{
 };
 use crate::{
     exit::UsageError,
+    git_options::{depth, truth},
     job_options::{
-        JobOptions, Variable, attempts, depth, idempotency_key, on_lost, output_limit, priority,
-        truth,
+        JobOptions, Variable, attempts, idempotency_key, on_lost, output_limit, priority,
     },
     quantities::duration,
 };
@@ -38,10 +38,10 @@ pub(super) fn fill(
     filling.value("source", &mut options.source, &fields.source, |path| {
         parse_source(path).map(|source| beside(document, source))
     })?;
-    filling.value("git_depth", &mut options.git_depth, &fields.git_depth, depth)?;
-    let (option, given) = (&mut options.git_no_submodules, &fields.git_no_submodules);
+    filling.value("git_depth", &mut options.git.depth, &fields.git_depth, depth)?;
+    let (option, given) = (&mut options.git.no_submodules, &fields.git_no_submodules);
     filling.value("git_no_submodules", option, given, truth)?;
-    filling.value("git_lfs", &mut options.git_lfs, &fields.git_lfs, truth)?;
+    filling.value("git_lfs", &mut options.git.lfs, &fields.git_lfs, truth)?;
     filling.value("project", &mut options.project, &fields.project, text)?;
     filling.value("name", &mut options.name, &fields.name, text)?;
     filling.value("priority", &mut options.priority, &fields.priority, priority)?;
