@@ -88,7 +88,7 @@ impl Mirror {
         let answer = self.run(git, &arguments, protocols).await?;
         let none = || GitError::NoSuchRef { url: git.url.clone(), name: shown(name).to_owned() };
         let found = find(name, &answer).ok_or_else(none)?;
-        if self.depth == 0 && self.has(git, &found.commit).await? {
+        if self.depth == 0 && self.is_here(git, &found).await? {
             return Ok(found);
         }
         // A name of ours: those of the repository may not fit beside each other.
@@ -165,7 +165,24 @@ impl Mirror {
         // Not by way of a path, for which git takes short cuts.
         let url = format!("file://{}", self.text()?);
         arguments.extend([&*url, &*wanted]);
-        self.run(git, &arguments, "file").await.map(drop)
+        let copied = self.run(git, &arguments, "file").await.map(drop);
+        copied.map_err(|error| match error {
+            // It sounds as if a server were to blame, but the server is the mirror.
+            GitError::Unreachable { url, said } | GitError::Denied { url, said } => {
+                GitError::Failed { url, said }
+            }
+            error => error,
+        })
+    }
+
+    /// Whether everything in it is whole.
+    pub(super) async fn is_sound(&self, git: &Git) -> Result<bool, GitError> {
+        let arguments = ["--git-dir", self.text()?, "fsck", "--no-dangling", "--no-progress"];
+        match self.run(git, &arguments, "").await {
+            Ok(_) => Ok(true),
+            Err(error @ (GitError::Stopped | GitError::Io(_))) => Err(error),
+            Err(_) => Ok(false),
+        }
     }
 
     /// Removes it. The next fetch makes it anew.
@@ -174,6 +191,15 @@ impl Mirror {
         blocking(threads, move || untrusted::remove(&dir)).await?;
         self.is_old = false;
         Ok(())
+    }
+
+    /// Whether what was found has been fetched before, a tag under its name.
+    async fn is_here(&self, git: &Git, found: &Found) -> Result<bool, GitError> {
+        let is_tag = found.name.starts_with("refs/tags/");
+        if is_tag && self.id(git, &found.name).await?.as_ref() != Some(&found.object) {
+            return Ok(false);
+        }
+        self.has(git, &found.object).await
     }
 
     async fn has(&self, git: &Git, commit: &str) -> Result<bool, GitError> {

@@ -104,16 +104,16 @@ impl Bringing<'_> {
         };
         self.notes.say(&format!("fetching {}{asked}", git.url)).await;
         let mut mirror = Mirror::take(git, &self.cache, self.wanted.depth, self.threads).await?;
-        let found = match self.fetch(git, &mirror).await {
-            // Nothing points elsewhere: perhaps it is the mirror that is damaged.
-            Err(GitError::Failed { .. }) if mirror.is_old => {
-                mirror.discard(self.threads).await?;
-                let half = self.dir.work().join(".git");
-                blocking(self.threads, move || untrusted::remove(&half)).await?;
-                self.fetch(git, &mirror).await?
-            }
-            found => found?,
-        };
+        let mut found = self.fetch(git, &mirror).await;
+        // When nothing points elsewhere it may be the mirror that is damaged.
+        let is_open = matches!(found, Err(GitError::Failed { .. }));
+        if is_open && mirror.is_old && !mirror.is_sound(git).await? {
+            mirror.discard(self.threads).await?;
+            let half = self.dir.work().join(".git");
+            blocking(self.threads, move || untrusted::remove(&half)).await?;
+            found = self.fetch(git, &mirror).await;
+        }
+        let found = found?;
         // Others may have it while this one is checked out.
         drop(mirror);
         self.check_out(git, &found).await?;
@@ -133,9 +133,10 @@ impl Bringing<'_> {
             .await?;
         self.here(git, &["checkout", "-q", "-f", "--detach", &found.commit]).await?;
         if self.wanted.lfs {
-            if self.here(git, &["lfs", "version"]).await.is_err() {
-                return Err(GitError::NoLfs);
-            }
+            match self.here(git, &["lfs", "version"]).await {
+                Err(GitError::Failed { .. }) => return Err(GitError::NoLfs),
+                found => found?,
+            };
             self.here(git, &["lfs", "install", "--local", "--skip-repo"]).await?;
             self.here(git, &["lfs", "pull"]).await?;
         }

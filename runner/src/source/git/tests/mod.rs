@@ -120,6 +120,34 @@ async fn what_the_mirror_has_does_not_travel_again_and_what_is_new_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_tag_that_was_put_to_an_old_commit_comes_along() {
+    let world = World::new();
+    let origin = world.repository("app", &["one", "two"]);
+    world.bring(world.wanted("app", "main")).await.unwrap();
+    git(&origin, &["tag", "light", "HEAD~1"]);
+    git(&origin, &["tag", "-a", "heavy", "-m", "heavy", "HEAD~1"]);
+    for name in ["light", "heavy"] {
+        let brought = world.bring(world.wanted("app", name)).await.unwrap();
+        assert_eq!(brought.word(), "one");
+        let tags = git(&brought.work, &["tag", "--points-at", "HEAD"]);
+        assert!(tags.lines().any(|tag| tag == name), "{tags}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_makes_no_sense_costs_no_mirror() {
+    let world = World::new();
+    let origin = world.repository("app", &["one"]);
+    let brought = world.bring(world.wanted("app", "main")).await.unwrap();
+    let cached = world.cached();
+    fs::write(origin.join(".git/refs/heads/main"), "no id at all\n").unwrap();
+    fs::write(origin.join(".git/HEAD"), "neither\n").unwrap();
+    assert!(world.bring(world.wanted("app", "main")).await.is_err());
+    assert_eq!(world.cached(), cached);
+    assert_eq!(world.bring(world.wanted("app", &brought.commit)).await.unwrap().word(), "one");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn many_at_once_share_a_mirror() {
     let world = World::new();
     world.repository("app", &["one", "two"]);
@@ -158,8 +186,17 @@ async fn a_damaged_mirror_is_made_anew() {
     let world = World::new();
     let origin = world.repository("app", &["one", "two"]);
     type Damage = fn(&Path) -> Option<Vec<u8>>;
-    let damages: [Damage; 4] = [
+    let noise = (0..4_000_u64).flat_map(|n| *blake3::hash(&n.to_le_bytes()).as_bytes());
+    fs::write(origin.join("large"), noise.collect::<Vec<_>>()).unwrap();
+    commit(&origin, "large");
+    let damages: [Damage; 5] = [
         |path| path.extension().is_some_and(|it| it == "pack").then(|| vec![0; 200]),
+        |path| {
+            let pack = path.extension().filter(|it| *it == "pack").map(|_| fs::read(path).unwrap());
+            let mut pack = pack.filter(|pack| pack.len() > 100_000)?;
+            pack[50_000..50_100].fill(0);
+            Some(pack)
+        },
         |path| path.extension().is_some_and(|it| it == "idx").then(Vec::new),
         |path| path.ends_with("HEAD").then(|| b"\0\0".to_vec()),
         |path| path.ends_with("config").then(|| b"[core\nbroken".to_vec()),
