@@ -231,6 +231,33 @@ async fn what_a_killed_fetch_left_stops_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_fetch_that_is_stopped_at_any_moment_leaves_a_mirror_that_works() {
+    let world = World::new();
+    let origin = world.repository("app", &["one"]);
+    for (number, delay) in [2, 10, 30, 90, 270].into_iter().enumerate() {
+        let salt = number as u64 * 1_000_000;
+        let noise =
+            (0..100_000_u64).flat_map(|n| *blake3::hash(&(n + salt).to_le_bytes()).as_bytes());
+        fs::write(origin.join("large"), noise.collect::<Vec<_>>()).unwrap();
+        let word = format!("word {number}");
+        commit(&origin, &word);
+        let stop = CancellationToken::new();
+        let bringing = world.bring_until(world.wanted("app", "main"), stop.clone());
+        let stopping = async {
+            tokio::time::sleep(Duration::from_millis(delay)).await;
+            stop.cancel();
+        };
+        let (brought, ()) = tokio::join!(bringing, stopping);
+        assert!(matches!(brought, Ok(_) | Err(GitError::Stopped)), "{:?}", brought.err());
+        assert_eq!(world.processes(), 0);
+        let brought = world.bring(world.wanted("app", "main")).await.unwrap();
+        assert_eq!((brought.word(), brought.history()), (word, number + 2));
+        let mirror = fs::read_dir(world.cache()).unwrap().flatten().map(|entry| entry.path());
+        git(&mirror.into_iter().find(|path| path.is_dir()).unwrap(), &["fsck", "--strict"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn submodules_come_along_with_their_own_unless_they_are_not_wanted() {
     let world = World::new();
     let (inner, middle) =
