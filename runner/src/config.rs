@@ -9,7 +9,7 @@ use std::{
 
 use baton_client::Endpoint;
 
-use crate::executor::docker::DockerConfig;
+use crate::{executor::docker::DockerConfig, source::git::GitConfig};
 
 /// How a runner is set up.
 #[derive(Clone, Debug)]
@@ -41,6 +41,10 @@ pub struct Config {
     pub local: bool,
     /// The Docker engine, if jobs may have containers.
     pub docker: Option<DockerConfig>,
+    /// The folder below which jobs find workspaces; none: they get none.
+    pub workspaces: Option<PathBuf>,
+    /// What is fetched with git, and how.
+    pub git: GitConfig,
 }
 
 impl Config {
@@ -61,6 +65,8 @@ impl Config {
             min_free: 256 * 1024 * 1024,
             local: true,
             docker: None,
+            workspaces: None,
+            git: GitConfig::default(),
         }
     }
 }
