@@ -14,6 +14,7 @@ pub mod gate;
 pub mod load;
 pub mod members;
 mod port;
+pub mod ssh;
 pub mod traced;
 pub mod wait;
 

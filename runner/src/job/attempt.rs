@@ -210,7 +210,7 @@ impl Attempt {
                 Place::Host => {
                     env::of_host(&self.attempts.0.config.base_env, &self.assign, self.journal.dir())
                 }
-                Place::Container(_) => env::of_job(&self.assign),
+                Place::Container(_) | Place::Remote(_) => env::of_job(&self.assign),
             },
             place,
             resources: Resources {

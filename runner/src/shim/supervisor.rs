@@ -147,12 +147,11 @@ impl Supervisor {
     fn start_command(&mut self, launch: &Launch, dir: &Path, mask: Mode, state: State) {
         let started = match launch.place {
             Place::Host => command::start(launch, dir, mask),
-            Place::Container(_) => {
-                command::start_monitor(launch, dir, mask).map(|(running, monitor)| {
+            Place::Container(_) | Place::Remote(_) => command::start_monitor(launch, dir, mask)
+                .map(|(running, monitor)| {
                     self.monitor = Some(monitor);
                     running
-                })
-            }
+                }),
         };
         match started {
             Ok(running) => {
