@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
-    sync::Arc,
     time::Duration,
 };
 
@@ -154,7 +153,7 @@ pub(crate) struct Attempt<'a> {
     target: &'a Target,
     pub(crate) dir: AttemptDir,
     pub(crate) execution: Execution,
-    folder: Arc<TempDir>,
+    _folder: TempDir,
 }
 
 /// What a job wrote, and what was noted about it.
@@ -173,12 +172,12 @@ impl Log {
 }
 
 /// A folder for an attempt.
-pub(crate) fn folder() -> (Arc<TempDir>, AttemptDir) {
+pub(crate) fn folder() -> (TempDir, AttemptDir) {
     let folder = tempfile::Builder::new().prefix("baton-ssh-").tempdir().unwrap();
     let dir = AttemptDir::new(folder.path().canonicalize().unwrap().join("attempt"));
     std::fs::create_dir_all(dir.work()).unwrap();
     std::fs::create_dir_all(dir.tmp()).unwrap();
-    (Arc::new(folder), dir)
+    (folder, dir)
 }
 
 impl<'a> Attempt<'a> {
@@ -189,12 +188,12 @@ impl<'a> Attempt<'a> {
     pub(crate) async fn start_in(
         target: &'a Target,
         mut launch: Launch,
-        (folder, dir): (Arc<TempDir>, AttemptDir),
+        (folder, dir): (TempDir, AttemptDir),
     ) -> Self {
         launch.place = target.place().await;
         launch.names = Names { runner: RUNNER.to_owned(), job: "job".to_owned(), lease: 7 };
         let execution = target.executor.start(&dir, &launch).await.unwrap();
-        Self { target, dir, execution, folder }
+        Self { target, dir, execution, _folder: folder }
     }
 
     /// Runs one to its end.
@@ -271,11 +270,6 @@ impl<'a> Attempt<'a> {
             line.trim_end().ends_with(path) && line.contains(&format!(" {what} "))
         };
         numbers.filter(watches).collect()
-    }
-
-    /// A file for the job and the test.
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
     }
 
     /// What is in the spool now. The last frame may be on its way.

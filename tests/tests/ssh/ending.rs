@@ -2,13 +2,22 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use baton_runner::executor::{Control, ExitStatus, Launch, Progress, StopCause};
+use baton_runner::executor::{Control, Executor as _, ExitStatus, Launch, Progress, StopCause};
 use baton_tests::{
     ssh::Server,
     wait::{until, within},
 };
 
-use crate::attempt::{Attempt, RUNNER, Target, boottime, sh};
+use nix::{
+    sys::signal::{self, Signal},
+    unistd::Pid,
+};
+
+use crate::attempt::{Attempt, Log, RUNNER, Target, boottime, sh};
+
+fn kill(pid: i32) {
+    signal::kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+}
 
 #[tokio::test]
 async fn a_hundred_processes_are_ended_with_the_job() {
@@ -59,8 +68,7 @@ async fn a_dead_monitor_leaves_nothing_on_the_target() {
     let mut attempt = Attempt::start(&target, sh("echo ready; sleep 100000")).await;
     attempt.wrote("ready").await;
     for monitor in attempt.watchers("monitor") {
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(monitor), nix::sys::signal::SIGKILL)
-            .unwrap();
+        kill(monitor);
     }
     let progress = attempt.over().await;
     assert!(matches!(progress, Progress::Died { tree_gone: true, .. }), "{progress:?}");
@@ -73,8 +81,7 @@ async fn a_dead_shim_leaves_nothing_on_the_target() {
     let mut attempt = Attempt::start(&target, sh("echo ready; sleep 100000")).await;
     attempt.wrote("ready").await;
     for shim in attempt.watchers("shim") {
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(shim), nix::sys::signal::SIGKILL)
-            .unwrap();
+        kill(shim);
     }
     let progress = attempt.over().await;
     assert!(matches!(progress, Progress::Died { tree_gone: true, .. }), "{progress:?}");
@@ -87,8 +94,7 @@ async fn a_target_that_cannot_be_asked_proves_nothing() {
     attempt.wrote("ready").await;
     target.way.close();
     for monitor in attempt.watchers("monitor") {
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(monitor), nix::sys::signal::SIGKILL)
-            .unwrap();
+        kill(monitor);
     }
     let left = |progress: &Progress| matches!(progress, Progress::Died { tree_gone: false, .. });
     within("its death", attempt.execution.progress.wait_for(left)).await.unwrap();
@@ -122,12 +128,8 @@ async fn a_target_ends_a_job_whose_lease_it_hears_no_more_of() {
     };
     assert_eq!((code.as_str(), killed.as_str()), ("137", "2"));
     assert!(!Server::left(&folder).contains("sleep 100000"));
-    let cause = within("the shim to know", async {
-        attempt
-            .logged("a note", |log| log.notes.iter().any(|note| note.contains("lease lost")))
-            .await
-    });
-    cause.await;
+    let lost = |log: &Log| log.notes.iter().any(|note| note.contains("lease lost"));
+    attempt.logged("a note", lost).await;
     target.way.open();
     let (exit, _) = attempt.end().await;
     assert_eq!(exit.stopped, Some(StopCause::LeaseLost));
@@ -165,15 +167,10 @@ async fn what_a_runner_left_on_a_target_is_swept_unless_its_lease_is_held() {
     assert_eq!(swept(RUNNER, &held).await, Ok(0));
     assert_eq!(swept("another", &BTreeSet::new()).await, Ok(0));
     // Nobody is left who knows of it.
+    target.executor.detach().await;
     for watcher in [attempt.watchers("shim"), attempt.watchers("monitor")].concat() {
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(watcher), nix::sys::signal::SIGSTOP)
-            .unwrap();
+        kill(watcher);
     }
     assert_eq!(swept(RUNNER, &BTreeSet::new()).await, Ok(1));
     target.is_clean().await;
-    for watcher in [attempt.watchers("shim"), attempt.watchers("monitor")].concat() {
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(watcher), nix::sys::signal::SIGCONT)
-            .unwrap();
-    }
-    attempt.over().await;
 }

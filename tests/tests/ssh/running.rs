@@ -124,6 +124,24 @@ async fn output_is_seen_while_the_job_runs() {
 }
 
 #[tokio::test]
+async fn what_a_login_shell_says_is_no_output_of_the_job() {
+    let talk = "ForceCommand echo hello 1 begun; echo fail on >&2; eval \"$SSH_ORIGINAL_COMMAND\"";
+    let Some(target) = Target::with(&[talk.to_owned()]).await else { return };
+    let (exit, log) = Attempt::run(&target, sh("echo out; echo err >&2; exit 2")).await;
+    assert_eq!(exit.status, ExitStatus::Exited(2));
+    assert_eq!((log.text(), &log.stderr[..]), ("out\n", &b"err\n"[..]));
+}
+
+#[tokio::test]
+async fn a_user_without_a_shell_is_no_fault_of_the_job() {
+    let refuses = "ForceCommand echo This account is not available".to_owned();
+    let Some(target) = Target::with(&[refuses]).await else { return };
+    let (exit, _) = Attempt::run(&target, sh("exit 0")).await;
+    let ExitStatus::NoResources { message } = exit.status else { panic!("{exit:?}") };
+    assert!(message.contains("account is not available"), "{message}");
+}
+
+#[tokio::test]
 async fn the_work_folder_comes_along_with_modes_and_links() {
     let Some(target) = Target::find().await else { return };
     let (folder, dir) = folder();
@@ -201,18 +219,11 @@ async fn do_everything(target: &Target) {
     assert_eq!((log.stdout.len(), log.stderr.len()), (40 * shell, 40 * shell));
 }
 
-/// A folder in which `sh` is this one, beside all other programs.
-fn programs_with_shell(shell: &str) -> TempDir {
-    let folder = programs(&["sh"]);
-    symlink(shell, folder.path().join("sh")).unwrap();
-    folder
-}
-
 #[tokio::test]
 async fn dash_is_enough() {
-    let Some(target) = Target::with_commands(&programs_with_shell("/bin/dash")).await else {
-        return;
-    };
+    let folder = programs(&["sh"]);
+    symlink("/bin/dash", folder.path().join("sh")).unwrap();
+    let Some(target) = Target::with_commands(&folder).await else { return };
     do_everything(&target).await;
 }
 

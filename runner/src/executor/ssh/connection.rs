@@ -32,6 +32,8 @@ const WITHIN: Duration = Duration::from_secs(15);
 /// times as long.
 const KEEP_ALIVE: Duration = Duration::from_secs(4);
 const KEEP_ALIVES: usize = 3;
+/// Of what a login shell says before it does anything, more is not kept.
+const NOISE_MAX: usize = 64 * 1024;
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -127,7 +129,10 @@ impl Connection {
         let (read, write) = host.channel_open_session().await?.split();
         write.exec(false, shell::SHELL).await?;
         write.data_bytes(script).await?;
-        Ok(Run { read, write })
+        Ok(Run {
+            read: Listener { read, out: Before::Mark(Vec::new()), err: Before::Mark(Vec::new()) },
+            write,
+        })
     }
 
     /// Says goodbye, and does not wait long for it.
@@ -144,8 +149,23 @@ impl Connection {
 
 /// Something that a target's shell does.
 pub(crate) struct Run {
-    read: ChannelReadHalf,
+    read: Listener,
     write: ChannelWriteHalf<Msg>,
+}
+
+/// What comes from it.
+struct Listener {
+    read: ChannelReadHalf,
+    out: Before,
+    err: Before,
+}
+
+/// Of one stream: what came before the script's own words.
+enum Before {
+    /// They have not begun.
+    Mark(Vec<u8>),
+    /// They have.
+    Nothing,
 }
 
 /// What comes of it.
@@ -160,7 +180,13 @@ pub(crate) enum Said {
 impl Run {
     /// What it says next. None: it has ended. May be cancelled.
     pub(crate) async fn next(&mut self) -> Option<Said> {
-        next(&mut self.read).await
+        self.read.next().await
+    }
+
+    /// What the login shell said instead of doing what it was asked to.
+    pub(crate) fn noise(&self) -> String {
+        let noise = [self.read.out.noise(), self.read.err.noise()].concat();
+        String::from_utf8_lossy(&noise).trim().to_owned()
     }
 
     /// Sends it something to read, and has `hear` take what it says meanwhile. False: it
@@ -176,7 +202,7 @@ impl Run {
         loop {
             tokio::select! {
                 biased;
-                said = next(read) => match said {
+                said = read.next() => match said {
                     Some(said) => hear(said),
                     None => return Ok(false),
                 },
@@ -203,13 +229,48 @@ impl Run {
     }
 }
 
-async fn next(read: &mut ChannelReadHalf) -> Option<Said> {
-    loop {
-        match read.wait().await? {
-            ChannelMsg::Data { data } => return Some(Said::Out(data)),
-            ChannelMsg::ExtendedData { data, ext: 1 } => return Some(Said::Err(data)),
-            ChannelMsg::Close | ChannelMsg::Failure => return None,
-            _ => {}
+impl Listener {
+    /// May be cancelled.
+    async fn next(&mut self) -> Option<Said> {
+        loop {
+            let said = match self.read.wait().await? {
+                ChannelMsg::Data { data } => self.out.pass(data).map(Said::Out),
+                ChannelMsg::ExtendedData { data, ext: 1 } => self.err.pass(data).map(Said::Err),
+                ChannelMsg::Close | ChannelMsg::Failure => return None,
+                _ => None,
+            };
+            if said.is_some() {
+                return said;
+            }
+        }
+    }
+}
+
+impl Before {
+    /// What of `data` is the script's.
+    fn pass(&mut self, data: Bytes) -> Option<Bytes> {
+        let Self::Mark(noise) = self else { return Some(data) };
+        let before = noise.len();
+        noise.extend_from_slice(&data);
+        let mark = format!("{}\n", shell::MARK);
+        // It may have come in two pieces.
+        let from = before.saturating_sub(mark.len());
+        let found = noise[from..].windows(mark.len()).position(|part| part == mark.as_bytes());
+        if let Some(at) = found {
+            let begins = from + at + mark.len() - before;
+            *self = Self::Nothing;
+            return Some(data.slice(begins..)).filter(|data| !data.is_empty());
+        }
+        if noise.len() > NOISE_MAX {
+            noise.drain(..noise.len() - mark.len());
+        }
+        None
+    }
+
+    fn noise(&self) -> &[u8] {
+        match self {
+            Self::Mark(noise) => noise,
+            Self::Nothing => &[],
         }
     }
 }
@@ -392,4 +453,30 @@ fn read_key(path: &Path) -> Result<PrivateKey, String> {
         ),
         error => format!("cannot read the key {}: {error}", path.display()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_login_shell_says_is_no_part_of_what_it_was_asked_for() {
+        let text = format!("motd\n{0}\ndata {0}\n", shell::MARK);
+        let expected = format!("data {}\n", shell::MARK);
+        for cut in 0..text.len() {
+            let mut before = Before::Mark(Vec::new());
+            let (first, second) = text.split_at(cut);
+            let parts =
+                [first, second].map(|part| before.pass(Bytes::copy_from_slice(part.as_bytes())));
+            let said: Vec<u8> = parts.into_iter().flatten().flatten().collect();
+            assert_eq!(String::from_utf8(said).unwrap(), expected, "{cut}");
+            assert!(before.noise().is_empty());
+        }
+        let mut before = Before::Mark(Vec::new());
+        for _ in 0..100 {
+            assert_eq!(before.pass(Bytes::from(vec![b'x'; 10_000])), None);
+        }
+        assert!(before.noise().len() <= NOISE_MAX);
+        assert_eq!(before.pass(Bytes::from(format!("{}\n1", shell::MARK))), Some("1".into()));
+    }
 }

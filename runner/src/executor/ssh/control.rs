@@ -167,13 +167,7 @@ impl Control {
             match self.run.next().await {
                 Some(Said::Out(data)) => self.take(&data),
                 Some(Said::Err(data)) => self.hear(&String::from_utf8_lossy(&data)),
-                None if self.noise.is_empty() => {
-                    return Err(Broken("the connection was closed".to_owned()));
-                }
-                None => {
-                    let said = self.noise.trim();
-                    return Err(Broken(format!("its shell ended and said: {said}")));
-                }
+                None => return Err(self.ended()),
             }
         }
     }
@@ -186,6 +180,14 @@ impl Control {
     /// Ends it.
     pub(crate) async fn close(self) {
         self.run.close().await;
+    }
+
+    fn ended(&mut self) -> Broken {
+        self.hear(&self.run.noise());
+        Broken(match self.noise.trim() {
+            "" => "the connection was closed".to_owned(),
+            said => format!("its shell ended and said: {}", said.replace('\n', "; ")),
+        })
     }
 
     fn take(&mut self, data: &[u8]) {

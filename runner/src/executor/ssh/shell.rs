@@ -12,6 +12,10 @@ use crate::{
 /// What is executed on a target; the rest follows over its standard input.
 pub(crate) const SHELL: &str = "exec sh";
 
+/// The first line of both streams of a script. What comes before is what the user's login
+/// shell says of its own accord.
+pub(crate) const MARK: &str = "-- here begins what baton asked for --";
+
 const COMMON: &str = include_str!("scripts/common.sh");
 const CONTROL: &str = include_str!("scripts/control.sh");
 const FOLLOW: &str = include_str!("scripts/follow.sh");
@@ -59,11 +63,15 @@ impl Folder {
         self.group(UNPACK)
     }
 
-    /// A shell reads all of a group before it does any of it, so that what follows on
-    /// standard input is left for the commands in it.
     fn group(&self, script: &str) -> String {
-        format!("{{\nmask=$(umask)\numask 077\n{}{script}}}\n", self.place)
+        group(&format!("mask=$(umask)\numask 077\n{}{script}", self.place))
     }
+}
+
+/// A shell reads all of a group before it does any of it, so that what follows on standard
+/// input is left for the commands in it.
+fn group(script: &str) -> String {
+    format!("{{\necho {mark}\necho {mark} >&2\n{script}}}\n", mark = quote(MARK))
 }
 
 /// Says no and why.
@@ -85,18 +93,16 @@ exit 0
 /// Lists the folders that a runner has on a target, by name.
 pub(crate) fn list(base: &str, runner: &str) -> String {
     let (base, runner) = (set_base(base), quote(runner));
-    format!(
-        r#"{{
-{base}for folder in "$base"/attempts/*; do
+    group(&format!(
+        r#"{base}for folder in "$base"/attempts/*; do
     owner=
     {{ read -r owner <"$folder/runner"; }} 2>/dev/null
     [ "$owner" != {runner} ] || echo "attempt ${{folder##*/}}"
 done
 echo listed
 exit 0
-}}
 "#
-    )
+    ))
 }
 
 fn set_base(base: &str) -> String {

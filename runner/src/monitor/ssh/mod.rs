@@ -4,20 +4,26 @@
 //! What holds on the target without any connection is in `executor/ssh/scripts`. Here is
 //! the other half: to ask until there is an answer, and to believe nothing but an answer.
 
+mod outcome;
 mod output;
 mod source;
+mod talk;
 
 use std::{io, time::Duration};
 
 use tokio::time::sleep;
 
-use self::{output::Output, source::Problem};
+use self::{
+    outcome::{failed, never_started, not_started, outcome},
+    output::Output,
+    source::Problem,
+    talk::Talk,
+};
 use super::{
     protocol::{Ended, Task},
     shim::{Shim, Streams, Wish},
 };
 use crate::{
-    clock,
     executor::{
         ExitStatus,
         ssh::{
@@ -66,8 +72,10 @@ pub(super) async fn run(task: &Task, remote: &Remote, shim: &mut Shim) -> io::Re
         lease_until: launch.lease_limit.map(|limit| launch.lease_renewed.saturating_add(limit)),
         terminate: false,
         kill: false,
-        sent: false,
+        touched: false,
         begun: false,
+        heard: false,
+        trouble: None,
         failure: None,
         lost: false,
         finish: None,
@@ -80,36 +88,6 @@ pub(super) async fn run(task: &Task, remote: &Remote, shim: &mut Shim) -> io::Re
         shim.note(format!("limits of CPU, memory and processes do not hold on {target}")).await;
     }
     job.run(shim).await
-}
-
-fn ended(status: ExitStatus, killed: u32) -> Ended {
-    Ended { status, out_of_memory: false, killed }
-}
-
-/// Not the job's fault.
-fn failed(message: String) -> Ended {
-    ended(ExitStatus::NoResources { message }, 0)
-}
-
-fn not_started(code: i32, message: String) -> Ended {
-    ended(ExitStatus::NotStarted { code, message }, 0)
-}
-
-/// The target's shell could not start the command, and said so with this code.
-fn refused(code: i32, program: Option<&String>) -> Ended {
-    let program = program.map(String::as_str).unwrap_or_default();
-    match code {
-        127 if program.contains('/') => {
-            not_started(127, format!("{program}: No such file or directory"))
-        }
-        127 => not_started(127, format!("{program}: command not found")),
-        _ => not_started(126, format!("{program}: Permission denied")),
-    }
-}
-
-/// The job was stopped before there was a process.
-fn never_started() -> Ended {
-    ended(ExitStatus::Signaled(libc::SIGKILL), 0)
 }
 
 struct Job<'a> {
@@ -125,10 +103,14 @@ struct Job<'a> {
     terminate: bool,
     /// It is to end.
     kill: bool,
-    /// Something of it may be on the target.
-    sent: bool,
-    /// It may have been started.
+    /// There may be a folder for it on the target.
+    touched: bool,
+    /// It may have been started there.
     begun: bool,
+    /// The target has answered since the last wait.
+    heard: bool,
+    /// What was wrong with the last connection.
+    trouble: Option<String>,
     /// Why it cannot be run on the target.
     failure: Option<String>,
     /// What stood by it there is gone, and nobody can say how it ended.
@@ -158,19 +140,14 @@ impl Job<'_> {
     async fn run(&mut self, shim: &mut Shim) -> io::Result<Ended> {
         let mut delays = Delays::new(RETRY_AFTER);
         let mut failures = 0;
-        let mut said = None;
         loop {
-            if self.kill && !self.sent {
-                return Ok(never_started());
+            if !self.begun && (self.kill && !self.touched || failures >= TRIES) {
+                return Ok(self.never());
             }
             let opening = Connection::open(&self.remote.hops);
             let problem = match self.listening(shim, opening).await {
                 None => continue,
                 Some(Ok(connection)) => {
-                    if said.take().is_some() {
-                        shim.note(format!("connected to {} again", self.remote.target)).await;
-                    }
-                    delays = Delays::new(RETRY_AFTER);
                     let parted = self.attend(&connection, shim).await;
                     self.output.leave().await;
                     connection.close().await;
@@ -181,24 +158,39 @@ impl Job<'_> {
                     }
                 }
                 Some(Err(error)) => {
-                    failures += 1;
-                    if !self.sent && (!error.is_temporary() || failures >= TRIES) {
-                        let target = &self.remote.target;
-                        return Ok(failed(format!("the target {target}: {error}")));
+                    if !error.is_temporary() {
+                        failures = TRIES;
                     }
                     error.to_string()
                 }
             };
+            failures += usize::from(!self.begun);
+            if std::mem::take(&mut self.heard) {
+                delays = Delays::new(RETRY_AFTER);
+            }
             if let Some(finish) = self.finish.filter(|_| self.removals >= REMOVALS) {
                 shim.note("its folder on the target could not be removed; the runner tries again")
                     .await;
                 return Ok(self.outcome(&finish));
             }
-            if self.failure.is_none() && self.finish.is_none() && said.as_ref() != Some(&problem) {
+            let is_news = self.trouble.as_ref() != Some(&problem);
+            if is_news && self.failure.is_none() && self.finish.is_none() {
                 shim.note(self.interrupted(&problem)).await;
-                said = Some(problem);
             }
+            self.trouble = Some(problem);
             let _ = self.listening(shim, delays.wait()).await;
+        }
+    }
+
+    /// The end of a job that was not started, and cannot be.
+    fn never(&self) -> Ended {
+        let target = &self.remote.target;
+        match (&self.failure, &self.trouble) {
+            (Some(failure), _) => failed(failure.clone()),
+            (None, Some(trouble)) if !self.kill => {
+                failed(format!("the target {target}: {trouble}"))
+            }
+            (None, _) => never_started(),
         }
     }
 
@@ -213,7 +205,7 @@ impl Job<'_> {
     }
 
     /// Does something and hears wishes meanwhile. None: the job is to end, and nothing of
-    /// it was sent.
+    /// it is on the target.
     async fn listening<T>(&mut self, shim: &mut Shim, doing: impl Future<Output = T>) -> Option<T> {
         tokio::pin!(doing);
         loop {
@@ -221,7 +213,7 @@ impl Job<'_> {
                 done = &mut doing => return Some(done),
                 wish = shim.wish() => self.hear(wish),
             }
-            if self.kill && !self.sent {
+            if self.kill && !self.touched {
                 return None;
             }
         }
@@ -248,15 +240,18 @@ impl Job<'_> {
         shim: &mut Shim,
     ) -> Result<Parted, Parted> {
         let makes = !self.begun && !self.kill;
-        self.sent = true;
+        self.touched = true;
         let script = self.folder.control(makes.then_some(self.text.as_str()));
         let mut control = Control::open(connection, script).await?;
         let (there, stage) = match control.hello().await? {
             Ok(hello) => hello,
             Err(problem) => return Err(self.fail(&problem)),
         };
-        let clock = Clock { there, here: clock::boottime() };
-        let mut talk = Talk { control, clock, renewed: 0 };
+        let mut talk = Talk::new(control, there);
+        self.heard = true;
+        if self.trouble.take().is_some() {
+            shim.note(format!("connected to {} again", self.remote.target)).await;
+        }
         let finish = match self.finish {
             Some(finish) => finish,
             None => {
@@ -294,8 +289,7 @@ impl Job<'_> {
                 if self.bring_source(connection, shim).await? {
                     // From here on only the target knows.
                     self.begun = true;
-                    talk.renewed = talk.clock.due(self.lease_until);
-                    talk.control.order(&format!("start {}", talk.renewed)).await?;
+                    talk.start(self.lease_until).await?;
                 }
             }
             Stage::Begun => {
@@ -419,88 +413,9 @@ impl Job<'_> {
     }
 
     fn outcome(&self, finish: &Finish) -> Ended {
-        if let Some(message) = self.failure.clone() {
-            return failed(message);
+        match &self.failure {
+            Some(failure) => failed(failure.clone()),
+            None => outcome(finish, self.task.launch.command.first()),
         }
-        if finish.how == How::Refused {
-            return refused(finish.code, self.task.launch.command.first());
-        }
-        let status = match finish.code {
-            // A shell says it so, and nothing else does.
-            code @ 129..=192 => ExitStatus::Signaled(code - 128),
-            code => ExitStatus::Exited(code),
-        };
-        ended(status, finish.killed)
-    }
-}
-
-/// A conversation with the target, and what it was told of the lease.
-struct Talk {
-    control: Control,
-    clock: Clock,
-    renewed: u64,
-}
-
-impl Talk {
-    /// Tells until when the lease is good, if that is news.
-    async fn renew(&mut self, until: Option<Duration>) -> Result<(), Broken> {
-        let due = self.clock.due(until);
-        if due > self.renewed {
-            self.renewed = due;
-            self.control.order(&format!("lease {due}")).await?;
-        }
-        Ok(())
-    }
-
-    /// Has the folder removed.
-    async fn clean(mut self) -> Result<(), Broken> {
-        self.control.order("clean").await?;
-        loop {
-            match self.control.report().await? {
-                Report::Clean => break,
-                Report::Fail(problem) => return Err(Broken(problem)),
-                _ => {}
-            }
-        }
-        self.control.close().await;
-        Ok(())
-    }
-}
-
-/// The target's clock beside this host's.
-#[derive(Clone, Copy, Debug)]
-struct Clock {
-    /// What it showed, at the latest
-    there: Duration,
-    /// at this time since this host's boot.
-    here: Duration,
-}
-
-impl Clock {
-    /// What the target's clock shows, in hundredths of seconds, when `until` comes here, or earlier: it had gone on
-    /// when its answer came. 0 is never.
-    fn due(&self, until: Option<Duration>) -> u64 {
-        let Some(until) = until else { return 0 };
-        let due = match until.checked_sub(self.here) {
-            Some(left) => self.there.saturating_add(left),
-            None => self.there.saturating_sub(self.here.saturating_sub(until)),
-        };
-        // More than a shell can count with is never.
-        i64::try_from(due.as_millis() / 10).map_or(0, |due| due.unsigned_abs().max(1))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_lease_ends_on_the_targets_clock_when_it_ends_here() {
-        let s = Duration::from_secs;
-        let clock = Clock { there: s(1000), here: s(50) };
-        assert_eq!(clock.due(Some(s(95))), 104_500);
-        assert_eq!(clock.due(Some(s(40))), 99_000);
-        assert_eq!(Clock { there: s(3), here: s(50) }.due(Some(Duration::ZERO)), 1);
-        assert_eq!((clock.due(None), clock.due(Some(Duration::MAX))), (0, 0));
     }
 }

@@ -71,7 +71,11 @@ cat <"$D/o" >>"$D/out" 9>&- &
 out=$!
 cat <"$D/e" >>"$D/err" 9>&- &
 err=$!
-watchdog 9>&- &
+# In a shell of its own: one that only lends the file to a function keeps it open.
+(
+    exec 9>&-
+    watchdog
+) &
 dog=$!
 if command -v setsid >/dev/null 2>&1; then detach=setsid; else detach= && set -m; fi
 # The variables are no secret; those of the job come from the file.
