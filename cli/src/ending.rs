@@ -134,6 +134,8 @@ fn sentence(job: &Job, outcome: &Outcome) -> String {
     };
     match outcome.state() {
         JobState::Succeeded => format!("job {id} succeeded"),
+        // What its exit code does not say.
+        JobState::Failed if !outcome.reason.is_empty() => format!("job {id} failed{why}"),
         JobState::Failed => match (outcome.signal, outcome.exit_code) {
             (Some(signal), _) => format!(
                 "job {id} failed: signal {signal} ended it (exit code {})",

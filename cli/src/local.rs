@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use baton_client::{Connection, Endpoint, Patience, WatchEvent, watch};
 use baton_coordinator::Coordinator;
 use baton_proto::v1::{CancelJobRequest, JobState, ListJobsRequest};
-use baton_runner::Runner;
+use baton_runner::{Runner, executor::docker::DockerConfig};
 use futures::{
     StreamExt as _,
     future::{join_all, select_all},
@@ -232,6 +232,7 @@ async fn start_runners(
             slots: options.slots,
             shim_command: shim_command()?,
             base_env: base_env(environment),
+            docker: DockerConfig::of_this_host(),
             ..baton_runner::Config::new(folder, endpoint.clone(), name)
         };
         runners.push(Runner::start(config).await?);

@@ -9,7 +9,7 @@ use std::{
 
 use baton_client::Endpoint;
 
-use crate::executor::docker::DockerConfig;
+use crate::executor::{docker::DockerConfig, ssh::TargetConfig};
 
 /// How a runner is set up.
 #[derive(Clone, Debug)]
@@ -37,6 +37,8 @@ pub struct Config {
     pub local: bool,
     /// The Docker engine, if jobs may have containers.
     pub docker: Option<DockerConfig>,
+    /// The hosts that jobs may run on besides, by name.
+    pub ssh: BTreeMap<String, TargetConfig>,
 }
 
 impl Config {
@@ -55,6 +57,7 @@ impl Config {
             unpack_limit: 4 * 1024 * 1024 * 1024,
             local: true,
             docker: None,
+            ssh: BTreeMap::new(),
         }
     }
 }

@@ -13,7 +13,9 @@ use tracing::{info, warn};
 use crate::{
     Config, Environment,
     environment::blocking,
-    executor::{Executor, Executors, docker::DockerExecutor, local::LocalExecutor},
+    executor::{
+        Executor, Executors, docker::DockerExecutor, local::LocalExecutor, ssh::SshExecutor,
+    },
     identity::Identity,
     job::Attempts,
     session::Session,
@@ -41,6 +43,9 @@ pub enum Error {
     },
 }
 
+/// How often the executors are asked for what is left of leases that ended.
+const SWEEP_EVERY: Duration = Duration::from_secs(300);
+
 /// How long a stop waits for tasks to end.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 
@@ -65,8 +70,13 @@ impl Runner {
             let executor: Arc<dyn Executor> = Arc::new(DockerExecutor::new(docker, shims()));
             executor
         });
+        let ssh = (!config.ssh.is_empty()).then(|| {
+            let executor: Arc<dyn Executor> =
+                Arc::new(SshExecutor::new(config.ssh.clone(), shims()));
+            executor
+        });
         let local = Arc::new(shims());
-        let executors = Executors { local, offers_local: config.local, docker };
+        let executors = Executors { local, offers_local: config.local, docker, ssh };
         Self::start_with(config, Environment::system(), executors).await
     }
 
@@ -106,6 +116,10 @@ impl Runner {
         );
         attempts.recover().await?;
         let id = identity.runner_id.clone();
+        tasks.spawn({
+            let (attempts, stop) = (attempts.clone(), stop.clone());
+            async move { stop.run_until_cancelled(attempts.keep_sweeping(SWEEP_EVERY)).await }
+        });
         info!(runner = id, name = config.name, data = %config.data_dir.display(), "runner starts");
         let session = Session { config, environment, identity, attempts, link, reports };
         let stopped = stop.clone();

@@ -113,9 +113,11 @@ impl Cluster {
         command
             .args(["--listen", &address, "--peer-listen", &peer_address, "--data"])
             .arg(data)
-            .args(["--snapshot-every", "300"])
             .args(options)
             .env("BATON_TOKEN", TOKEN);
+        if !options.contains(&"--snapshot-every") {
+            command.args(["--snapshot-every", "300"]);
+        }
         if let Some(gate) = &self.node(node).gate {
             command.args(["--peer-address", &gate.address()]);
         }

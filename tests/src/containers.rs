@@ -1,7 +1,7 @@
 //! Three coordinators and two runners, each on a host of its own: a container on a network
 //! that only they and this process are in.
 
-use std::{io::Write as _, path::PathBuf, process::Output};
+use std::{path::PathBuf, process::Output};
 
 use baton_client::{Connection, Endpoint};
 use baton_proto::v1;
@@ -58,13 +58,7 @@ impl Containers {
     }
 
     async fn with(options: &[&str], disk: Option<&str>) -> Option<Self> {
-        if let Some(reason) = docker::missing() {
-            // Past the test runner, which keeps what a test prints that does not fail.
-            let name = std::thread::current().name().unwrap_or("a test").to_owned();
-            let told = format!("\ntest {name}: SKIPPED, since it needs Docker: {reason}\n");
-            std::io::stderr().write_all(told.as_bytes()).unwrap();
-            return None;
-        }
+        docker::or_skip()?;
         let alone = alone().await;
         let folder = tempfile::Builder::new().prefix("baton-test-").tempdir().unwrap();
         let disks = (0..COORDINATORS).filter_map(|_| disk.map(Disk::make)).collect();

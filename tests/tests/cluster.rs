@@ -155,6 +155,39 @@ async fn one_of_three_may_be_away_and_with_two_away_nothing_is_lost() {
     assert_eq!(cluster.read("run"), long_output());
 }
 
+/// Nothing in the log names the members any more: only the snapshot does.
+#[tokio::test(flavor = "multi_thread")]
+async fn coordinators_that_all_start_again_find_each_other_by_their_snapshots() {
+    let mut cluster = Cluster::start(3, 1).await;
+    for node in 1..=3 {
+        assert!(cluster.stop_node(node).await.success());
+        cluster.start_node_with(node, &["--snapshot-every", "20"]);
+        cluster.all_vote(3).await;
+    }
+    let load = start_load(&cluster).await;
+    for node in 1..=3 {
+        wait::until("the founding to leave the log", async || {
+            load.goes_on(20).await;
+            let snapshots = cluster.node_folder(node).join("raft/snapshots");
+            let names = std::fs::read_dir(snapshots).ok()?.filter_map(|entry| {
+                let name = entry.ok()?.file_name();
+                name.to_str()?.strip_prefix("snapshot-")?.parse::<u64>().ok()
+            });
+            names.max().filter(|index| *index > 60)
+        })
+        .await;
+    }
+    for node in 1..=3 {
+        cluster.kill_node(node);
+    }
+    for node in 1..=3 {
+        cluster.start_node(node);
+    }
+    load.goes_on(20).await;
+    let accepted = load.stop().await;
+    check(&cluster, accepted).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_coordinator_whose_disk_is_lost_is_replaced_while_all_goes_on() {
     let mut cluster = Cluster::start(3, 2).await;

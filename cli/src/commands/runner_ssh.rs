@@ -164,7 +164,8 @@ mod tests {
         let own = "[targets.b]\naddress = \"b:2222\"\nuser = \"jo\"\nagent = \"/a\"\n\
                    known_hosts = \"/o\"\njump = \"a\"\nlabels = [\"gpu\"]\nslots = 4\nbase = \"~/x\"";
         let targets =
-            config(&format!("{ALL}[targets.a]\naddress = \"a\"\njump = \"me@gate\"\n{own}")).unwrap();
+            config(&format!("{ALL}[targets.a]\naddress = \"a\"\njump = \"me@gate\"\n{own}"))
+                .unwrap();
         let (a, b) = (&targets["a"], &targets["b"]);
         assert_eq!((a.user.as_str(), &a.login), ("ci", &Login::Key("/k".into())));
         assert_eq!((a.slots, a.base.as_str(), a.address.port), (1, ".baton", 22));

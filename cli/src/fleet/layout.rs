@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::Context as _;
 use baton_coordinator::member_of;
+use baton_runner::executor::docker::DockerConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::{exit::UsageError, local_folder::write_secret, random};
@@ -231,6 +232,7 @@ impl Layout {
                 token_file: &token_file,
                 labels: &runners.labels,
                 slots: runners.slots,
+                docker: DockerConfig::of_this_host().map(|docker| DockerFile { host: docker.host }),
             })?,
         };
         write_secret(&self.config(&member.name), &text)
@@ -267,6 +269,12 @@ struct RunnerFile<'a> {
     token_file: &'a Path,
     labels: &'a [String],
     slots: u32,
+    docker: Option<DockerFile>,
+}
+
+#[derive(Serialize)]
+struct DockerFile {
+    host: String,
 }
 
 /// Addresses on loopback that nobody listens at, for `count` coordinators.

@@ -7,7 +7,10 @@ use jiff::Timestamp;
 
 use super::{
     table::{Table, printable, shorten},
-    views::{AttemptView, ClusterView, JobView, RunnerView, SourceView, SpecView},
+    views::{
+        AttemptView, ClusterView, ExecutorView, JobView, ResourcesView, RunnerView, SourceView,
+        SpecView,
+    },
 };
 
 const NAME_WIDTH: usize = 40;
@@ -62,6 +65,8 @@ pub(crate) fn job(job: &JobView, now: Timestamp) -> String {
     lines.add("project", &job.project);
     lines.add("command", &job.spec.command.join(" "));
     lines.add("source", &source(&job.spec));
+    lines.add("executor", &executor(&job.spec.executor));
+    lines.add("limits", &limits(&job.spec.resources));
     lines.add("labels", &job.spec.labels.join(", "));
     lines.add("priority", &job.spec.priority.to_string());
     lines.add("timeouts", &timeouts(&job.spec));
@@ -118,6 +123,17 @@ pub(crate) fn runner(runner: &RunnerView, now: Timestamp) -> String {
     lines.add("state", &format!("{} for {}", runner.state, age(runner.changed_at, now)));
     lines.add("labels", &runner.labels.join(", "));
     lines.add("slots", &format!("{} of {} used", runner.slots_used, runner.slots));
+    lines.add("executors", &runner.executors.join(", "));
+    for target in &runner.targets {
+        let labels = target.labels.join(", ");
+        let slots = match target.slots {
+            1 => "1 slot".to_owned(),
+            slots => format!("{slots} slots"),
+        };
+        let parts = [slots, labels].into_iter().filter(|part| !part.is_empty());
+        let parts: Vec<_> = parts.collect();
+        lines.add(&format!("  target {}", target.name), &parts.join("; "));
+    }
     lines.add("version", &runner.version);
     lines.add("registered", &moment(runner.registered_at));
     lines.add("last heartbeat", &moment(runner.last_heartbeat));
@@ -204,6 +220,34 @@ fn source(spec: &SpecView) -> String {
 }
 
 /// When a job is stopped, and when it is given up.
+/// Where it runs, in the words of the options.
+fn executor(executor: &ExecutorView) -> String {
+    let Some(container) = &executor.container else {
+        return [executor.kind, &executor.target].join(" ").trim_end().to_owned();
+    };
+    let mut parts = vec![format!("{} {}", executor.kind, container.image)];
+    parts.extend(container.user.iter().map(|user| format!("user {user}")));
+    parts.extend(container.network.iter().map(|network| format!("network {network}")));
+    parts.extend(container.mounts.iter().map(|mount| {
+        let read_only = if mount.read_only { ":ro" } else { "" };
+        format!("mount {}:{}{read_only}", mount.source, mount.target)
+    }));
+    parts.extend(container.tmpfs.iter().map(|tmpfs| format!("tmpfs {}", tmpfs.target)));
+    let services = container.services.iter();
+    parts.extend(services.map(|service| format!("service {}={}", service.name, service.image)));
+    parts.join(", ")
+}
+
+fn limits(resources: &ResourcesView) -> String {
+    let parts = [
+        resources.cpus.map(|cpus| format!("{cpus} cpus")),
+        resources.memory.map(|memory| format!("{memory} bytes of memory")),
+        resources.processes.map(|processes| format!("{processes} processes")),
+        resources.open_files.map(|files| format!("{files} open files")),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
 fn timeouts(spec: &SpecView) -> String {
     let limits = [
         ("soft", spec.soft_timeout_seconds),

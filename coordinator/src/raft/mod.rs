@@ -89,8 +89,8 @@ pub trait Observer: Send + Sync {
     /// Must be quick: the node waits.
     fn applied(&self, through: Index, state: &State, events: &[Event]);
 
-    /// A snapshot of another node has taken the state's place: what led to it was
-    /// never told. Must be quick.
+    /// The state is that of a snapshot, of this node at its start and of another one
+    /// later: what led to it is not told. Must be quick.
     fn installed(&self, _state: &State) {}
 }
 

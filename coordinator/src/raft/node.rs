@@ -136,11 +136,22 @@ impl Node {
 
     /// Applies what the log has; a group of one need not wait for an election.
     pub(super) fn begin(&mut self) -> Result<(), RaftError> {
+        if self.applied > 0 {
+            self.tell_installed();
+        }
         self.settle()?;
         if self.raw.store().conf_state().voters == [self.options.node_id] {
             self.raw.campaign()?;
         }
         self.settle()
+    }
+
+    /// Has everybody know the state that a snapshot brought.
+    pub(super) fn tell_installed(&self) {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        for observer in &self.options.observers {
+            observer.installed(&state);
+        }
     }
 
     /// Takes one input; false when it asks to stop.

@@ -133,11 +133,7 @@ impl Node {
         self.applied_term = term;
         self.next_snapshot = index + self.options.snapshot_every;
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
-        let state = Arc::clone(&self.state);
-        let state = state.read().unwrap_or_else(PoisonError::into_inner);
-        for observer in &self.options.observers {
-            observer.installed(&state);
-        }
+        self.tell_installed();
         info!(index, "a snapshot of another node has taken the state's place");
         Ok(())
     }

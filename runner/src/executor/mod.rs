@@ -342,6 +342,20 @@ pub trait Executor: Send + Sync {
         dir: &'a AttemptDir,
     ) -> BoxFuture<'a, Result<Recovered, ExecutorError>>;
 
+    /// Removes what the runner with this id has elsewhere that belongs to no lease it
+    /// holds; how much that was. Whether one is held is asked after looking.
+    ///
+    /// # Errors
+    /// For people.
+    fn sweep<'a>(
+        &'a self,
+        runner: &'a str,
+        is_held: &'a (dyn Fn(u64) -> bool + Sync),
+    ) -> BoxFuture<'a, Result<u32, String>> {
+        let _ = (runner, is_held);
+        std::future::ready(Ok(0)).boxed()
+    }
+
     /// Lets go of everything that runs, for good; returns when nothing follows it any
     /// more. What is asked of it later may fail.
     fn detach(&self) -> BoxFuture<'_, ()> {

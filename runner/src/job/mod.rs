@@ -137,6 +137,16 @@ impl Attempts {
         });
     }
 
+    /// Has the executors remove what belongs to none of the attempts, at once and then
+    /// every so often.
+    pub(crate) async fn keep_sweeping(&self, every: Duration) {
+        loop {
+            let is_held = |lease| self.lock().contains_key(&lease);
+            self.0.executors.sweep(&self.0.runner_id, &is_held).await;
+            tokio::time::sleep(every).await;
+        }
+    }
+
     /// The coordinator wants this attempt stopped.
     pub(crate) fn stop(&self, stop: &v1::Stop) {
         let stop_order = match stop.reason() {

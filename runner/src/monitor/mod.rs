@@ -18,7 +18,7 @@ use std::{io, process::ExitCode};
 use nix::sys::signal::{SigHandler, Signal, signal};
 
 use self::shim::Shim;
-use crate::executor::Place;
+use crate::executor::{ExitStatus, Place};
 
 /// The argument that makes the program a monitor.
 pub(crate) const ARGUMENT: &str = "monitor";
@@ -47,5 +47,10 @@ async fn watch() -> io::Result<()> {
         Place::Container(container) => docker::run(&task, container, &mut shim).await,
         Place::Remote(remote) => ssh::run(&task, remote, &mut shim).await?,
     };
+    if let ExitStatus::NotStarted { message, .. } | ExitStatus::NoResources { message } =
+        &ended.status
+    {
+        shim.note(message.clone()).await;
+    }
     shim.ended(ended).await
 }

@@ -127,7 +127,10 @@ async fn answer<A: Send + 'static>(
 
 impl Observer for Peers {
     fn applied(&self, through: Index, state: &State, events: &[Event]) {
-        self.note(state);
+        // As the real directory does, which learns no more than this.
+        if events.iter().any(|event| event.kind.is_about_members()) {
+            self.note(state);
+        }
         if self.bugs.has(Bug::HistoryIsToldOtherwise) {
             self.tell_otherwise(through, events.to_vec());
         }

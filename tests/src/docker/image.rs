@@ -12,7 +12,7 @@ use super::{remove, unique};
 use crate::baton;
 
 /// In the image's `/bin`; all that a job in these tests may use.
-const PROGRAMS: [&str; 5] = ["sh", "cat", "date", "dd", "sleep"];
+const PROGRAMS: [&str; 6] = ["sh", "cat", "date", "dd", "getent", "sleep"];
 
 /// An image, removed with this.
 pub struct Image {
@@ -42,6 +42,14 @@ impl Image {
         let told = String::from_utf8_lossy(&imported.stderr);
         assert!(imported.status.success(), "docker import: {told}");
         image
+    }
+}
+
+impl Image {
+    /// What the engine knows it by.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 }
 

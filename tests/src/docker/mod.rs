@@ -10,6 +10,7 @@ mod image;
 mod network;
 
 use std::{
+    io::Write as _,
     path::Path,
     process::{Command, Output, Stdio},
     sync::{
@@ -43,6 +44,38 @@ pub fn missing() -> Option<&'static str> {
         sweep();
     }
     missing.as_deref()
+}
+
+/// Says loudly that the test that runs is skipped, if there are no containers here: then
+/// there is None.
+#[must_use]
+pub fn or_skip() -> Option<()> {
+    let Some(reason) = missing() else { return Some(()) };
+    // Past the test runner, which keeps what a test prints that does not fail.
+    let name = std::thread::current().name().unwrap_or("a test").to_owned();
+    let told = format!("\ntest {name}: SKIPPED, since it needs Docker: {reason}\n");
+    std::io::stderr().write_all(told.as_bytes()).unwrap();
+    None
+}
+
+/// The containers and networks that pass this filter, running or not, by their names.
+#[must_use]
+pub fn list(filter: &str) -> String {
+    let containers = docker(&["ps", "--all", "--filter", filter, "--format", "{{.Names}}"]);
+    let networks = docker(&["network", "ls", "--filter", filter, "--format", "{{.Name}}"]);
+    format!("{containers}{networks}")
+}
+
+/// Starts a container that waits for nothing and has these labels; its name.
+#[must_use]
+pub fn leave_behind(image: &Image, labels: &[&str]) -> String {
+    let (name, ours) = (unique(), label());
+    let labels = labels.iter().flat_map(|label| ["--label", *label]);
+    let mut args = vec!["run", "--detach", "--name", &name, "--label", &ours];
+    args.extend(labels);
+    args.extend([&*image.name, "sleep", "1000"]);
+    docker(&args);
+    name
 }
 
 fn command(args: &[&str]) -> Command {

@@ -42,6 +42,66 @@ pub(crate) struct SpecView {
     pub(crate) on_lost: &'static str,
     pub(crate) source: Option<SourceView>,
     pub(crate) output_limit: u64,
+    pub(crate) executor: ExecutorView,
+    pub(crate) resources: ResourcesView,
+}
+
+/// Where a job's command runs. What is of no meaning there is left out.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct ExecutorView {
+    pub(crate) kind: &'static str,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) target: String,
+    #[serde(flatten)]
+    pub(crate) container: Option<ContainerView>,
+}
+
+/// The container of a job.
+#[derive(Debug, Serialize)]
+pub(crate) struct ContainerView {
+    pub(crate) image: String,
+    pub(crate) pull: &'static str,
+    pub(crate) entrypoint: Option<Vec<String>>,
+    pub(crate) user: Option<String>,
+    pub(crate) network: Option<String>,
+    pub(crate) mounts: Vec<MountView>,
+    pub(crate) tmpfs: Vec<TmpfsView>,
+    pub(crate) services: Vec<ServiceView>,
+}
+
+/// A folder of the runner's host in a container.
+#[derive(Debug, Serialize)]
+pub(crate) struct MountView {
+    pub(crate) source: String,
+    pub(crate) target: String,
+    pub(crate) read_only: bool,
+}
+
+/// A folder in memory in a container.
+#[derive(Debug, Serialize)]
+pub(crate) struct TmpfsView {
+    pub(crate) target: String,
+    pub(crate) size: Option<u64>,
+}
+
+/// A container beside a job's.
+#[derive(Debug, Serialize)]
+pub(crate) struct ServiceView {
+    pub(crate) name: String,
+    pub(crate) image: String,
+    pub(crate) env: BTreeMap<String, String>,
+    pub(crate) command: Vec<String>,
+    pub(crate) health: Vec<String>,
+    pub(crate) ready_within_seconds: Option<f64>,
+}
+
+/// What the processes of a job may use together; null is no limit.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct ResourcesView {
+    pub(crate) cpus: Option<f64>,
+    pub(crate) memory: Option<u64>,
+    pub(crate) processes: Option<u32>,
+    pub(crate) open_files: Option<u32>,
 }
 
 /// The code that a job brought along.
@@ -193,6 +253,73 @@ impl From<v1::JobSpec> for SpecView {
             priority: spec.priority,
             attempts: spec.attempts,
             output_limit: spec.output_limit,
+            executor: ExecutorView::from(spec.executor.and_then(|executor| executor.kind)),
+            resources: ResourcesView::from(spec.resources.unwrap_or_default()),
+        }
+    }
+}
+
+impl From<Option<v1::executor::Kind>> for ExecutorView {
+    fn from(kind: Option<v1::executor::Kind>) -> Self {
+        match kind {
+            None | Some(v1::executor::Kind::Local(_)) => Self { kind: "local", ..Self::default() },
+            Some(v1::executor::Kind::Docker(docker)) => {
+                let container = Some(ContainerView::from(docker));
+                Self { kind: "docker", container, ..Self::default() }
+            }
+            Some(v1::executor::Kind::Ssh(ssh)) => {
+                Self { kind: "ssh", target: ssh.target, ..Self::default() }
+            }
+        }
+    }
+}
+
+impl From<v1::DockerExecutor> for ContainerView {
+    fn from(docker: v1::DockerExecutor) -> Self {
+        let pull = match docker.pull() {
+            v1::PullPolicy::Unspecified | v1::PullPolicy::Missing => "missing",
+            v1::PullPolicy::Always => "always",
+            v1::PullPolicy::Never => "never",
+        };
+        let given = |text: String| Some(text).filter(|text| !text.is_empty());
+        let mount = |mount: v1::Mount| MountView {
+            source: mount.source,
+            target: mount.target,
+            read_only: mount.read_only,
+        };
+        let tmpfs = |tmpfs: v1::Tmpfs| TmpfsView {
+            target: tmpfs.target,
+            size: Some(tmpfs.size).filter(|size| *size != 0),
+        };
+        let service = |service: v1::Service| ServiceView {
+            ready_within_seconds: seconds(service.ready_within.as_ref()),
+            name: service.name,
+            image: service.image,
+            env: service.env.into_iter().collect(),
+            command: service.command,
+            health: service.health,
+        };
+        Self {
+            image: docker.image,
+            pull,
+            entrypoint: Some(docker.entrypoint).filter(|words| !words.is_empty()),
+            user: given(docker.user),
+            network: given(docker.network),
+            mounts: docker.mounts.into_iter().map(mount).collect(),
+            tmpfs: docker.tmpfs.into_iter().map(tmpfs).collect(),
+            services: docker.services.into_iter().map(service).collect(),
+        }
+    }
+}
+
+impl From<v1::Resources> for ResourcesView {
+    fn from(resources: v1::Resources) -> Self {
+        let count = |count: u32| Some(count).filter(|count| *count != 0);
+        Self {
+            cpus: count(resources.cpu_millis).map(|millis| f64::from(millis) / 1000.0),
+            memory: Some(resources.memory).filter(|memory| *memory != 0),
+            processes: count(resources.processes),
+            open_files: count(resources.open_files),
         }
     }
 }

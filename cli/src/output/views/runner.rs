@@ -1,6 +1,6 @@
 //! Runners and what they hold.
 
-use baton_proto::v1::{Runner, RunnerState};
+use baton_proto::v1::{Executors, Runner, RunnerState, SshTarget};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -20,6 +20,16 @@ pub(crate) struct RunnerView {
     pub(crate) changed_at: Option<Timestamp>,
     pub(crate) last_heartbeat: Option<Timestamp>,
     pub(crate) leases: Vec<LeaseView>,
+    pub(crate) executors: Vec<&'static str>,
+    pub(crate) targets: Vec<TargetView>,
+}
+
+/// A host that a runner reaches over SSH.
+#[derive(Debug, Serialize)]
+pub(crate) struct TargetView {
+    pub(crate) name: String,
+    pub(crate) labels: Vec<String>,
+    pub(crate) slots: u32,
 }
 
 /// A lease that a runner holds.
@@ -51,9 +61,28 @@ fn runner_state(state: RunnerState) -> &'static str {
     }
 }
 
+/// What a runner runs jobs with.
+fn executors(executors: &Executors) -> Vec<&'static str> {
+    let kinds = [
+        (executors.local, "local"),
+        (executors.docker, "docker"),
+        (!executors.targets.is_empty(), "ssh"),
+    ];
+    kinds.into_iter().filter_map(|(has, kind)| has.then_some(kind)).collect()
+}
+
+impl From<&SshTarget> for TargetView {
+    fn from(target: &SshTarget) -> Self {
+        Self { name: target.name.clone(), labels: target.labels.clone(), slots: target.slots }
+    }
+}
+
 impl From<&Runner> for RunnerView {
     fn from(runner: &Runner) -> Self {
+        let offered = runner.executors.clone().unwrap_or_default();
         Self {
+            executors: executors(&offered),
+            targets: offered.targets.iter().map(TargetView::from).collect(),
             id: runner.id.clone(),
             name: runner.name.clone(),
             state: runner_state(runner.state()),

@@ -28,12 +28,19 @@ use super::{
 };
 
 #[derive(Default)]
-struct Seen(Mutex<Vec<Index>>);
+struct Seen {
+    applied: Mutex<Vec<Index>>,
+    installed: Mutex<Vec<Index>>,
+}
 
 impl Observer for Seen {
     fn applied(&self, through: Index, state: &State, _events: &[Event]) {
         assert_eq!(state.applied(), through);
-        self.0.lock().unwrap().push(through);
+        self.applied.lock().unwrap().push(through);
+    }
+
+    fn installed(&self, state: &State) {
+        self.installed.lock().unwrap().push(state.applied());
     }
 }
 
@@ -134,8 +141,10 @@ async fn a_snapshot_takes_the_place_of_the_log_before_it() {
     let observers: Vec<Arc<dyn Observer>> = vec![seen.clone()];
     let second = node(Options { observers, ..options(dir.path(), 50) });
     assert_eq!(bytes(&second), before);
-    let replayed = seen.0.lock().unwrap().first().copied().unwrap();
+    let replayed = seen.applied.lock().unwrap().first().copied().unwrap();
     assert!(replayed > 150, "only the tail was replayed, from {replayed}");
+    let installed = seen.installed.lock().unwrap().clone();
+    assert!(matches!(installed[..], [before] if before < replayed), "{installed:?}");
     let files = std::fs::read_dir(dir.path().join("snapshots")).unwrap().count();
     assert!(files <= 2, "the one that counts, and at most one that came with the stop: {files}");
 }

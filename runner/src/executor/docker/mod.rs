@@ -30,6 +30,9 @@ use super::{
     Unready, local::LocalExecutor,
 };
 
+/// Where an engine listens on its own host.
+const SOCKET: &str = "/var/run/docker.sock";
+
 /// The engine of a runner, and what jobs may do with it.
 #[derive(Clone, Debug)]
 pub struct DockerConfig {
@@ -43,6 +46,20 @@ pub struct DockerConfig {
     pub networks: BTreeSet<String>,
     /// Credentials by registry, such as `registry.example.com`.
     pub registries: BTreeMap<String, Registry>,
+}
+
+impl DockerConfig {
+    /// The engine of this host, if it seems to have one, without any liberties.
+    #[must_use]
+    pub fn of_this_host() -> Option<Self> {
+        Path::new(SOCKET).exists().then(|| Self {
+            host: format!("unix://{SOCKET}"),
+            tls: None,
+            mounts: Vec::new(),
+            networks: BTreeSet::new(),
+            registries: BTreeMap::new(),
+        })
+    }
 }
 
 /// How to log in to a registry.
@@ -69,20 +86,6 @@ impl DockerExecutor {
         let remains = Arc::new(Remains { config, engine: OnceCell::new() });
         let aftermath: Arc<dyn Aftermath> = Arc::<Remains>::clone(&remains);
         Self { remains, shims: shims.with_aftermath(aftermath) }
-    }
-
-    /// Removes what is marked with this runner's id and belongs to none of the `held`
-    /// leases; how much that was.
-    ///
-    /// # Errors
-    /// For people.
-    pub async fn sweep(&self, runner: &str, held: &BTreeSet<u64>) -> Result<u32, String> {
-        let docker = self.remains.connect().await?;
-        let is_orphan = |labels: Option<&HashMap<String, String>>| {
-            let lease = labels.and_then(|labels| labels.get(LEASE_LABEL)?.parse().ok());
-            lease.is_none_or(|lease| !held.contains(&lease))
-        };
-        remove(&docker, with_label(RUNNER_LABEL, runner), is_orphan).await
     }
 }
 
@@ -121,6 +124,22 @@ impl Executor for DockerExecutor {
         dir: &'a AttemptDir,
     ) -> BoxFuture<'a, Result<Recovered, ExecutorError>> {
         self.shims.recover(dir)
+    }
+
+    fn sweep<'a>(
+        &'a self,
+        runner: &'a str,
+        is_held: &'a (dyn Fn(u64) -> bool + Sync),
+    ) -> BoxFuture<'a, Result<u32, String>> {
+        async move {
+            let docker = self.remains.connect().await?;
+            let is_orphan = |labels: Option<&HashMap<String, String>>| {
+                let lease = labels.and_then(|labels| labels.get(LEASE_LABEL)?.parse().ok());
+                lease.is_none_or(|lease| !is_held(lease))
+            };
+            remove(&docker, with_label(RUNNER_LABEL, runner), is_orphan).await
+        }
+        .boxed()
     }
 
     fn detach(&self) -> BoxFuture<'_, ()> {
@@ -192,6 +211,7 @@ async fn remove(
         unless_missing(docker.remove_container(id, Some(options)).await)?;
         removed += 1;
     }
+    // Theirs was made before them, and may be of a job that has started since.
     let options = ListNetworksOptions { filters: Some(filter) };
     let listed = docker.list_networks(Some(options)).await.map_err(|error| describe(&error))?;
     for network in listed.iter().filter(|network| meant(network.labels.as_ref())) {

@@ -12,11 +12,7 @@ mod known_hosts;
 pub mod remote;
 pub(crate) mod shell;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::Path,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use baton_proto::v1::{self, executor::Kind};
 use futures::future::{BoxFuture, FutureExt as _};
@@ -55,29 +51,12 @@ impl SshExecutor {
         Self { targets, shims: shims.with_aftermath(Arc::new(Remains)) }
     }
 
-    /// Ends and removes what this runner has on its targets and belongs to none of the
-    /// `held` leases; how much that was.
-    ///
-    /// # Errors
-    /// For people: of the targets that could not be looked at. The others were.
-    pub async fn sweep(&self, runner: &str, held: &BTreeSet<u64>) -> Result<u32, String> {
-        let mut removed = 0;
-        let mut problems = Vec::new();
-        for (name, target) in &self.targets {
-            match self.sweep_target(name, &target.base, runner, held).await {
-                Ok(number) => removed += number,
-                Err(problem) => problems.push(format!("the target {name}: {problem}")),
-            }
-        }
-        if problems.is_empty() { Ok(removed) } else { Err(problems.join("; ")) }
-    }
-
     async fn sweep_target(
         &self,
         target: &str,
         base: &str,
         runner: &str,
-        held: &BTreeSet<u64>,
+        is_held: &(dyn Fn(u64) -> bool + Sync),
     ) -> Result<u32, String> {
         let hops = way(&self.targets, target)?;
         let connection = Connection::open(&hops).await.map_err(|error| error.to_string())?;
@@ -85,7 +64,7 @@ impl SshExecutor {
             let mut removed = 0;
             for name in list(&connection, base, runner).await? {
                 let lease = name.split('-').next().and_then(|lease| lease.parse().ok());
-                if lease.is_none_or(|lease| held.contains(&lease)) {
+                if lease.is_none_or(is_held) {
                     continue;
                 }
                 bury(&connection, &Folder::named(base, &name, runner)).await?;
@@ -152,6 +131,25 @@ impl Executor for SshExecutor {
         dir: &'a AttemptDir,
     ) -> BoxFuture<'a, Result<Recovered, ExecutorError>> {
         self.shims.recover(dir)
+    }
+
+    fn sweep<'a>(
+        &'a self,
+        runner: &'a str,
+        is_held: &'a (dyn Fn(u64) -> bool + Sync),
+    ) -> BoxFuture<'a, Result<u32, String>> {
+        async move {
+            let mut removed = 0;
+            let mut problems = Vec::new();
+            for (name, target) in &self.targets {
+                match self.sweep_target(name, &target.base, runner, is_held).await {
+                    Ok(number) => removed += number,
+                    Err(problem) => problems.push(format!("the target {name}: {problem}")),
+                }
+            }
+            if problems.is_empty() { Ok(removed) } else { Err(problems.join("; ")) }
+        }
+        .boxed()
     }
 
     fn detach(&self) -> BoxFuture<'_, ()> {

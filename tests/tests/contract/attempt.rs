@@ -1,0 +1,210 @@
+//! One attempt over a backend: its folder, what it runs, and what came of it.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+
+use baton_proto::spool::{HEADER_LEN, Header, Kind, decode_end};
+use baton_runner::executor::{
+    AttemptDir, Control, Execution, Executor, Exit, Launch, Names, Progress, Recovered, Resources,
+    StopCause,
+};
+use tempfile::TempDir;
+use tokio::time::timeout;
+
+use crate::backend::Backend;
+
+/// Longer than anything here takes on the slowest machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+/// A limit that is never reached.
+const FOREVER: Duration = Duration::from_secs(100_000);
+
+/// An attempt that runs.
+pub(crate) struct Attempt<'a> {
+    backend: &'a dyn Backend,
+    executor: Arc<dyn Executor>,
+    dir: AttemptDir,
+    execution: Option<Execution>,
+    _folder: TempDir,
+}
+
+/// What a job wrote.
+#[derive(Debug, Default)]
+pub(crate) struct Log {
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: Vec<u8>,
+    /// It has its end.
+    whole: bool,
+}
+
+impl Log {
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.stdout).unwrap()
+    }
+}
+
+/// A launch of `sh -c SCRIPT` without any limit.
+pub(crate) fn sh(script: &str) -> Launch {
+    command(&["sh", "-c", script])
+}
+
+/// A launch without any limit. Where it runs is for the backend to fill in.
+pub(crate) fn command(words: &[&str]) -> Launch {
+    Launch {
+        command: words.iter().map(ToString::to_string).collect(),
+        env: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
+        soft_timeout: FOREVER,
+        hard_timeout: FOREVER,
+        output_limit: 64 << 20,
+        lease_limit: None,
+        lease_renewed: Duration::ZERO,
+        place: Default::default(),
+        resources: Resources::default(),
+        names: Names::default(),
+    }
+}
+
+/// Time since the host's boot, by which leases are measured.
+pub(crate) fn boottime() -> Duration {
+    nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).unwrap().into()
+}
+
+impl<'a> Attempt<'a> {
+    /// Starts one with an empty work folder.
+    pub(crate) async fn start(backend: &'a dyn Backend, launch: Launch) -> Self {
+        Self::start_with(backend, launch, &[]).await
+    }
+
+    /// Starts one that brings files along.
+    pub(crate) async fn start_with(
+        backend: &'a dyn Backend,
+        mut launch: Launch,
+        files: &[(&str, &str)],
+    ) -> Self {
+        let folder = tempfile::Builder::new().prefix("baton-test-").tempdir().unwrap();
+        let path = folder.path().canonicalize().unwrap().join("attempt");
+        let dir = AttemptDir::new(path);
+        std::fs::create_dir_all(dir.work()).unwrap();
+        std::fs::create_dir_all(dir.tmp()).unwrap();
+        for (name, content) in files {
+            let file = dir.work().join(name);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, content).unwrap();
+        }
+        launch.place = backend.place().await;
+        launch.names = Names {
+            runner: "contract".to_owned(),
+            job: folder.path().file_name().unwrap().to_str().unwrap().to_owned(),
+            lease: 7,
+        };
+        let executor = backend.executor();
+        let execution = executor.start(&dir, &launch).await.unwrap();
+        Self { backend, executor, dir, execution: Some(execution), _folder: folder }
+    }
+
+    /// Runs one to its end.
+    pub(crate) async fn run(backend: &'a dyn Backend, launch: Launch) -> (Exit, Log) {
+        Self::start(backend, launch).await.end().await
+    }
+
+    /// Waits for the recorded end; then nothing is left anywhere.
+    pub(crate) async fn end(mut self) -> (Exit, Log) {
+        match self.over().await {
+            Progress::Done(exit) => {
+                assert!(exit.tree_gone);
+                let log = self.log();
+                assert!(log.whole, "the output has no end");
+                (exit, log)
+            }
+            other => panic!("not a recorded end: {other:?}"),
+        }
+    }
+
+    /// Waits for the end of whatever kind; then nothing is left anywhere.
+    pub(crate) async fn over(&mut self) -> Progress {
+        let execution = self.execution.as_mut().unwrap();
+        let end = execution.progress.wait_for(Progress::is_over);
+        let progress = timeout(PATIENCE, end).await.expect("the job did not end").unwrap().clone();
+        assert_eq!(self.backend.left(self.dir.path()).await, "");
+        progress
+    }
+
+    pub(crate) async fn ask(&self, control: Control) {
+        self.execution.as_ref().unwrap().control.send(control).await.unwrap();
+    }
+
+    pub(crate) async fn cancel(&self, grace: Duration) {
+        self.ask(Control::Stop { cause: StopCause::Cancelled, grace }).await;
+    }
+
+    /// Waits until the job has written `text`.
+    pub(crate) async fn wrote(&mut self, text: &str) {
+        let seen = async {
+            loop {
+                let execution = self.execution.as_mut().unwrap();
+                execution.spool_length.borrow_and_update();
+                if self.log().text().contains(text) {
+                    return;
+                }
+                let execution = self.execution.as_mut().unwrap();
+                if execution.spool_length.changed().await.is_err() {
+                    panic!("it ended before it wrote {text:?}: {:?}", self.log());
+                }
+            }
+        };
+        timeout(PATIENCE, seen).await.expect("the job never wrote it");
+    }
+
+    /// Lets go of it, and has a new runner find it.
+    pub(crate) async fn change_runner(&mut self) {
+        self.execution = None;
+        self.executor.detach().await;
+        self.executor = self.backend.executor();
+        match self.executor.recover(&self.dir).await.unwrap() {
+            Recovered::Started(execution) => self.execution = Some(execution),
+            Recovered::NotStarted => panic!("it was started"),
+        }
+    }
+
+    /// The processes of this host whose command line names the attempt: its shim, and the
+    /// monitor if it has one.
+    pub(crate) fn watchers(&self) -> Vec<(i32, String)> {
+        let path = self.dir.path().to_str().unwrap();
+        let numbers = std::fs::read_dir("/proc")
+            .unwrap()
+            .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse::<i32>().ok());
+        let watching = numbers.filter_map(|pid| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+            let line = String::from_utf8_lossy(&line).replace('\0', " ");
+            line.trim_end().ends_with(path).then_some((pid, line))
+        });
+        watching.collect()
+    }
+
+    /// What is in the spool now. The last frame may be on its way.
+    pub(crate) fn log(&self) -> Log {
+        let bytes = std::fs::read(self.dir.spool()).unwrap_or_default();
+        let mut log = Log::default();
+        let mut rest = &bytes[..];
+        while let Some((header, after)) = rest.split_first_chunk::<HEADER_LEN>() {
+            let header = Header::decode(header).unwrap();
+            let Some((payload, after)) = after.split_at_checked(header.len as usize) else { break };
+            match header.kind {
+                Kind::Stdout => log.stdout.extend_from_slice(payload),
+                Kind::Stderr => log.stderr.extend_from_slice(payload),
+                Kind::Note => {}
+                Kind::End => {
+                    let end = decode_end(payload).unwrap();
+                    assert_eq!(end.stdout_length, log.stdout.len() as u64);
+                    assert_eq!(end.stderr_length, log.stderr.len() as u64);
+                    log.whole = true;
+                }
+            }
+            rest = after;
+        }
+        log
+    }
+
+    /// A file in the attempt's work folder on this host.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.dir.path().to_owned()
+    }
+}
