@@ -202,7 +202,8 @@ async fn do_everything(target: &Target) {
     attempt.cancel(baton_tests::wait::LIMIT).await;
     let (exit, log) = attempt.end().await;
     assert_eq!(log.text(), "out\nready\nasked\n");
-    assert_eq!(log.stderr, b"err\n");
+    // The job's own shell may say that the signal ended its sleep.
+    assert!(log.stderr.starts_with(b"err\n"), "{log:?}");
     assert!(matches!(exit, Exit { status: ExitStatus::Exited(9), .. }), "{exit:?}");
 
     let (folder, dir) = folder();

@@ -62,7 +62,12 @@ pub(super) async fn run(task: &Task, remote: &Remote, shim: &mut Shim) -> io::Re
         return Ok(not_started(126, message));
     }
     let kept: Kept = (remote.clone(), launch.names.clone());
-    record::write(&task.dir, ssh::RECORD, &kept, true)?;
+    if let Err(error) = record::write(&task.dir, ssh::RECORD, &kept, true) {
+        return Ok(failed(format!(
+            "cannot keep in {} where the job is: {error}",
+            task.dir.display()
+        )));
+    }
     let mut job = Job {
         task,
         remote,
@@ -286,7 +291,9 @@ impl Job<'_> {
     ) -> Result<(), Parted> {
         match stage {
             Stage::New if !self.kill => {
-                if self.bring_source(connection, shim).await? {
+                // A start that was ordered before may still arrive there: nothing is
+                // brought then any more.
+                if self.begun || self.bring_source(connection, shim).await? {
                     // From here on only the target knows.
                     self.begun = true;
                     talk.start(self.lease_until).await?;
@@ -352,6 +359,13 @@ impl Job<'_> {
     ) -> Result<Finish, Parted> {
         let mut told = self.kill;
         loop {
+            if std::mem::take(&mut self.terminate) {
+                talk.control.order("term").await?;
+            }
+            if self.kill && !std::mem::replace(&mut told, true) {
+                talk.control.order("kill").await?;
+            }
+            talk.renew(self.lease_until).await?;
             if runs {
                 self.output.follow(connection, &self.folder).await?;
             }
@@ -372,13 +386,6 @@ impl Job<'_> {
                 },
                 () = self.output.pump(None), if runs => {}
             }
-            if std::mem::take(&mut self.terminate) {
-                talk.control.order("term").await?;
-            }
-            if self.kill && !std::mem::replace(&mut told, true) {
-                talk.control.order("kill").await?;
-            }
-            talk.renew(self.lease_until).await?;
         }
     }
 
