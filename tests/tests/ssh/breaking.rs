@@ -5,6 +5,8 @@ use std::time::Duration;
 use baton_runner::executor::{Executor as _, ExitStatus, Progress};
 use baton_tests::wait::{until, within};
 
+use nix::sys::signal::Signal;
+
 use crate::attempt::{Attempt, Log, Target, config, executor, folder, sh};
 
 const NUMBERS: usize = 60_000;
@@ -120,4 +122,33 @@ async fn a_new_runner_finds_a_job_and_its_whole_output() {
     let (exit, log) = attempt.found_by(&next).await.end().await;
     assert_eq!(exit.status, ExitStatus::Exited(0));
     assert_whole(&log);
+}
+
+#[tokio::test]
+async fn a_shim_that_takes_nothing_for_a_while_costs_neither_output_nor_memory() {
+    let Some(target) = Target::find().await else { return };
+    let script = "echo early; while [ ! -e ../go ]; do sleep 0.05; done
+        i=0; while [ $i -lt 1000 ]; do i=$((i+1)); cat /bin/sh; done";
+    let mut attempt = Attempt::start(&target, sh(script)).await;
+    attempt.wrote("early").await;
+    let folder = target.folders().remove(0);
+    let (shim, monitor) = (attempt.watchers("shim")[0], attempt.watchers("monitor")[0]);
+    signal(shim, Signal::SIGSTOP);
+    std::fs::write(folder.join("go"), "").unwrap();
+    let status = async || folder.join("status").exists().then_some(());
+    until("the job's end on the target", status).await;
+    let memory = std::fs::read_to_string(format!("/proc/{monitor}/status")).unwrap();
+    let memory = memory.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let kilobytes: u64 = memory.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(kilobytes < 64 << 10, "the monitor has {kilobytes} kB");
+    signal(shim, Signal::SIGCONT);
+    let (exit, log) = attempt.end().await;
+    assert_eq!(exit.status, ExitStatus::Exited(0));
+    let written = std::fs::read("/bin/sh").unwrap().repeat(1000);
+    let stdout = log.stdout.strip_prefix(b"early\n").unwrap();
+    assert!(stdout == written, "the output differs: {} bytes", stdout.len());
+}
+
+fn signal(pid: i32, signal: Signal) {
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).unwrap();
 }

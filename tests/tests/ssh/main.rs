@@ -6,6 +6,7 @@
 
 mod attempt;
 mod breaking;
+mod cluster;
 mod ending;
 mod login;
 mod running;

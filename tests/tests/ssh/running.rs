@@ -3,6 +3,7 @@
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use baton_runner::executor::{Exit, ExitStatus};
+use baton_tests::wait::until;
 use tempfile::TempDir;
 
 use crate::attempt::{Attempt, Target, command, folder, sh};
@@ -103,6 +104,28 @@ async fn both_streams_of_megabytes_arrive_byte_for_byte() {
     let expected = std::fs::read("/bin/sh").unwrap().repeat(40);
     assert!(log.stdout == expected, "standard output differs: {} bytes", log.stdout.len());
     assert!(log.stderr == expected, "standard error differs: {} bytes", log.stderr.len());
+}
+
+#[tokio::test]
+async fn output_beyond_the_limit_fills_no_disk_of_the_target() {
+    let Some(target) = Target::find().await else { return };
+    let script = "i=0; while [ $i -lt 80 ]; do i=$((i+1)); cat /bin/sh; done; echo ready >&2
+        while [ ! -e ../go ]; do sleep 0.05; done; exit 3";
+    let mut launch = sh(script);
+    launch.output_limit = 1 << 20;
+    let mut attempt = Attempt::start(&target, launch).await;
+    attempt.logged("the limit", |log| log.stdout.len() == 1 << 20).await;
+    let folder = target.folders().remove(0);
+    let ready = async || {
+        std::fs::read(folder.join("err")).is_ok_and(|err| err == b"ready\n").then_some(())
+    };
+    until("the job to be ready", ready).await;
+    assert_eq!(std::fs::metadata(folder.join("out")).unwrap().len(), (1 << 20) + 1);
+    std::fs::write(folder.join("go"), "").unwrap();
+    let (exit, log) = attempt.end().await;
+    assert_eq!(exit.status, ExitStatus::Exited(3));
+    let written = std::fs::read("/bin/sh").unwrap().repeat(80);
+    assert!(log.stdout == written[..1 << 20], "the beginning of the output differs");
 }
 
 #[tokio::test]

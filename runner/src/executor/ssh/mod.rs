@@ -182,7 +182,7 @@ impl Aftermath for Remains {
 
 /// Ends the job in `folder`, proves that nothing of it is left, and removes the folder.
 async fn bury(connection: &Connection, folder: &Folder) -> Result<Finish, Broken> {
-    let mut control = Control::open(connection, folder.control(None)).await?;
+    let mut control = Control::open(connection, folder.control(None, 0)).await?;
     let (_, stage) = control.hello().await?.map_err(Broken)?;
     control.order("kill").await?;
     let finish = loop {

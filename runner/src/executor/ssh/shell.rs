@@ -22,6 +22,9 @@ const FOLLOW: &str = include_str!("scripts/follow.sh");
 const KEEPER: &str = include_str!("scripts/keeper.sh");
 const MAKE: &str = include_str!("scripts/make.sh");
 
+/// No disk is larger, and every shell can count so far.
+const LIMIT_MAX: u64 = 1 << 60;
+
 /// An attempt's folder on a target.
 #[derive(Clone, Debug)]
 pub(crate) struct Folder {
@@ -43,14 +46,16 @@ impl Folder {
         Self { place, runner: runner.to_owned() }
     }
 
-    /// Serves orders. With `job`, what [`job`] made, it makes the folder first.
-    pub(crate) fn control(&self, job: Option<&str>) -> String {
+    /// Serves orders. With `job`, what [`job`] made, it makes the folder first. The
+    /// target keeps `limit` bytes of each stream.
+    pub(crate) fn control(&self, job: Option<&str>, limit: u64) -> String {
         let make = job.map_or_else(String::new, |job| {
             let keeper = format!("{COMMON}{KEEPER}");
             let (runner, keeper, job) = (quote(&self.runner), quote(&keeper), quote(job));
             format!("runner={runner}\nkeeper_text={keeper}\njob_text={job}\n{MAKE}")
         });
-        self.group(&format!("{COMMON}{FAIL}{make}{CONTROL}"))
+        let limit = limit.min(LIMIT_MAX);
+        self.group(&format!("limit={limit}\n{COMMON}{FAIL}{make}{CONTROL}"))
     }
 
     /// Writes the job's output, each stream from an offset.

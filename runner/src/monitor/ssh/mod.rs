@@ -246,7 +246,9 @@ impl Job<'_> {
     ) -> Result<Parted, Parted> {
         let makes = !self.begun && !self.kill;
         self.touched = true;
-        let script = self.folder.control(makes.then_some(self.text.as_str()));
+        // One byte more, so that the shim sees that there is more.
+        let limit = self.task.launch.output_limit.saturating_add(1);
+        let script = self.folder.control(makes.then_some(self.text.as_str()), limit);
         let mut control = Control::open(connection, script).await?;
         let (there, stage) = match control.hello().await? {
             Ok(hello) => hello,

@@ -48,20 +48,20 @@ pub(super) async fn bring(
     // Until it is said that what follows goes to tar, it would go to the shell.
     while !heard.said("go") {
         match unpacking.next().await {
-            Some(said) => heard.hear(said),
+            Some(said) => heard.hear(&said),
             None => return Err(heard.refusal()),
         }
     }
     let (mut chunks, packing) = archive::pack(work, Owner::default());
     while let Some(Ok(chunk)) = chunks.recv().await {
-        if !unpacking.feed(chunk, |said| heard.hear(said)).await? {
+        if !unpacking.feed(chunk, |said| heard.hear(&said)).await? {
             return Err(heard.refusal());
         }
     }
     packing.await.map_err(|error| Problem::Here(error.to_string()))?.map_err(here)?;
     unpacking.end_input().await?;
     while let Some(said) = unpacking.next().await {
-        heard.hear(said);
+        heard.hear(&said);
     }
     if heard.said("done") { Ok(()) } else { Err(heard.refusal()) }
 }
@@ -74,8 +74,8 @@ struct Heard {
 }
 
 impl Heard {
-    fn hear(&mut self, said: Said) {
-        let (kept, data) = match &said {
+    fn hear(&mut self, said: &Said) {
+        let (kept, data) = match said {
             Said::Out(data) => (&mut self.out, data),
             Said::Err(data) => (&mut self.err, data),
         };

@@ -37,7 +37,7 @@ start() {
     # It lets go of this pipe when it has begun.
     begun=$(
         if command -v setsid >/dev/null 2>&1; then detach=setsid; else detach= && set -m; fi
-        BATON_KEEPER_DIR=$D $detach sh "$D/keeper" "$D" "$mask" </dev/null 2>"$D/log" &
+        BATON_KEEPER_DIR=$D $detach sh "$D/keeper" "$D" "$mask" "$limit" </dev/null 2>"$D/log" &
         echo "$!" >"$D/keeper.pid"
     )
     [ -d "$D/started" ] || fail "the job cannot be started there: $(tail -n 1 "$D/log" 2>/dev/null)"

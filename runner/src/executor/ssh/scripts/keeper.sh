@@ -1,6 +1,7 @@
 # Stands by one job on the target: starts it, keeps its output, ends it when the lease is
-# over, and records how it ended. Its arguments: the folder, and the umask for the job.
-D=$1 mask=$2
+# over, and records how it ended. Its arguments: the folder, the umask for the job, and
+# the bytes of each stream that are of use to anybody.
+D=$1 mask=$2 limit=$3
 cd /
 # Closed by nothing but this process's end, which is how others know of it.
 exec 9<>"$D/alive"
@@ -53,13 +54,29 @@ watchdog() {
     done
 }
 
-# Processes that hold the job's pipes and are none of these three.
+# Keeps what comes through the pipe $1 in the file $2, and lets what is beyond the limit
+# go. Pipes, because a command that opens /dev/stderr anew would truncate a file.
+keep() {
+    exec 9>&- <"$D/$1" >>"$D/$2"
+    # This one writes what it has read, however little that is.
+    if dd count=1 iflag=count_bytes </dev/null >/dev/null 2>&1; then
+        dd bs=65536 count="$limit" iflag=count_bytes 2>/dev/null
+    else
+        cat
+    fi
+    kept=$?
+    cat >/dev/null
+    exit "$kept"
+}
+
+# Processes that hold the job's pipes and are not the keeper's.
 holders() {
     [ -r /proc/self/stat ] || return 0
+    own=" $(marked "BATON_KEEPER_DIR=$D" | tr '\n' ' ') "
     ls -l /proc/[0-9]*/fd 2>/dev/null |
         sed -n -e '/^\/proc\/[0-9]*\/fd:$/{s/[^0-9]//g;h;}' -e "/\/attempts\/${D##*/}\/[oe]\$/{g;p;}" |
         while read -r pid; do
-            case $pid in "$$" | "$out" | "$err") ;; *) echo "$pid" ;; esac
+            case $own in *" $pid "*) ;; *) echo "$pid" ;; esac
         done
 }
 
@@ -67,9 +84,9 @@ runs() {
     case $(cat "/proc/$1/stat" 2>/dev/null) in "" | *") Z "*) return 1 ;; esac
 }
 
-cat <"$D/o" >>"$D/out" 9>&- &
+(keep o out) &
 out=$!
-cat <"$D/e" >>"$D/err" 9>&- &
+(keep e err) &
 err=$!
 # In a shell of its own: one that only lends the file to a function keeps it open.
 (
