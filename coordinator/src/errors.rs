@@ -79,8 +79,12 @@ fn from_refusal(refusal: &Refusal) -> ApiError {
             message,
             "install the version of Baton that the other coordinators have",
         ),
+        Refusal::TooNew(_) => ApiError::new(
+            Reason::VersionTooOld,
+            message,
+            "install this version of Baton on every coordinator, and send the request again",
+        ),
         Refusal::ClusterFounded
-        | Refusal::TooNew(_)
         | Refusal::NodeIdTaken(_)
         | Refusal::AlreadyMember
         | Refusal::JobIdTaken(_)
@@ -89,6 +93,7 @@ fn from_refusal(refusal: &Refusal) -> ApiError {
         | Refusal::NoFreeSlot
         | Refusal::RunnerUnreachable
         | Refusal::RequirementsNotMet
+        | Refusal::RunnerUnhealthy
         | Refusal::LeaseKept => internal(message),
     }
 }

@@ -33,6 +33,10 @@ pub struct Config {
     pub stop_grace: Duration,
     /// The most bytes that an unpacked source may have.
     pub unpack_limit: u64,
+    /// How often it looks at itself and its executors.
+    pub health_interval: Duration,
+    /// Bytes that must be free on the disk of `data_dir`: with less it takes no jobs.
+    pub min_free: u64,
     /// Jobs may be processes of this host.
     pub local: bool,
     /// The Docker engine, if jobs may have containers.
@@ -55,6 +59,8 @@ impl Config {
             base_env: BTreeMap::new(),
             stop_grace: Duration::from_secs(10),
             unpack_limit: 4 * 1024 * 1024 * 1024,
+            health_interval: Duration::from_secs(30),
+            min_free: 256 * 1024 * 1024,
             local: true,
             docker: None,
             ssh: BTreeMap::new(),

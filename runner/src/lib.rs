@@ -5,6 +5,7 @@ mod clock;
 mod config;
 mod environment;
 pub mod executor;
+mod health;
 mod identity;
 mod job;
 mod monitor;

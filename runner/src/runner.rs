@@ -16,9 +16,11 @@ use crate::{
     executor::{
         Executor, Executors, docker::DockerExecutor, local::LocalExecutor, ssh::SshExecutor,
     },
+    health::{Checks, Health},
     identity::Identity,
     job::Attempts,
     session::Session,
+    shim,
 };
 
 /// Why a runner cannot start.
@@ -53,6 +55,8 @@ const STOP_WITHIN: Duration = Duration::from_secs(5);
 pub struct Runner {
     id: String,
     executors: Executors,
+    health: Health,
+    config: Config,
     session: JoinHandle<Option<ApiError>>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -65,19 +69,38 @@ impl Runner {
     /// # Errors
     /// [`Error`], with what to do about it.
     pub async fn start(config: Config) -> Result<Self, Error> {
+        if let Err(error) = shim::cgroup::make_way() {
+            warn!(%error, "no control groups of version 2 for jobs");
+        }
         let shims = || LocalExecutor::new(config.shim_command.clone());
         let docker = config.docker.clone().map(|docker| {
             let executor: Arc<dyn Executor> = Arc::new(DockerExecutor::new(docker, shims()));
             executor
         });
-        let ssh = (!config.ssh.is_empty()).then(|| {
+        let ssh = config.ssh.keys().map(|name| {
             let executor: Arc<dyn Executor> =
-                Arc::new(SshExecutor::new(config.ssh.clone(), shims()));
-            executor
+                Arc::new(SshExecutor::new(&config.ssh, name, shims()));
+            (name.clone(), executor)
         });
+        let ssh = ssh.collect();
         let local = Arc::new(shims());
         let executors = Executors { local, offers_local: config.local, docker, ssh };
-        Self::start_with(config, Environment::system(), executors).await
+        let runner = Self::start_with(config, Environment::system(), executors).await?;
+        runner.check_health();
+        Ok(runner)
+    }
+
+    /// Begins to look at this host and the executors.
+    fn check_health(&self) {
+        let checks = Checks {
+            executors: self.executors.clone(),
+            data_dir: self.config.data_dir.clone(),
+            min_free: self.config.min_free,
+            interval: self.config.health_interval,
+        };
+        let (health, stop) = (self.health.clone(), self.stop.clone());
+        self.tasks
+            .spawn(async move { stop.run_until_cancelled(health.keep_checking(&checks)).await });
     }
 
     /// Starts a runner in an environment of the caller's, whose jobs `executors` run:
@@ -101,6 +124,7 @@ impl Runner {
             dir: config.data_dir.clone(),
             source: io::Error::other(error),
         })??;
+        let health = Health::default();
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let (link, linked) = watch::channel(None);
         let (report, reports) = mpsc::unbounded_channel();
@@ -109,6 +133,7 @@ impl Runner {
             environment.clone(),
             executors.clone(),
             identity.runner_id.clone(),
+            health.clone(),
             linked,
             report,
             tasks.clone(),
@@ -121,10 +146,18 @@ impl Runner {
             async move { stop.run_until_cancelled(attempts.keep_sweeping(SWEEP_EVERY)).await }
         });
         info!(runner = id, name = config.name, data = %config.data_dir.display(), "runner starts");
-        let session = Session { config, environment, identity, attempts, link, reports };
+        let session = Session {
+            config: config.clone(),
+            environment,
+            identity,
+            attempts,
+            health: health.reports(),
+            link,
+            reports,
+        };
         let stopped = stop.clone();
         let session = tasks.spawn(async move { stopped.run_until_cancelled(session.keep()).await });
-        Ok(Self { id, executors, session, tasks, stop })
+        Ok(Self { id, executors, health, config, session, tasks, stop })
     }
 
     /// The id that it made for itself.

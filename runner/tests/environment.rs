@@ -134,6 +134,7 @@ impl Executor for World {
             tree_gone: true,
             killed: 0,
             out_of_memory: false,
+            limits: std::collections::BTreeMap::new(),
             finished_at: 2,
         };
         let execution = Execution {

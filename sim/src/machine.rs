@@ -331,8 +331,15 @@ impl Process {
         self.append(&frame)?;
         let killed = self.mark();
         let finished_at = micros(now);
-        let out_of_memory = false;
-        let exit = Exit { status, stopped, tree_gone: true, killed, out_of_memory, finished_at };
+        let exit = Exit {
+            status,
+            stopped,
+            tree_gone: true,
+            killed,
+            out_of_memory: false,
+            limits: BTreeMap::new(),
+            finished_at,
+        };
         self.progress = Progress::Done(exit);
         if let Some(follower) = &self.follower {
             follower.progress.send_replace(self.progress.clone());

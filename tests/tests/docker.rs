@@ -33,7 +33,9 @@ impl Scene {
         let image = Image::make();
         let folder = tempfile::Builder::new().prefix("baton-test-").tempdir().unwrap();
         let file = folder.path().join("runner.toml");
-        let content = format!("[docker]\nhost = \"unix://{socket}\"\n{settings}");
+        let content = format!(
+            "health_interval = \"200ms\"\n[docker]\nhost = \"unix://{socket}\"\n{settings}"
+        );
         std::fs::write(&file, content).unwrap();
         let mut fleet = Fleet::start(&[]).await;
         let config = ["--config", file.to_str().unwrap(), "--slots", "4"];
@@ -284,15 +286,64 @@ async fn output_is_whole_when_the_way_to_the_engine_was_cut() {
     scene.nothing_is_left().await;
 }
 
+async fn why(fleet: &Fleet, job: &str) -> serde_json::Value {
+    let why = fleet.baton(&["jobs", "why", job, "-o", "json"]).await;
+    serde_json::from_slice(&why.stdout).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_fails_gets_no_jobs_until_it_answers_again() {
+    let way = Way::to_engine();
+    let Some(scene) = Scene::with(way.path.to_str().unwrap(), "").await else { return };
+    let runner = async |is: &str| {
+        wait::until("the runner's health to be told", async || {
+            let list = scene.fleet.baton(&["runners", "list"]).await;
+            text(&list.stdout).contains(is).then_some(())
+        })
+        .await;
+    };
+    way.open.send_replace(false);
+    runner("online, not docker").await;
+    let options = ["submit", "--image", scene.image.name(), "--", "true"];
+    let submitted = scene.fleet.baton(&options).await;
+    let job = text(&submitted.stdout).trim().to_owned();
+    let told = why(&scene.fleet, &job).await;
+    assert_eq!(told["waiting"]["reason"], "EXECUTOR_UNHEALTHY", "{told}");
+    assert!(told["message"].as_str().unwrap().contains("docker of one does not work"), "{told}");
+    let local = scene.fleet.baton(&["run", "--", "echo", "goes on"]).await;
+    assert_run(&local, Some(0), "goes on\n");
+    let shown = scene.fleet.baton(&["runners", "show", "one"]).await;
+    assert!(text(&shown.stdout).contains("failures in a row"), "{shown:?}");
+    way.open.send_replace(true);
+    runner("online ").await;
+    let waited = scene.fleet.baton(&["jobs", "wait", &job]).await;
+    assert_run(&waited, Some(0), "");
+    assert_eq!(scene.fleet.show(&job).await["attempts"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runner_whose_disk_is_nearly_full_takes_no_jobs_and_says_so() {
+    let mut fleet = Fleet::start(&[]).await;
+    fleet.add_runner("full", &["--min-free", "1000000GiB"]).await;
+    wait::until("the runner to tell", async || {
+        let list = fleet.baton(&["runners", "list"]).await;
+        text(&list.stdout).contains("online, not host").then_some(())
+    })
+    .await;
+    let submitted = fleet.baton(&["submit", "--", "true"]).await;
+    let told = why(&fleet, text(&submitted.stdout).trim()).await;
+    assert_eq!(told["waiting"]["reason"], "EXECUTOR_UNHEALTHY", "{told}");
+    assert!(told["message"].as_str().unwrap().contains("make room there"), "{told}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn without_an_engine_a_job_says_why_it_waits_or_why_it_did_not_start() {
     let mut fleet = Fleet::start(&[]).await;
     fleet.add_runner("plain", &[]).await;
     let submitted = fleet.baton(&["submit", "--image", "debian:12", "--", "true"]).await;
     let job = text(&submitted.stdout).trim().to_owned();
-    let why = fleet.baton(&["jobs", "why", &job, "-o", "json"]).await;
-    let why: serde_json::Value = serde_json::from_slice(&why.stdout).unwrap();
-    assert_eq!(why["waiting"]["reason"], "NO_RUNNER_WITH_EXECUTOR", "{why}");
+    let told = why(&fleet, &job).await;
+    assert_eq!(told["waiting"]["reason"], "NO_RUNNER_WITH_EXECUTOR", "{told}");
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("runner.toml");
     std::fs::write(&file, "[docker]\nhost = \"unix:///nowhere/docker.sock\"\n").unwrap();

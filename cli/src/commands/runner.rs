@@ -30,6 +30,8 @@ const EXAMPLE: &str = r#"Example:
   slots = 4
   stop_grace = "10s"
   unpack_limit = "4GiB"
+  health_interval = "30s"
+  min_free = "256MiB"
   env = { LANG = "C.UTF-8" }
 
   [docker]                                 # jobs may have containers
@@ -101,6 +103,13 @@ struct RunnerSettings {
     unpack_limit: Option<Size>,
     #[arg(skip)]
     env: BTreeMap<String, String>,
+    /// How often to look at this host and the executors [default: 30s]
+    #[arg(long, value_name = "TIME")]
+    health_interval: Option<Span>,
+    /// Take no jobs when less than this is free on the disk of the data folder
+    /// [default: 256MiB]
+    #[arg(long, value_name = "BYTES")]
+    min_free: Option<Size>,
     /// Jobs may be processes of this host [default: true]
     #[arg(long, value_name = "BOOL")]
     local: Option<bool>,
@@ -140,6 +149,8 @@ impl Settings for RunnerSettings {
             stop_grace: self.stop_grace.or(file.stop_grace),
             unpack_limit: self.unpack_limit.or(file.unpack_limit),
             env: file.env.into_iter().chain(self.env).collect(),
+            health_interval: self.health_interval.or(file.health_interval),
+            min_free: self.min_free.or(file.min_free),
             local: self.local.or(file.local),
             docker: file.docker,
             ssh: file.ssh,
@@ -162,6 +173,11 @@ impl RunnerSettings {
         }
         config.stop_grace = self.stop_grace.map_or(config.stop_grace, |span| span.0);
         config.unpack_limit = self.unpack_limit.map_or(config.unpack_limit, |size| size.0);
+        config.health_interval = self.health_interval.map_or(config.health_interval, |span| span.0);
+        if config.health_interval.is_zero() {
+            return Err(UsageError("health_interval: must be more than 0s".to_owned()).into());
+        }
+        config.min_free = self.min_free.map_or(config.min_free, |size| size.0);
         config.local = self.local.unwrap_or(config.local);
         config.docker = self.docker.map(DockerSettings::config).transpose()?;
         config.ssh = self.ssh.config()?;

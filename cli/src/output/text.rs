@@ -89,6 +89,9 @@ pub(crate) fn job(job: &JobView, now: Timestamp) -> String {
         let text = format!("{how} on {} ({lasted})", attempt.runner_name);
         lines.add(&format!("attempt {}", attempt.number), &text);
         lines.add("  output", &output(attempt));
+        let held = attempt.outcome.iter().flat_map(|outcome| &outcome.limits);
+        let held: Vec<_> = held.map(|(limit, by)| format!("{limit} by {by}")).collect();
+        lines.add("  limits held", &held.join(", "));
     }
     lines.0
 }
@@ -99,7 +102,7 @@ pub(crate) fn runners(runners: &[RunnerView], now: Timestamp, style: Style) -> S
     for runner in runners {
         table.row([
             runner.name.clone(),
-            runner.state.to_owned(),
+            health(runner),
             format!("{}/{}", runner.slots_used, runner.slots),
             runner.labels.join(","),
             age(runner.changed_at, now),
@@ -113,6 +116,15 @@ pub(crate) fn runners(runners: &[RunnerView], now: Timestamp, style: Style) -> S
     table.render(|column, cell| {
         (style.coloured && column == STATE_COLUMN).then(|| state_colour(cell)).flatten()
     })
+}
+
+/// A runner's state, and what of it gets no jobs.
+fn health(runner: &RunnerView) -> String {
+    let names: Vec<&str> = runner.unhealthy.iter().map(|it| it.name.as_str()).collect();
+    match names[..] {
+        [] => runner.state.to_owned(),
+        _ => format!("{}, not {}", runner.state, names.join(", ")),
+    }
 }
 
 /// Everything about one runner, as of `now`.
@@ -135,6 +147,37 @@ pub(crate) fn runner(runner: &RunnerView, now: Timestamp) -> String {
         lines.add(&format!("  target {}", target.name), &parts.join("; "));
     }
     lines.add("version", &runner.version);
+    for unhealthy in &runner.unhealthy {
+        let text =
+            format!("{}: {} ({})", unhealthy.name, unhealthy.problem, age(unhealthy.since, now));
+        lines.add("gets no jobs", &text);
+    }
+    if let Some(health) = &runner.health {
+        lines.add("looked at itself", &age(health.time, now));
+        lines.add("load", &format!("{:.2} on {} processors", health.load, health.cpus));
+        let (free, total) = (gigabytes(health.memory_available), gigabytes(health.memory_total));
+        lines.add("memory", &format!("{free} of {total} GiB available"));
+        let (free, total) = (gigabytes(health.disk_available), gigabytes(health.disk_total));
+        lines.add("disk", &format!("{free} of {total} GiB available"));
+        if let Some(offset) = health.clock_offset_seconds {
+            lines.add("clock", &format!("{offset:+.3} s against the leader's"));
+        }
+        for executor in &health.executors {
+            let how = match (executor.healthy, executor.failures) {
+                (true, 0) => "healthy".to_owned(),
+                (healthy, failures) => {
+                    let still = if healthy { "still healthy, " } else { "" };
+                    format!("{still}{failures} failures in a row: {}", executor.problem)
+                }
+            };
+            let version = Some(&executor.version).filter(|version| !version.is_empty());
+            let version = version.map(|it| format!(", version {it}")).unwrap_or_default();
+            let took = executor.round_trip_seconds.filter(|_| !version.is_empty());
+            let took = took.map(|it| format!(", answers in {:.0} ms", it * 1000.0));
+            let text = format!("{how}{version}{}", took.unwrap_or_default());
+            lines.add(&format!("  {}", executor.name), &text);
+        }
+    }
     lines.add("registered", &moment(runner.registered_at));
     lines.add("last heartbeat", &moment(runner.last_heartbeat));
     for lease in &runner.leases {
@@ -220,6 +263,11 @@ fn source(spec: &SpecView) -> String {
 }
 
 /// When a job is stopped, and when it is given up.
+#[expect(clippy::cast_precision_loss, reason = "one digit is shown")]
+fn gigabytes(bytes: u64) -> String {
+    format!("{:.1}", bytes as f64 / f64::from(1 << 30))
+}
+
 /// Where it runs, in the words of the options.
 fn executor(executor: &ExecutorView) -> String {
     let Some(container) = &executor.container else {

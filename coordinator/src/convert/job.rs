@@ -1,11 +1,21 @@
 //! Jobs and runners as the API shows them, and what runners report.
 
-use baton_proto::{error::ApiError, time::timestamp_from_millis, v1};
+use std::collections::BTreeMap;
+
+use baton_proto::{
+    error::ApiError,
+    time::{millis_from_timestamp, timestamp_from_millis},
+    v1,
+};
 use baton_state::{
     Attempt, Connection, Final, Job, LogEnd, Outcome, Phase, Runner, State, Timestamp,
 };
 
 use super::{executor::executors_to_proto, invalid, spec_to_proto};
+use crate::dispatch::Reported;
+
+/// The limits that a runner can be asked for.
+const LIMITS: [&str; 4] = ["cpus", "memory", "processes", "open_files"];
 
 /// A job as the API shows it.
 pub(crate) fn job_to_proto(job: &Job) -> v1::Job {
@@ -32,12 +42,24 @@ pub(crate) fn job_to_proto(job: &Job) -> v1::Job {
     }
 }
 
-/// A runner as the API shows it; `last_heartbeat` comes from the leader's memory.
+/// A runner as the API shows it; `last_heartbeat` and what it `reported` of its health
+/// come from the leader's memory.
 pub(crate) fn runner_to_proto(
     state: &State,
     runner: &Runner,
     last_heartbeat: Option<Timestamp>,
+    reported: Option<Reported>,
 ) -> v1::Runner {
+    let clock_offset = reported.as_ref().and_then(|reported| {
+        let time = reported.health.time.as_ref().map(millis_from_timestamp)?;
+        let offset = i64::try_from(time).ok()?.checked_sub(i64::try_from(reported.at.0).ok()?)?;
+        Some(signed_millis(offset))
+    });
+    let unhealthy = runner.unhealthy.iter().map(|(name, unhealthy)| v1::Unhealthy {
+        name: name.clone(),
+        problem: unhealthy.problem.clone(),
+        since: Some(time(unhealthy.since)),
+    });
     let leases = runner.leases.iter().filter_map(|(lease, job)| {
         let job = state.job(*job)?;
         Some(v1::RunnerLease {
@@ -63,7 +85,15 @@ pub(crate) fn runner_to_proto(
         last_heartbeat: last_heartbeat.map(time),
         leases: leases.collect(),
         executors: Some(executors_to_proto(&runner.facts.executors)),
+        health: reported.map(|reported| reported.health),
+        clock_offset,
+        unhealthy: unhealthy.collect(),
     }
+}
+
+fn signed_millis(millis: i64) -> prost_types::Duration {
+    let nanos = i32::try_from(millis % 1000 * 1_000_000).unwrap_or_default();
+    prost_types::Duration { seconds: millis / 1000, nanos }
 }
 
 fn state(job: &Job) -> v1::JobState {
@@ -125,6 +155,7 @@ fn outcome_to_proto(outcome: &Outcome) -> v1::Outcome {
         message: outcome.message.clone(),
         tree_gone: outcome.tree_gone,
         killed: outcome.killed,
+        limits: outcome.limits.clone().into_iter().collect(),
     }
 }
 
@@ -140,10 +171,17 @@ pub(crate) fn outcome_from_proto(outcome: v1::Outcome) -> Result<Outcome, ApiErr
         message: cleaned(outcome.message, 1000),
         tree_gone: outcome.tree_gone,
         killed: outcome.killed,
+        limits: limits(outcome.limits),
     })
 }
 
-fn cleaned(mut text: String, max: usize) -> String {
+/// Of the limits that there are, whatever holds them.
+fn limits(limits: impl IntoIterator<Item = (String, String)>) -> BTreeMap<String, String> {
+    let known = limits.into_iter().filter(|(limit, _)| LIMITS.contains(&limit.as_str()));
+    known.map(|(limit, by)| (limit, cleaned(by, 64))).collect()
+}
+
+pub(super) fn cleaned(mut text: String, max: usize) -> String {
     text.retain(|c| !c.is_control());
     text.truncate(text.floor_char_boundary(max));
     text

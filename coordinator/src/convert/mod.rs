@@ -2,6 +2,7 @@
 //! here, once; behind this the rest of the crate needs no checks.
 
 mod executor;
+mod health;
 mod job;
 mod member;
 mod resources;
@@ -10,6 +11,7 @@ mod spec;
 pub use self::spec::check_spec;
 pub(crate) use self::{
     executor::executors_from_proto,
+    health::unhealthy,
     job::{
         job_to_proto, log_end_from_proto, outcome_from_proto, runner_to_proto, state_from_proto,
     },

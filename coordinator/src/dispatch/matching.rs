@@ -177,7 +177,10 @@ struct Candidates<'a> {
 
 impl<'a> Candidates<'a> {
     fn new(state: &State, requirements: &'a Requirements, free: &mut Free<'a>) -> Self {
-        let offers = |id: &RunnerId| state.runner(id).is_some_and(|it| it.offers(requirements));
+        let offers = |id: &RunnerId| {
+            let runner = state.runner(id);
+            runner.is_some_and(|it| it.offers(requirements) && it.ailment(requirements).is_none())
+        };
         let suited: Vec<&RunnerId> = free.slots.keys().copied().filter(|id| offers(id)).collect();
         let runners = suited.into_iter().map(|id| (free.on(id, requirements), Reverse(id)));
         Self { requirements, runners: runners.collect() }

@@ -27,6 +27,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub(crate) use self::sessions::Reported;
 pub use self::timing::{Timing, TimingError};
 use self::{leases::Leases, places::Places, sessions::Sessions};
 use crate::{
@@ -116,7 +117,8 @@ impl Observer for DispatchObserver {
                 EventKind::RunnerRemoved { runner } => self.0.places.forget(runner),
                 EventKind::JobSubmitted { .. }
                 | EventKind::JobReady { .. }
-                | EventKind::RunnerOnline { .. } => self.0.wake.notify_one(),
+                | EventKind::RunnerOnline { .. }
+                | EventKind::RunnerHealth { .. } => self.0.wake.notify_one(),
                 EventKind::JobStarted { .. }
                 | EventKind::KeyTaken { .. }
                 | EventKind::JobEvicted { .. }
@@ -158,6 +160,11 @@ impl Dispatch {
     #[must_use]
     pub fn last_heard(&self, runner: &RunnerId) -> Option<baton_state::Timestamp> {
         self.shared.places.last_heard(runner)
+    }
+
+    /// What a runner said last of its health, over the session that it has here.
+    pub(crate) fn reported(&self, runner: &RunnerId) -> Option<Reported> {
+        self.shared.sessions.health(runner)
     }
 
     /// Proposes a command about a lease; what the state refuses is no failure

@@ -12,7 +12,7 @@ use baton_proto::{
 use baton_state::{
     Command, Connection, Executors, JobId, Lease, LogEnd, Phase, Refusal, RunnerFacts, RunnerId,
     Timestamp,
-    command::{Finish, LoseLease, LossCause, RegisterRunner, Start},
+    command::{Finish, LoseLease, LossCause, RegisterRunner, SetHealth, Start},
 };
 use futures::{
     FutureExt as _, Stream, StreamExt as _, future::BoxFuture, stream::FuturesUnordered,
@@ -24,7 +24,7 @@ use tracing::{info, warn};
 use super::{
     Dispatch, messages,
     places::{self, Admitted, Arrival, Place},
-    sessions::Outbound,
+    sessions::{Outbound, Reported},
 };
 use crate::{
     convert,
@@ -352,6 +352,7 @@ impl Session {
         match item {
             Item::Hello(_) => Err(convert::invalid("hello", "must come once")),
             Item::Heartbeat(heartbeat) => self.heartbeat(&heartbeat).await,
+            Item::Health(health) => self.health(health).await,
             Item::Started(started) => {
                 let named = (started.job_id.clone(), started.lease);
                 self.queue(self.started(&started), named, pending);
@@ -413,6 +414,32 @@ impl Session {
         Ok(())
     }
 
+    /// Keeps what the runner says of its health. Only what gets no jobs any more, or
+    /// gets some again, is for all coordinators.
+    async fn health(&self, health: v1::Health) -> Result<(), ApiError> {
+        let (shared, runner) = (&self.dispatch.shared, &self.facts.id);
+        let at = shared.environment.clock.now();
+        let unhealthy = convert::unhealthy(&health);
+        if !shared.sessions.is_so(runner, &self.outbound, Reported { health, at }) {
+            return Ok(());
+        }
+        let (known, level) = {
+            let state = self.dispatch.raft.state();
+            let known = state.runner(runner).map(|runner| runner.unhealthy.clone());
+            (known.unwrap_or_default(), state.level())
+        };
+        let is_news = !known.iter().map(|(name, it)| (name, &it.problem)).eq(&unhealthy);
+        let command = Command::SetHealth(SetHealth { runner: runner.clone(), unhealthy, at });
+        if !is_news || command.level() > level {
+            return Ok(());
+        }
+        match self.dispatch.raft.propose(command).await {
+            // Refused: it was removed.
+            Ok(_) | Err(ProposeError::Refused(_)) => Ok(()),
+            Err(error) => Err(from_propose(error)),
+        }
+    }
+
     /// A lease is its runner's alone, whoever else has learned its number.
     fn check_holds(&self, lease: Lease) -> Result<(), ApiError> {
         let state = self.dispatch.raft.state();
@@ -454,6 +481,10 @@ impl Session {
             log: None,
             transient: finished.transient,
         };
+        if finish.outcome.level() > self.dispatch.raft.state().level() {
+            // Of a job that asked for none: whoever asks needs the same level.
+            finish.outcome.limits.clear();
+        }
         let dispatch = self.dispatch.clone();
         let report = async move {
             if let Some(log) = finished.log {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use baton_proto::{error::ApiError, v1};
-use baton_state::{Job, Lease, RunnerId};
+use baton_state::{Job, Lease, RunnerId, Timestamp};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +28,15 @@ struct Live {
     /// The newest heartbeat that came while this node certainly led, 0 for the hello.
     sequence: u64,
     heard: Instant,
+    health: Option<Reported>,
+}
+
+/// What a runner said of its health.
+#[derive(Clone, Debug)]
+pub(crate) struct Reported {
+    pub(crate) health: v1::Health,
+    /// When it arrived.
+    pub(crate) at: Timestamp,
 }
 
 impl Sessions {
@@ -51,7 +60,8 @@ impl Sessions {
         // will show.
         let _ = outbound.send(Ok(welcome));
         let replaced = CancellationToken::new();
-        let live = Live { outbound, replaced: replaced.clone(), sequence: 0, heard: now };
+        let live =
+            Live { outbound, replaced: replaced.clone(), sequence: 0, heard: now, health: None };
         if let Some(old) = all.insert(runner.clone(), live) {
             old.replaced.cancel();
         }
@@ -83,6 +93,19 @@ impl Sessions {
         live.sequence = live.sequence.max(sequence);
         live.heard = now;
         true
+    }
+
+    /// A runner said over this session how it is; false when another one has taken its
+    /// place.
+    pub(super) fn is_so(&self, runner: &RunnerId, outbound: &Outbound, health: Reported) -> bool {
+        let mut live = self.lock();
+        let current = live.get_mut(runner).filter(|live| live.outbound.same_channel(outbound));
+        current.map(|live| live.health = Some(health)).is_some()
+    }
+
+    /// What a runner said last of its health.
+    pub(super) fn health(&self, runner: &RunnerId) -> Option<Reported> {
+        self.lock().get(runner)?.health.clone()
     }
 
     /// Whether this is the runner's session.

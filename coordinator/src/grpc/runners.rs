@@ -124,6 +124,7 @@ impl runners_server::Runners for Services {
 
 impl Services {
     fn runner(&self, state: &State, runner: &Runner) -> v1::Runner {
-        runner_to_proto(state, runner, self.dispatch.last_heard(&runner.facts.id))
+        let (id, dispatch) = (&runner.facts.id, &self.dispatch);
+        runner_to_proto(state, runner, dispatch.last_heard(id), dispatch.reported(id))
     }
 }

@@ -106,6 +106,11 @@ pub enum EventKind {
         /// Which.
         runner: RunnerId,
     },
+    /// Parts of a runner stopped working, or work again.
+    RunnerHealth {
+        /// Which.
+        runner: RunnerId,
+    },
     /// A runner is forgotten.
     RunnerRemoved {
         /// Which.
@@ -144,6 +149,7 @@ impl EventKind {
             Self::JobEvicted { .. } => "job_evicted",
             Self::RunnerOnline { .. } => "runner_online",
             Self::RunnerUnreachable { .. } => "runner_unreachable",
+            Self::RunnerHealth { .. } => "runner_health",
             Self::RunnerRemoved { .. } => "runner_removed",
             Self::MemberJoined { .. } => "member_joined",
             Self::MemberChanged { .. } => "member_changed",
@@ -175,6 +181,7 @@ impl EventKind {
             Self::JobFinished { job } => Some(job.id),
             Self::RunnerOnline { .. }
             | Self::RunnerUnreachable { .. }
+            | Self::RunnerHealth { .. }
             | Self::RunnerRemoved { .. }
             | Self::MemberJoined { .. }
             | Self::MemberChanged { .. }
@@ -191,6 +198,7 @@ impl EventKind {
             | Self::CancelRequested { runner, .. }
             | Self::RunnerOnline { runner }
             | Self::RunnerUnreachable { runner }
+            | Self::RunnerHealth { runner }
             | Self::RunnerRemoved { runner } => Some(runner),
             Self::JobFinished { job } => job.attempts.last().map(|attempt| &attempt.runner),
             Self::JobSubmitted { .. }

@@ -34,6 +34,8 @@ pub enum WaitReason {
     NoRunnerWithLabels,
     /// Those that have them don't answer.
     RunnersUnreachable,
+    /// On those that answer, what the job needs does not work.
+    ExecutorUnhealthy,
     /// All their slots are taken.
     SlotsBusy,
     /// Slots are free, for the jobs before it.
@@ -53,6 +55,7 @@ impl WaitReason {
             Self::NoRunnerWithExecutor => "NO_RUNNER_WITH_EXECUTOR",
             Self::NoRunnerWithLabels => "NO_RUNNER_WITH_LABELS",
             Self::RunnersUnreachable => "RUNNERS_UNREACHABLE",
+            Self::ExecutorUnhealthy => "EXECUTOR_UNHEALTHY",
             Self::SlotsBusy => "SLOTS_BUSY",
             Self::BehindOthers => "BEHIND_OTHERS",
             Self::Backoff => "BACKOFF",
@@ -103,6 +106,15 @@ fn blocker(state: &State, job: &Job, ahead: usize) -> (WaitReason, String) {
         let message = format!("unreachable: {}", names(&suited));
         return (WaitReason::RunnersUnreachable, message);
     }
+    let ailments = online.iter().map(|runner| runner.ailment(requirements));
+    if let Some(ailments) = ailments.collect::<Option<Vec<_>>>()
+        && let Some((name, problem)) = ailments.first()
+    {
+        let message = format!("{name} of {} does not work: {problem}", names(&online));
+        return (WaitReason::ExecutorUnhealthy, message);
+    }
+    let online: Vec<&Runner> =
+        online.into_iter().filter(|runner| runner.ailment(requirements).is_none()).collect();
     let free: usize = online.iter().map(|runner| runner.free_for(requirements)).sum();
     if free == 0 {
         let message = format!("{}; {}", taken(&online, &requirements.executor), before(ahead));

@@ -1,11 +1,12 @@
 //! A job's life: Queued → Leased → Running → a final state.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     ids::{Index, JobId, Lease, RunnerId, Timestamp},
+    member::Level,
     spec::{JobSpec, OnLost},
     state::Request,
 };
@@ -101,9 +102,18 @@ pub struct Outcome {
     pub tree_gone: bool,
     /// Processes it had to kill for that.
     pub killed: u32,
+    /// What held each limit that was asked for: only of jobs that did.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub limits: BTreeMap<String, String>,
 }
 
 impl Outcome {
+    /// The first level that knows all of it.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        if self.limits.is_empty() { Level(1) } else { Level(2) }
+    }
+
     /// An outcome that no process had a part in.
     #[must_use]
     pub fn without_process(state: Final, reason: &str, message: impl Into<String>) -> Self {
@@ -115,6 +125,7 @@ impl Outcome {
             message: message.into(),
             tree_gone: false,
             killed: 0,
+            limits: BTreeMap::new(),
         }
     }
 }

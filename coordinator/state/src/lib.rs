@@ -28,7 +28,7 @@ pub use ids::{Index, JobId, Lease, NodeId, RunnerId, Timestamp};
 pub use job::{Attempt, Cancellation, Final, Job, LogEnd, Outcome, Phase};
 pub use member::{Level, Member};
 pub use refound::{RefoundError, Refounding};
-pub use runner::{Connection, Executors, Runner, RunnerFacts, Target};
+pub use runner::{Connection, Executors, HOST, Runner, RunnerFacts, Target, Unhealthy};
 pub use spec::{
     Archive, Container, Executor, JobSpec, Mount, OnLost, Pull, Requirements, Resources, Service,
     Tmpfs,

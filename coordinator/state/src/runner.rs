@@ -110,9 +110,34 @@ pub struct Runner {
     pub leases: BTreeMap<Lease, JobId>,
     /// How many of them are for each SSH target; follows from the jobs.
     pub on_targets: BTreeMap<String, usize>,
+    /// What gets no jobs: executors by their names, or [`HOST`].
+    pub unhealthy: BTreeMap<String, Unhealthy>,
+}
+
+/// The name of a runner's host among what is unhealthy: it takes no jobs at all.
+pub const HOST: &str = "host";
+
+/// Something of a runner that gets no jobs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Unhealthy {
+    /// For people.
+    pub problem: String,
+    /// Since when.
+    pub since: Timestamp,
 }
 
 impl Runner {
+    /// Why it takes no job with these requirements although it offers them: the name of
+    /// what is unhealthy, and the problem.
+    #[must_use]
+    pub fn ailment(&self, requirements: &Requirements) -> Option<(&str, &str)> {
+        let name = requirements.executor.name();
+        let found =
+            self.unhealthy.get_key_value(HOST).or_else(|| self.unhealthy.get_key_value(&*name));
+        found.map(|(name, unhealthy)| (name.as_str(), unhealthy.problem.as_str()))
+    }
+
     /// It offers everything that is asked for.
     #[must_use]
     pub fn offers(&self, requirements: &Requirements) -> bool {

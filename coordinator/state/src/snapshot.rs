@@ -10,7 +10,7 @@ use crate::{
     job::Job,
     member::{Level, Member},
     queue::Queues,
-    runner::{Connection, Runner, RunnerFacts},
+    runner::{Connection, Runner, RunnerFacts, Unhealthy},
     state::{Removal, State},
 };
 
@@ -71,6 +71,8 @@ struct StoredRunner {
     connection: Connection,
     registered_at: Timestamp,
     changed_at: Timestamp,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    unhealthy: BTreeMap<String, Unhealthy>,
 }
 
 /// The state as bytes.
@@ -150,6 +152,7 @@ impl From<&Runner> for StoredRunner {
             connection: runner.connection,
             registered_at: runner.registered_at,
             changed_at: runner.changed_at,
+            unhealthy: runner.unhealthy.clone(),
         }
     }
 }
@@ -163,6 +166,7 @@ impl From<StoredRunner> for Runner {
             changed_at: stored.changed_at,
             leases: BTreeMap::new(),
             on_targets: BTreeMap::new(),
+            unhealthy: stored.unhealthy,
         }
     }
 }

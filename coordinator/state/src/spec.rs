@@ -1,6 +1,7 @@
 //! What a caller asked for, checked and with every default filled in.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     fmt,
 };
@@ -94,6 +95,16 @@ pub enum Executor {
 impl Executor {
     fn is_local(&self) -> bool {
         *self == Self::Local
+    }
+
+    /// What runners call it when they speak of its health.
+    #[must_use]
+    pub fn name(&self) -> Cow<'static, str> {
+        match self {
+            Self::Local => "local".into(),
+            Self::Docker => "docker".into(),
+            Self::Ssh(target) => format!("ssh:{target}").into(),
+        }
     }
 }
 

@@ -134,6 +134,9 @@ pub struct Exit {
     /// It was killed because it needed more memory than it may have.
     #[serde(default)]
     pub out_of_memory: bool,
+    /// What held each limit that was asked for, in the words of the API.
+    #[serde(default)]
+    pub limits: BTreeMap<String, String>,
     /// Microseconds since the epoch.
     pub finished_at: u64,
 }
@@ -268,13 +271,16 @@ pub enum ExecutorError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Unready {
-    /// A stable word for programs, such as `IMAGE` or `NOT_ALLOWED`.
+    /// A stable word for programs, such as `IMAGE`, `NOT_ALLOWED` or [`EXECUTOR_FAILED`].
     pub reason: &'static str,
     /// For people: what is wrong, and what to do.
     pub message: String,
     /// Another attempt may do better.
     pub transient: bool,
 }
+
+/// The reason of [`Unready`] when it is the executor that does not work.
+pub const EXECUTOR_FAILED: &str = "EXECUTOR";
 
 /// Adds lines to a job's output before it starts.
 pub trait Notes: Send + Sync {
@@ -341,6 +347,15 @@ pub trait Executor: Send + Sync {
         &'a self,
         dir: &'a AttemptDir,
     ) -> BoxFuture<'a, Result<Recovered, ExecutorError>>;
+
+    /// Whether jobs can be started now: what it talks to answers, and how it calls its
+    /// version, if there is such a thing.
+    ///
+    /// # Errors
+    /// For people; the same for the same problem.
+    fn check(&self) -> BoxFuture<'_, Result<String, String>> {
+        std::future::ready(Ok(String::new())).boxed()
+    }
 
     /// Removes what the runner with this id has elsewhere that belongs to no lease it
     /// holds; how much that was. Whether one is held is asked after looking.

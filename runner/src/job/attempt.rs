@@ -21,7 +21,10 @@ use super::{
     output::{self, Complete, Output},
     prepare, remove,
 };
-use crate::executor::{Execution, Executor, Launch, Names, Place, Progress, Recovered, Resources};
+use crate::executor::{
+    EXECUTOR_FAILED, Execution, Executor, Executors, Launch, Names, Place, Progress, Recovered,
+    Resources,
+};
 
 /// How an attempt came to this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,7 +136,17 @@ impl Attempt {
             let wanted = wanted.unwrap_or_default();
             let environment = &self.attempts.0.environment;
             let notes = SpoolNotes::new(environment, self.journal.dir().spool());
-            self.executor().prepare(&wanted, &notes).await
+            let name = Executors::name(Some(&wanted));
+            let ready = self.executor().prepare(&wanted, &notes).await;
+            match &ready {
+                Ok(_) => self.attempts.0.health.note_start(&name, Ok(())),
+                Err(unready) if unready.reason == EXECUTOR_FAILED => {
+                    self.attempts.0.health.note_start(&name, Err(&unready.message));
+                }
+                // The job asked for what is not to be had.
+                Err(_) => {}
+            }
+            ready
         };
         let mut orders = self.orders.clone();
         let stopped = until(&mut orders, |orders| orders.stop.is_some());

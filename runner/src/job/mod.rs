@@ -26,7 +26,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
 use self::{attempt::Attempt, journal::Journal};
-use crate::{Blocking, Config, Environment, Error, Link, environment, executor::Executors};
+use crate::{
+    Blocking, Config, Environment, Error, Link, environment, executor::Executors, health::Health,
+};
 
 /// All attempts of this runner. Cheap to clone.
 #[derive(Clone)]
@@ -37,6 +39,7 @@ struct Shared {
     environment: Environment,
     executors: Executors,
     runner_id: String,
+    health: Health,
     held: Mutex<BTreeMap<u64, Held>>,
     /// The connection to the leader, while there is one.
     link: watch::Receiver<Option<Arc<dyn Link>>>,
@@ -80,6 +83,7 @@ impl Attempts {
         environment: Environment,
         executors: Executors,
         runner_id: String,
+        health: Health,
         link: watch::Receiver<Option<Arc<dyn Link>>>,
         reports: mpsc::UnboundedSender<v1::SessionRequest>,
         tasks: TaskTracker,
@@ -91,6 +95,7 @@ impl Attempts {
             environment,
             executors,
             runner_id,
+            health,
             held,
             link,
             reports,

@@ -48,6 +48,7 @@ pub(super) fn of_exit(exit: &Exit) -> v1::Outcome {
         message: readable(message),
         tree_gone: exit.tree_gone,
         killed: exit.killed,
+        limits: exit.limits.clone().into_iter().collect(),
     }
 }
 
@@ -106,6 +107,7 @@ mod tests {
             tree_gone: true,
             killed: 0,
             out_of_memory: false,
+            limits: std::collections::BTreeMap::new(),
             finished_at: 0,
         };
         let outcome = of_exit(&exit);
@@ -133,6 +135,7 @@ mod tests {
             tree_gone: true,
             killed: 0,
             out_of_memory: false,
+            limits: std::collections::BTreeMap::new(),
             finished_at: 0,
         };
         let refused = exit(ExitStatus::NoResources { message: "sh: Try again".to_owned() });
@@ -158,6 +161,7 @@ mod tests {
                 tree_gone: true,
                 killed: 0,
                 out_of_memory: false,
+                limits: std::collections::BTreeMap::new(),
                 finished_at: 0,
             };
             let outcome = of_exit(&exit);

@@ -38,6 +38,8 @@ pub(crate) struct Session {
     pub(crate) environment: Environment,
     pub(crate) identity: Identity,
     pub(crate) attempts: Attempts,
+    /// What the coordinator is to be told of the runner's health.
+    pub(crate) health: watch::Receiver<Option<v1::Health>>,
     /// Where the rest of the runner finds the connection.
     pub(crate) link: watch::Sender<Option<Arc<dyn Link>>>,
     /// What the attempts have to report.
@@ -163,6 +165,7 @@ impl Session {
         for report in self.attempts.reports() {
             let _ = open.sender.send(report);
         }
+        self.send_health(&open);
         let mut beats = interval(open.heartbeat_interval);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut heard = Instant::now();
@@ -183,6 +186,7 @@ impl Session {
                 Some(report) = self.reports.recv() => {
                     let _ = open.sender.send(report);
                 }
+                Ok(()) = self.health.changed() => self.send_health(&open),
                 answer = cooperative(open.answers.next()) => match answer {
                     Some(Ok(answer)) => {
                         heard = Instant::now();
@@ -202,6 +206,14 @@ impl Session {
                     return broken("the coordinator does not answer");
                 }
             }
+        }
+    }
+
+    /// Says how the runner is, once that is known.
+    fn send_health(&mut self, open: &Open) {
+        let health = self.health.borrow_and_update().clone();
+        if let Some(health) = health {
+            send(&open.sender, session_request::Item::Health(health));
         }
     }
 

@@ -20,7 +20,7 @@ use nix::{
     },
 };
 
-use super::{COOKIE, monitor::Monitor};
+use super::{COOKIE, cgroup::Group, monitor::Monitor, rlimits::Rlimits};
 use crate::{
     executor::{ExitStatus, Launch},
     monitor::{self, protocol::Task},
@@ -103,8 +103,14 @@ pub(super) fn start_monitor(
     Ok((running, Monitor::new(ours, task).map_err(failed)?))
 }
 
-/// Starts the command of `launch` in the work folder of `dir`.
-pub(super) fn start(launch: &Launch, dir: &Path, mask: Mode) -> Result<Running, NotStarted> {
+/// Starts the command of `launch` in the work folder of `dir`, inside of its group from
+/// its first instruction on.
+pub(super) fn start(
+    launch: &Launch,
+    dir: &Path,
+    mask: Mode,
+    group: &Group,
+) -> Result<Running, NotStarted> {
     let refuse = |code, message| Err(NotStarted { code: Some(code), message });
     let Some((program, arguments)) = launch.command.split_first().filter(|(it, _)| !it.is_empty())
     else {
@@ -127,8 +133,19 @@ pub(super) fn start(launch: &Launch, dir: &Path, mask: Mode) -> Result<Running, 
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
+    let doors = group.doors().map_err(|error| NotStarted {
+        code: None,
+        message: format!("cannot open its control group: {}", describe(&error)),
+    })?;
+    let limits = Rlimits::of(&launch.resources, group)
+        .map_err(|message| NotStarted { code: None, message })?;
+    let prepare = move || {
+        enter_own_session(mask)?;
+        doors.iter().try_for_each(|door| nix::unistd::write(door, b"0").map(drop))?;
+        limits.set()
+    };
     // SAFETY: only calls that are allowed between fork and exec, and no allocation.
-    unsafe { command.pre_exec(move || enter_own_session(mask)) };
+    unsafe { command.pre_exec(prepare) };
     let child = command.spawn().map_err(|error| {
         let (code, reason) = classify(program, launch.env.get("PATH"), &error);
         NotStarted { code, message: format!("{program}: {reason}") }

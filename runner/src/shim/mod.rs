@@ -7,6 +7,7 @@
 //! parser, no network and no knowledge of leases beyond the time one is good
 //! for may come in here.
 
+pub(crate) mod cgroup;
 mod command;
 mod control;
 mod ending;
@@ -17,6 +18,7 @@ mod monitor;
 mod output;
 pub(crate) mod process;
 pub(crate) mod record;
+mod rlimits;
 mod supervisor;
 
 use std::{

@@ -12,7 +12,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Write as _},
     os::unix::fs::OpenOptionsExt as _,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -47,12 +47,20 @@ pub(crate) struct State {
     /// Number and start of the job's main process. None: the shim has not come
     /// to record it.
     pub(crate) main: Option<(i32, u64)>,
+    /// The folders of its control group; everything in there is the job's.
+    #[serde(default)]
+    pub(crate) group: Vec<PathBuf>,
 }
 
 impl State {
     /// A start that is about to be tried.
     pub(crate) fn begun(started_at: u64) -> io::Result<Self> {
-        Ok(Self { boot: boot_id()?, started_at, main: None })
+        Ok(Self { boot: boot_id()?, started_at, main: None, group: Vec::new() })
+    }
+
+    /// Adds the control group that its processes will be in.
+    pub(crate) fn in_group(self, folders: &[PathBuf]) -> Self {
+        Self { group: folders.to_vec(), ..self }
     }
 
     /// Adds the process that came of it.

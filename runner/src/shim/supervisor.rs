@@ -15,6 +15,7 @@ use nix::{
 };
 
 use super::{
+    cgroup::{self, By, Group},
     command,
     control::{Connection, Listener, Report},
     ending::{Ending, RETRY_INTERVAL},
@@ -24,6 +25,7 @@ use super::{
     output::Output,
     process::{self, Process, Sweep},
     record::{self, State},
+    rlimits::{self, Held},
 };
 use crate::{
     clock,
@@ -78,6 +80,9 @@ pub(super) struct Supervisor {
     main: Main,
     /// The main process stands for a job that runs elsewhere.
     monitor: Option<Monitor>,
+    group: Group,
+    /// What holds each limit that was asked for.
+    held: Held,
     tree_gone: bool,
     sweep: Sweep,
     sweep_next: Option<(Duration, Duration)>,
@@ -116,8 +121,10 @@ impl Supervisor {
         let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
         let lease_timer =
             TimerFd::new(ClockId::CLOCK_BOOTTIME, flags).map_err(because("make a timer"))?;
+        let (group, held) = limit(&launch, &dir);
         let started_at = clock::wall();
         let state = State::begun(started_at).map_err(because("read the boot's id"))?;
+        let state = state.in_group(group.folders());
         record::write(&dir, record::STATE, &state, true).map_err(because("record the start"))?;
 
         let mut supervisor = Self {
@@ -134,6 +141,8 @@ impl Supervisor {
             ending: Ending::new(disk_patience),
             main: Main::default(),
             monitor: None,
+            group,
+            held,
             tree_gone: false,
             sweep: Sweep::default(),
             sweep_next: None,
@@ -146,7 +155,7 @@ impl Supervisor {
 
     fn start_command(&mut self, launch: &Launch, dir: &Path, mask: Mode, state: State) {
         let started = match launch.place {
-            Place::Host => command::start(launch, dir, mask),
+            Place::Host => command::start(launch, dir, mask, &self.group),
             Place::Container(_) | Place::Remote(_) => command::start_monitor(launch, dir, mask)
                 .map(|(running, monitor)| {
                     self.monitor = Some(monitor);
@@ -238,6 +247,7 @@ impl Supervisor {
         }
         let Some((at, pause)) = self.sweep_next else { return };
         if !self.tree_gone && clock::monotonic() >= at {
+            cgroup::kill(self.group.folders());
             let mut sweep = std::mem::take(&mut self.sweep);
             sweep.round(|each| {
                 // Otherwise the dead pile up and slow the next scan down.
@@ -310,6 +320,7 @@ impl Supervisor {
                 tree_gone: true,
                 killed: ended.killed,
                 out_of_memory: ended.out_of_memory,
+                limits: self.held.clone(),
                 finished_at,
             },
             None => Exit {
@@ -318,12 +329,16 @@ impl Supervisor {
                 stopped,
                 tree_gone: true,
                 killed: self.sweep.killed(),
-                out_of_memory: false,
+                out_of_memory: self.group.ran_out_of_memory(),
+                limits: self.held.clone(),
                 finished_at,
             },
         };
         let can_tell = !self.runners.is_empty();
         let over = self.ending.record(&exit, &self.output, &mut self.folder, can_tell, now);
+        if over {
+            self.group.remove();
+        }
         over.then_some(exit)
     }
 
@@ -432,6 +447,20 @@ impl Supervisor {
         };
         let expiration = Expiration::OneShot(TimeSpec::from_duration(until));
         let _ = self.lease_timer.set(expiration, TimerSetTimeFlags::TFD_TIMER_ABSTIME);
+    }
+}
+
+/// Limits what the processes of a job on this host may use together, and says by what.
+fn limit(launch: &Launch, dir: &Path) -> (Group, Held) {
+    match launch.place {
+        Place::Host => {
+            let name = cgroup::name(dir);
+            let group = Group::make(&cgroup::Host::look(), &name, &launch.resources);
+            let held = rlimits::held_here(&launch.resources, &group);
+            (group, held)
+        }
+        Place::Container(_) => (Group::default(), rlimits::held(&launch.resources, |_| By::Docker)),
+        Place::Remote(_) => (Group::default(), rlimits::held_by_a_shell(&launch.resources)),
     }
 }
 

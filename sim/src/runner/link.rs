@@ -163,6 +163,7 @@ fn describe(request: &v1::SessionRequest) -> String {
         Some(Item::Heartbeat(beat)) => format!("heartbeat {} {}", beat.sequence, beat.held.len()),
         Some(Item::Started(started)) => format!("started {}", started.lease),
         Some(Item::Finished(finished)) => format!("finished {}", finished.lease),
+        Some(Item::Health(_)) => "health".to_owned(),
         None => "nothing".to_owned(),
     }
 }
@@ -258,6 +259,7 @@ async fn believe(coordinator: &Coordinator, finished: &v1::Finished) {
     let Some(lease) = current.filter(|lease| lease.0 != finished.lease) else { return };
     let outcome = baton_state::Outcome {
         killed: finished.outcome.as_ref().map_or(0, |outcome| outcome.killed),
+        limits: Default::default(),
         ..baton_state::Outcome::without_process(baton_state::Final::Succeeded, "", "believed")
     };
     let at = Timestamp(1);

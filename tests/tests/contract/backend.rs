@@ -138,14 +138,12 @@ impl Ssh {
 impl Backend for Ssh {
     fn executor(&self) -> Arc<dyn Executor> {
         let targets = [("target".to_owned(), self.target())].into();
-        Arc::new(SshExecutor::new(targets, shims()))
+        Arc::new(SshExecutor::new(&targets, "target", shims()))
     }
 
     fn place(&self) -> BoxFuture<'_, Place> {
-        let kind = Kind::Ssh(v1::SshExecutor { target: "target".to_owned() });
-        let wanted = v1::Executor { kind: Some(kind) };
         let executor = self.executor();
-        async move { executor.prepare(&wanted, &NoNotes).await.unwrap() }.boxed()
+        async move { executor.prepare(&v1::Executor::default(), &NoNotes).await.unwrap() }.boxed()
     }
 
     fn left<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, String> {

@@ -8,7 +8,7 @@ use std::{
 
 use baton_proto::{
     spool::{HEADER_LEN, Header, Kind, decode_end},
-    v1::{self, executor},
+    v1,
 };
 use baton_runner::executor::{
     AttemptDir, Control, Execution, Executor as _, Exit, Launch, Names, Notes, Place, Progress,
@@ -50,7 +50,7 @@ impl Target {
         let mut target = config(&server);
         target.address.port = way.port();
         target.base = base.display().to_string();
-        let executor = executor([("target", target)]);
+        let executor = executor([("target", target)], "target");
         Some(Self { server, way, executor, base })
     }
 
@@ -67,7 +67,7 @@ impl Target {
     }
 
     pub(crate) async fn place(&self) -> Place {
-        prepare(&self.executor, "target").await.unwrap()
+        prepare(&self.executor).await.unwrap()
     }
 
     /// The folders of attempts that are there.
@@ -101,10 +101,14 @@ pub(crate) fn config(server: &Server) -> TargetConfig {
     }
 }
 
-/// An executor with these targets.
-pub(crate) fn executor<const N: usize>(targets: [(&str, TargetConfig); N]) -> SshExecutor {
+/// An executor for the target `name` of these.
+pub(crate) fn executor<const N: usize>(
+    targets: [(&str, TargetConfig); N],
+    name: &str,
+) -> SshExecutor {
     let shims = LocalExecutor::new(vec![baton().into(), "shim".into()]);
-    SshExecutor::new(targets.map(|(name, target)| (name.to_owned(), target)).into(), shims)
+    let targets = targets.map(|(name, target)| (name.to_owned(), target)).into();
+    SshExecutor::new(&targets, name, shims)
 }
 
 struct NoNotes;
@@ -116,10 +120,8 @@ impl Notes for NoNotes {
 }
 
 /// Whether the target can be had.
-pub(crate) async fn prepare(executor: &SshExecutor, target: &str) -> Result<Place, Unready> {
-    let kind = executor::Kind::Ssh(v1::SshExecutor { target: target.to_owned() });
-    let wanted = v1::Executor { kind: Some(kind) };
-    within("the target", executor.prepare(&wanted, &NoNotes)).await
+pub(crate) async fn prepare(executor: &SshExecutor) -> Result<Place, Unready> {
+    within("the target", executor.prepare(&v1::Executor::default(), &NoNotes)).await
 }
 
 /// A launch of `sh -c SCRIPT` without any limit.

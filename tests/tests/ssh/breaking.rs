@@ -118,7 +118,7 @@ async fn a_new_runner_finds_a_job_and_its_whole_output() {
     target.executor.detach().await;
     let mut settings = config(&target.server);
     settings.address.port = target.way.port();
-    let next = executor([("target", settings)]);
+    let next = executor([("target", settings)], "target");
     let (exit, log) = attempt.found_by(&next).await.end().await;
     assert_eq!(exit.status, ExitStatus::Exited(0));
     assert_whole(&log);

@@ -11,7 +11,7 @@ use baton_tests::ssh::{Server, Way};
 use crate::attempt::{Attempt, Target, config, executor, prepare, sh};
 
 async fn refusal(target: TargetConfig) -> Unready {
-    prepare(&executor([("t", target)]), "t").await.unwrap_err()
+    prepare(&executor([("t", target)], "t")).await.unwrap_err()
 }
 
 #[tokio::test]
@@ -56,7 +56,7 @@ async fn a_known_key_of_another_kind_is_asked_for_first() {
     let public = std::fs::read_to_string(host.with_extension("pub")).unwrap();
     let line = format!("[127.0.0.1]:{} {public}", server.port());
     std::fs::write(server.known_hosts(), line).unwrap();
-    prepare(&executor([("t", config(&server))]), "t").await.unwrap();
+    prepare(&executor([("t", config(&server))], "t")).await.unwrap();
 }
 
 #[tokio::test]
@@ -90,8 +90,8 @@ async fn every_usual_kind_of_key_logs_in() {
     let Some(server) = Server::start(&[]) else { return };
     for kind in ["ed25519", "ecdsa", "rsa"] {
         let login = Login::Key(server.let_in(kind, ""));
-        let executor = executor([("t", TargetConfig { login, ..config(&server) })]);
-        let ready = prepare(&executor, "t").await;
+        let executor = executor([("t", TargetConfig { login, ..config(&server) })], "t");
+        let ready = prepare(&executor).await;
         assert!(ready.is_ok(), "{kind}: {ready:?}");
     }
 }
@@ -120,7 +120,7 @@ async fn an_agent_logs_in_with_the_key_that_the_server_takes() {
         add.arg("-q").arg(key).env("SSH_AUTH_SOCK", &socket).stderr(Stdio::null());
         assert!(add.status().unwrap().success());
     }
-    let ready = prepare(&executor([("t", target)]), "t").await;
+    let ready = prepare(&executor([("t", target)], "t")).await;
     agent.kill().unwrap();
     agent.wait().unwrap();
     assert!(ready.is_ok(), "{ready:?}");
@@ -145,9 +145,9 @@ async fn a_job_runs_behind_a_jump_host_that_is_verified_too() {
     let mut behind = config(&target.server);
     behind.address.port = target.way.port();
     behind.jump = Some(Jump::Target("gate".to_owned()));
-    let both = executor([("target", behind), ("gate", gate)]);
+    let both = executor([("target", behind), ("gate", gate)], "target");
 
-    let unready = prepare(&both, "target").await.unwrap_err();
+    let unready = prepare(&both).await.unwrap_err();
     assert_eq!(unready.reason, "HOST_KEY");
     let line = jump.known_hosts_line("host");
     let line = line.replace(&jump.port().to_string(), &way.port().to_string());
@@ -158,6 +158,6 @@ async fn a_job_runs_behind_a_jump_host_that_is_verified_too() {
     assert_eq!(exit.status, baton_runner::executor::ExitStatus::Exited(3));
     assert_eq!(log.text(), "there\n");
     way.close();
-    let unready = prepare(&target.executor, "target").await.unwrap_err();
+    let unready = prepare(&target.executor).await.unwrap_err();
     assert_eq!(unready.reason, "TARGET_UNREACHABLE");
 }

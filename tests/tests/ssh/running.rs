@@ -116,9 +116,8 @@ async fn output_beyond_the_limit_fills_no_disk_of_the_target() {
     let mut attempt = Attempt::start(&target, launch).await;
     attempt.logged("the limit", |log| log.stdout.len() == 1 << 20).await;
     let folder = target.folders().remove(0);
-    let ready = async || {
-        std::fs::read(folder.join("err")).is_ok_and(|err| err == b"ready\n").then_some(())
-    };
+    let ready =
+        async || std::fs::read(folder.join("err")).is_ok_and(|err| err == b"ready\n").then_some(());
     until("the job to be ready", ready).await;
     assert_eq!(std::fs::metadata(folder.join("out")).unwrap().len(), (1 << 20) + 1);
     std::fs::write(folder.join("go"), "").unwrap();

@@ -136,6 +136,7 @@ pub(crate) struct OutcomeView {
     pub(crate) message: String,
     pub(crate) tree_gone: bool,
     pub(crate) killed: u32,
+    pub(crate) limits: BTreeMap<String, String>,
 }
 
 /// Somebody's wish to stop a job.
@@ -350,6 +351,7 @@ impl From<&Outcome> for OutcomeView {
             message: outcome.message.clone(),
             tree_gone: outcome.tree_gone,
             killed: outcome.killed,
+            limits: outcome.limits.clone().into_iter().collect(),
         }
     }
 }
@@ -448,7 +450,7 @@ mod tests {
             view["outcome"],
             json!({
                 "state": "failed", "exit_code": 137, "signal": 9, "reason": "", "message": "",
-                "tree_gone": true, "killed": 0,
+                "tree_gone": true, "killed": 0, "limits": {},
             })
         );
         assert_eq!(view["spec"]["timeout_seconds"], 90.0);

@@ -1,10 +1,12 @@
 //! Runners and what they hold.
 
-use baton_proto::v1::{Executors, Runner, RunnerState, SshTarget};
+use baton_proto::v1::{
+    ExecutorHealth, Executors, Health, Runner, RunnerState, SshTarget, Unhealthy,
+};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{job_state, optional_time};
+use super::{job_state, optional_time, seconds};
 
 /// A runner.
 #[derive(Debug, Serialize)]
@@ -22,6 +24,41 @@ pub(crate) struct RunnerView {
     pub(crate) leases: Vec<LeaseView>,
     pub(crate) executors: Vec<&'static str>,
     pub(crate) targets: Vec<TargetView>,
+    pub(crate) unhealthy: Vec<UnhealthyView>,
+    pub(crate) health: Option<HealthView>,
+}
+
+/// Something of a runner that gets no jobs: an executor, or `host` for all of it.
+#[derive(Debug, Serialize)]
+pub(crate) struct UnhealthyView {
+    pub(crate) name: String,
+    pub(crate) problem: String,
+    pub(crate) since: Option<Timestamp>,
+}
+
+/// What a runner found when it looked at itself.
+#[derive(Debug, Serialize)]
+pub(crate) struct HealthView {
+    pub(crate) time: Option<Timestamp>,
+    pub(crate) clock_offset_seconds: Option<f64>,
+    pub(crate) load: f64,
+    pub(crate) cpus: u32,
+    pub(crate) memory_total: u64,
+    pub(crate) memory_available: u64,
+    pub(crate) disk_total: u64,
+    pub(crate) disk_available: u64,
+    pub(crate) executors: Vec<ExecutorHealthView>,
+}
+
+/// How an executor is.
+#[derive(Debug, Serialize)]
+pub(crate) struct ExecutorHealthView {
+    pub(crate) name: String,
+    pub(crate) healthy: bool,
+    pub(crate) problem: String,
+    pub(crate) failures: u32,
+    pub(crate) version: String,
+    pub(crate) round_trip_seconds: Option<f64>,
 }
 
 /// A host that a runner reaches over SSH.
@@ -71,6 +108,46 @@ fn executors(executors: &Executors) -> Vec<&'static str> {
     kinds.into_iter().filter_map(|(has, kind)| has.then_some(kind)).collect()
 }
 
+impl From<&Unhealthy> for UnhealthyView {
+    fn from(unhealthy: &Unhealthy) -> Self {
+        Self {
+            name: unhealthy.name.clone(),
+            problem: unhealthy.problem.clone(),
+            since: optional_time(unhealthy.since.as_ref()),
+        }
+    }
+}
+
+impl HealthView {
+    fn new(health: &Health, clock_offset: Option<&prost_types::Duration>) -> Self {
+        let executor = |executor: &ExecutorHealth| ExecutorHealthView {
+            name: executor.name.clone(),
+            healthy: executor.healthy,
+            problem: executor.problem.clone(),
+            failures: executor.failures,
+            version: executor.version.clone(),
+            round_trip_seconds: seconds(executor.round_trip.as_ref()),
+        };
+        Self {
+            time: optional_time(health.time.as_ref()),
+            clock_offset_seconds: clock_offset.map(signed_seconds),
+            load: health.load,
+            cpus: health.cpus,
+            memory_total: health.memory_total,
+            memory_available: health.memory_available,
+            disk_total: health.disk_total,
+            disk_available: health.disk_available,
+            executors: health.executors.iter().map(executor).collect(),
+        }
+    }
+}
+
+/// Also of what is negative.
+#[expect(clippy::cast_precision_loss, reason = "nobody needs nanoseconds of a century")]
+fn signed_seconds(duration: &prost_types::Duration) -> f64 {
+    duration.seconds as f64 + f64::from(duration.nanos) / 1e9
+}
+
 impl From<&SshTarget> for TargetView {
     fn from(target: &SshTarget) -> Self {
         Self { name: target.name.clone(), labels: target.labels.clone(), slots: target.slots }
@@ -82,6 +159,11 @@ impl From<&Runner> for RunnerView {
         let offered = runner.executors.clone().unwrap_or_default();
         Self {
             executors: executors(&offered),
+            unhealthy: runner.unhealthy.iter().map(UnhealthyView::from).collect(),
+            health: runner
+                .health
+                .as_ref()
+                .map(|health| HealthView::new(health, runner.clock_offset.as_ref())),
             targets: offered.targets.iter().map(TargetView::from).collect(),
             id: runner.id.clone(),
             name: runner.name.clone(),

@@ -36,6 +36,9 @@ pub(super) fn apply(ctx: &mut Applying<'_>, command: &Grant) -> Result<Reply, Re
     if !runner.offers(&job.spec.requirements) {
         return Err(Refusal::RequirementsNotMet);
     }
+    if runner.ailment(&job.spec.requirements).is_some() {
+        return Err(Refusal::RunnerUnhealthy);
+    }
     if runner.free_for(&job.spec.requirements) == 0 {
         return Err(Refusal::NoFreeSlot);
     }

@@ -15,6 +15,7 @@ mod put_member;
 mod register_runner;
 mod remove_member;
 mod remove_runner;
+mod set_health;
 mod start;
 mod submit;
 mod tick;
@@ -34,6 +35,7 @@ pub use self::{
     register_runner::RegisterRunner,
     remove_member::RemoveMember,
     remove_runner::RemoveRunner,
+    set_health::SetHealth,
     start::Start,
     submit::Submit,
     tick::Tick,
@@ -65,6 +67,8 @@ pub enum Command {
     RegisterRunner(RegisterRunner),
     /// A runner no longer answers.
     MarkUnreachable(MarkUnreachable),
+    /// Parts of a runner stopped working, or work again.
+    SetHealth(SetHealth),
     /// Forget a runner.
     RemoveRunner(RemoveRunner),
     /// Time has passed.
@@ -120,6 +124,9 @@ pub enum Refusal {
     /// The runner does not answer.
     #[error("the runner is unreachable")]
     RunnerUnreachable,
+    /// What the job needs of the runner does not work.
+    #[error("the runner's executor does not work at the moment")]
+    RunnerUnhealthy,
     /// The runner has a session, or had one a moment ago.
     #[error("the runner is connected, or was a moment ago")]
     RunnerOnline,
@@ -173,6 +180,7 @@ impl Command {
             Self::LoseLease(command) => command.at,
             Self::RegisterRunner(command) => command.at,
             Self::MarkUnreachable(command) => command.at,
+            Self::SetHealth(command) => command.at,
             Self::RemoveRunner(command) => command.at,
             Self::Tick(command) => command.at,
             Self::Evict(command) => command.at,
@@ -188,9 +196,10 @@ impl Command {
         match self {
             Self::Submit(command) => command.spec.level(),
             Self::RegisterRunner(command) => command.facts.level(),
+            Self::Finish(command) => command.outcome.level(),
+            Self::SetHealth(_) => Level(2),
             Self::Grant(_)
             | Self::Start(_)
-            | Self::Finish(_)
             | Self::Cancel(_)
             | Self::LoseLease(_)
             | Self::MarkUnreachable(_)
@@ -229,6 +238,7 @@ pub(crate) fn apply(ctx: &mut Applying<'_>, command: Command) -> Result<Reply, R
         Command::LoseLease(command) => lose_lease::apply(ctx, &command),
         Command::RegisterRunner(command) => register_runner::apply(ctx, command),
         Command::MarkUnreachable(command) => mark_unreachable::apply(ctx, &command),
+        Command::SetHealth(command) => set_health::apply(ctx, command),
         Command::RemoveRunner(command) => remove_runner::apply(ctx, command),
         Command::Tick(command) => tick::apply(ctx, &command),
         Command::Evict(command) => evict::apply(ctx, &command),

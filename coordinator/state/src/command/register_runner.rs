@@ -41,6 +41,7 @@ pub(super) fn apply(ctx: &mut Applying<'_>, command: RegisterRunner) -> Result<R
             changed_at: command.at,
             leases: BTreeMap::new(),
             on_targets: BTreeMap::new(),
+            unhealthy: BTreeMap::new(),
         };
         ctx.state.runners.insert(id.clone(), runner);
     }

@@ -39,6 +39,7 @@ pub(crate) enum Action {
     Lose { lease: LeasePick, cause: LossCause },
     Register { runner: u8, labels: Vec<&'static str>, slots: u32, boot: u8 },
     Unreachable { runner: u8 },
+    Health { runner: u8, unhealthy: Vec<&'static str> },
     RemoveRunner { runner: GonePick, key: Option<Key>, history: History },
     Tick { elapsed: u64 },
     Evict { age: u64 },
@@ -129,6 +130,11 @@ fn action() -> impl Strategy<Value = Action> {
         5 => (lease(), cause()).prop_map(|(lease, cause)| Action::Lose { lease, cause }),
         3 => register(),
         3 => (0..RUNNERS).prop_map(|runner| Action::Unreachable { runner }),
+        2 => (0..RUNNERS, btree_set(select(&["host", "local", "docker"][..]), 0..=2)).prop_map(
+            |(runner, unhealthy)| {
+                Action::Health { runner, unhealthy: unhealthy.into_iter().collect() }
+            }
+        ),
         4 => (gone(), option::weighted(0.7, removal_key()), history())
             .prop_map(|(runner, key, history)| Action::RemoveRunner { runner, key, history }),
         2 => (0..4_000_u64).prop_map(|elapsed| Action::Tick { elapsed }),
@@ -305,6 +311,7 @@ fn outcome() -> impl Strategy<Value = Outcome> {
             message,
             tree_gone,
             killed,
+            limits: Default::default(),
         })
 }
 

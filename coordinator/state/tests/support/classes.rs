@@ -6,7 +6,7 @@ use super::world::{Entry, finished};
 
 /// What the actions must lead to, as [`classes`] names it. Ticks, evictions and
 /// registrations are never refused; they have or have no effect.
-pub(crate) const EXPECTED: [&str; 73] = [
+pub(crate) const EXPECTED: [&str; 78] = [
     "submit: effect",
     "submit: no effect",
     "submit: JobIdTaken",
@@ -19,6 +19,7 @@ pub(crate) const EXPECTED: [&str; 73] = [
     "grant: RunnerUnreachable",
     "grant: RequirementsNotMet",
     "grant: NoFreeSlot",
+    "grant: RunnerUnhealthy",
     "start: effect",
     "start: no effect",
     "start: UnknownJob",
@@ -39,6 +40,9 @@ pub(crate) const EXPECTED: [&str; 73] = [
     "mark unreachable: effect",
     "mark unreachable: no effect",
     "mark unreachable: UnknownRunner",
+    "set health: effect",
+    "set health: no effect",
+    "set health: UnknownRunner",
     "remove runner: effect",
     "remove runner: no effect",
     "remove runner: UnknownRunner",
@@ -70,6 +74,7 @@ pub(crate) const EXPECTED: [&str; 73] = [
     "job_evicted",
     "runner_online",
     "runner_unreachable",
+    "runner_health",
     "runner_removed",
     "member_joined",
     "member_changed",
@@ -92,6 +97,7 @@ pub(crate) fn classes(entry: &Entry) -> Vec<String> {
         Command::LoseLease(_) => "lose lease",
         Command::RegisterRunner(_) => "register runner",
         Command::MarkUnreachable(_) => "mark unreachable",
+        Command::SetHealth(_) => "set health",
         Command::RemoveRunner(_) => "remove runner",
         Command::Tick(_) => "tick",
         Command::Evict(_) => "evict",

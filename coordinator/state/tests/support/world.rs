@@ -7,7 +7,7 @@ use baton_state::{
     NodeId, Phase, Refusal, Reply, Request, RunnerFacts, RunnerId, State, Target, Timestamp,
     command::{
         Cancel, Evict, Finish, FoundCluster, Grant, LoseLease, MarkUnreachable, PutMember,
-        RegisterRunner, RemoveMember, RemoveRunner, Start, Submit, Tick,
+        RegisterRunner, RemoveMember, RemoveRunner, SetHealth, Start, Submit, Tick,
     },
 };
 use proptest::sample::Index as Pick;
@@ -149,6 +149,11 @@ impl World {
             }
             Action::Unreachable { runner } => {
                 Command::MarkUnreachable(MarkUnreachable { runner: runner_id(runner), at })
+            }
+            Action::Health { runner, unhealthy } => {
+                let problem = |name: &str| (name.to_owned(), format!("no {name}"));
+                let unhealthy = unhealthy.into_iter().map(problem).collect();
+                Command::SetHealth(SetHealth { runner: runner_id(runner), unhealthy, at })
             }
             Action::RemoveRunner { runner, key, history } => {
                 Command::RemoveRunner(RemoveRunner {

@@ -10,6 +10,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use baton_proto::v1::{self, executor::Kind};
@@ -19,16 +20,19 @@ use bollard::{
     query_parameters::{ListContainersOptions, ListNetworksOptions, RemoveContainerOptions},
 };
 use futures::future::{BoxFuture, FutureExt as _};
-use tokio::sync::OnceCell;
+use tokio::{sync::OnceCell, time::timeout};
 
 use self::{
     container::Engine,
     engine::{ATTEMPT_LABEL, LEASE_LABEL, RUNNER_LABEL, describe, is_missing, with_label},
 };
 use super::{
-    Aftermath, AttemptDir, Execution, Executor, ExecutorError, Launch, Notes, Place, Recovered,
-    Unready, local::LocalExecutor,
+    Aftermath, AttemptDir, EXECUTOR_FAILED, Execution, Executor, ExecutorError, Launch, Notes,
+    Place, Recovered, Unready, local::LocalExecutor,
 };
+
+/// How long an engine may take to say its version.
+const CHECK_WITHIN: Duration = Duration::from_secs(10);
 
 /// Where an engine listens on its own host.
 const SOCKET: &str = "/var/run/docker.sock";
@@ -98,7 +102,8 @@ impl Executor for DockerExecutor {
         async move {
             let Some(Kind::Docker(wanted)) = &wanted.kind else { return Ok(Place::Host) };
             let config = &self.remains.config;
-            let unreachable = |message| Unready { reason: "DOCKER", message, transient: true };
+            let unreachable =
+                |message| Unready { reason: EXECUTOR_FAILED, message, transient: true };
             let engine = self.remains.engine().await.map_err(unreachable)?;
             let container = wanted::settle(wanted, config, engine)?;
             let docker = self.remains.connect().await.map_err(unreachable)?;
@@ -124,6 +129,20 @@ impl Executor for DockerExecutor {
         dir: &'a AttemptDir,
     ) -> BoxFuture<'a, Result<Recovered, ExecutorError>> {
         self.shims.recover(dir)
+    }
+
+    fn check(&self) -> BoxFuture<'_, Result<String, String>> {
+        async move {
+            let docker = self.remains.connect().await?;
+            let failed = |error: Error| {
+                format!("the Docker engine at {}: {}", self.remains.config.host, describe(&error))
+            };
+            let version = timeout(CHECK_WITHIN, docker.version()).await;
+            let silent = || Err(format!("the engine at {} is silent", self.remains.config.host));
+            let version = version.map_or_else(|_| silent(), |version| version.map_err(failed))?;
+            Ok(version.version.unwrap_or_default())
+        }
+        .boxed()
     }
 
     fn sweep<'a>(

@@ -310,6 +310,7 @@ mod tests {
             killed: 0,
             finished_at: 1,
             out_of_memory: false,
+            limits: std::collections::BTreeMap::new(),
         }
     }
 

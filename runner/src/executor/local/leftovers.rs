@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::{
     executor::AttemptDir,
     shim::{
-        COOKIE,
+        COOKIE, cgroup,
         process::{self, Process, Sweep},
         record::State,
     },
@@ -133,6 +133,9 @@ impl Mark {
         for shim in &shims {
             shim.signal(Signal::SIGKILL);
         }
+        if let Some(state) = &self.state {
+            cgroup::remove(&state.group);
+        }
         Ok(shims.is_empty())
     }
 
@@ -156,6 +159,8 @@ impl Mark {
             // A new process of that number cannot be there while the session is.
             Process::read(*pid).is_none_or(|leader| leader.start == *start)
         });
+        let folders = self.state.as_ref().map_or(&[][..], |state| &state.group[..]);
+        let group = cgroup::processes(folders);
         let this = std::process::id().cast_signed();
         let is_shim = |pid: i32| shims.iter().any(|shim| shim.pid == pid);
         let mut hidden = None;
@@ -164,6 +169,7 @@ impl Mark {
                 session.is_some_and(|(pid, start)| one.session == pid && one.start >= start);
             let marked = in_session
                 || is_shim(one.parent)
+                || group.contains(&one.pid)
                 || self.is_in_environment(one).unwrap_or_else(|error| {
                     hidden = Some(error);
                     false

@@ -14,14 +14,14 @@ pub(crate) mod shell;
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
-use baton_proto::v1::{self, executor::Kind};
+use baton_proto::v1;
 use futures::future::{BoxFuture, FutureExt as _};
 
 pub use self::config::{Address, Jump, TargetConfig, way};
 use self::{
     connection::{Broken, ConnectError, Connection},
     control::{Control, Finish, Report, Stage},
-    remote::Remote,
+    remote::{Hop, Remote},
     shell::Folder,
 };
 use super::{
@@ -33,10 +33,13 @@ use crate::{executor::Names, identity::kernel_random, shim::record};
 /// In the attempt's folder: what is needed to find the job on its target.
 pub(crate) const RECORD: &str = "remote.json";
 
-/// Runs jobs on other hosts.
+/// Runs jobs on one other host.
 #[derive(Debug)]
 pub struct SshExecutor {
-    targets: BTreeMap<String, TargetConfig>,
+    target: String,
+    /// The way there, if the settings have one.
+    hops: Result<Vec<Hop>, String>,
+    base: String,
     shims: LocalExecutor,
 }
 
@@ -44,74 +47,56 @@ pub struct SshExecutor {
 pub(crate) type Kept = (Remote, Names);
 
 impl SshExecutor {
-    /// An executor for the `targets` of the settings, by name, with shims that start as
-    /// those of [`LocalExecutor::new`] do.
+    /// An executor for the one of `targets` that is called `name`, with shims that start
+    /// as those of [`LocalExecutor::new`] do. The others may be on the way there.
     #[must_use]
-    pub fn new(targets: BTreeMap<String, TargetConfig>, shims: LocalExecutor) -> Self {
-        Self { targets, shims: shims.with_aftermath(Arc::new(Remains)) }
+    pub fn new(targets: &BTreeMap<String, TargetConfig>, name: &str, shims: LocalExecutor) -> Self {
+        Self {
+            target: name.to_owned(),
+            hops: way(targets, name),
+            base: targets.get(name).map(|target| target.base.clone()).unwrap_or_default(),
+            shims: shims.with_aftermath(Arc::new(Remains)),
+        }
     }
 
-    async fn sweep_target(
-        &self,
-        target: &str,
-        base: &str,
-        runner: &str,
-        is_held: &(dyn Fn(u64) -> bool + Sync),
-    ) -> Result<u32, String> {
-        let hops = way(&self.targets, target)?;
-        let connection = Connection::open(&hops).await.map_err(|error| error.to_string())?;
-        let orphans = async {
-            let mut removed = 0;
-            for name in list(&connection, base, runner).await? {
-                let lease = name.split('-').next().and_then(|lease| lease.parse().ok());
-                if lease.is_none_or(is_held) {
-                    continue;
-                }
-                bury(&connection, &Folder::named(base, &name, runner)).await?;
-                removed += 1;
-            }
-            Ok(removed)
+    async fn connect(&self) -> Result<(&[Hop], Connection), Unready> {
+        let unready = |reason, problem| Unready {
+            reason,
+            message: format!("the target {}: {problem}", self.target),
+            transient: true,
         };
-        let removed = orphans.await.map_err(|problem: Broken| problem.to_string());
-        connection.close().await;
-        removed
+        let hops = self.hops.as_ref().map_err(|problem| unready("TARGET", problem.clone()))?;
+        let connection = Connection::open(hops).await.map_err(|error| {
+            let reason = match error {
+                ConnectError::Unreachable { .. } => "TARGET_UNREACHABLE",
+                ConnectError::Stranger { .. } => "HOST_KEY",
+                ConnectError::Login { .. } => "TARGET_LOGIN",
+                ConnectError::Here { .. } => "TARGET",
+            };
+            unready(reason, error.to_string())
+        })?;
+        Ok((hops, connection))
     }
 }
 
 impl Executor for SshExecutor {
     fn prepare<'a>(
         &'a self,
-        wanted: &'a v1::Executor,
+        _: &'a v1::Executor,
         _: &'a dyn Notes,
     ) -> BoxFuture<'a, Result<Place, Unready>> {
         async move {
-            let Some(Kind::Ssh(wanted)) = &wanted.kind else { return Ok(Place::Host) };
-            let unready = |reason, message| Unready { reason, message, transient: true };
-            let name = &wanted.target;
-            let Some(target) = self.targets.get(name) else {
-                let message = format!("the runner's settings have no target {name:?} any more");
-                return Err(unready("NO_TARGET", message));
-            };
-            let hops = way(&self.targets, name).map_err(|problem| unready("TARGET", problem))?;
-            let token = kernel_random("uuid").map_err(|error| {
-                unready("RUNNER", format!("cannot get random numbers: {error}"))
+            let (hops, connection) = self.connect().await?;
+            connection.close().await;
+            let token = kernel_random("uuid").map_err(|error| Unready {
+                reason: "RUNNER",
+                message: format!("cannot get random numbers: {error}"),
+                transient: true,
             })?;
-            match Connection::open(&hops).await {
-                Ok(connection) => connection.close().await,
-                Err(error) => {
-                    let reason = match error {
-                        ConnectError::Unreachable { .. } => "TARGET_UNREACHABLE",
-                        ConnectError::Stranger { .. } => "HOST_KEY",
-                        ConnectError::Login { .. } => "TARGET_LOGIN",
-                        ConnectError::Here { .. } => "TARGET",
-                    };
-                    return Err(unready(reason, format!("the target {name}: {error}")));
-                }
-            }
             Ok(Place::Remote(Box::new(Remote {
-                target: name.clone(),
-                hops,
-                base: target.base.clone(),
+                target: self.target.clone(),
+                hops: hops.to_vec(),
+                base: self.base.clone(),
                 token,
             })))
         }
@@ -133,21 +118,25 @@ impl Executor for SshExecutor {
         self.shims.recover(dir)
     }
 
+    fn check(&self) -> BoxFuture<'_, Result<String, String>> {
+        async move {
+            let (_, connection) = self.connect().await.map_err(|unready| unready.message)?;
+            connection.close().await;
+            Ok(String::new())
+        }
+        .boxed()
+    }
+
     fn sweep<'a>(
         &'a self,
         runner: &'a str,
         is_held: &'a (dyn Fn(u64) -> bool + Sync),
     ) -> BoxFuture<'a, Result<u32, String>> {
         async move {
-            let mut removed = 0;
-            let mut problems = Vec::new();
-            for (name, target) in &self.targets {
-                match self.sweep_target(name, &target.base, runner, is_held).await {
-                    Ok(number) => removed += number,
-                    Err(problem) => problems.push(format!("the target {name}: {problem}")),
-                }
-            }
-            if problems.is_empty() { Ok(removed) } else { Err(problems.join("; ")) }
+            let (_, connection) = self.connect().await.map_err(|unready| unready.message)?;
+            let removed = sweep(&connection, &self.base, runner, is_held).await;
+            connection.close().await;
+            removed.map_err(|problem| format!("the target {}: {problem}", self.target))
         }
         .boxed()
     }
@@ -204,6 +193,24 @@ async fn bury(connection: &Connection, folder: &Folder) -> Result<Finish, Broken
     }
     control.close().await;
     Ok(finish)
+}
+
+/// Ends and removes what `runner` has on a target for leases that are not held.
+async fn sweep(
+    connection: &Connection,
+    base: &str,
+    runner: &str,
+    is_held: &(dyn Fn(u64) -> bool + Sync),
+) -> Result<u32, Broken> {
+    let mut removed = 0;
+    for name in list(connection, base, runner).await? {
+        let lease = name.split('-').next().and_then(|lease| lease.parse().ok());
+        if lease.is_some_and(|lease| !is_held(lease)) {
+            bury(connection, &Folder::named(base, &name, runner)).await?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
 }
 
 /// The names of the folders that `runner` has on a target.
