@@ -54,17 +54,19 @@ watchdog() {
     done
 }
 
-# Keeps what comes through the pipe $1 in the file $2, and lets what is beyond the limit
-# go. Pipes, because a command that opens /dev/stderr anew would truncate a file.
+# Keeps what comes through the pipe $1 in the file $2, and lets go what is far beyond the
+# limit. Pipes, because a command that opens /dev/stderr anew would truncate a file.
 keep() {
     exec 9>&- <"$D/$1" >>"$D/$2"
-    # This one writes what it has read, however little that is.
-    if dd count=1 iflag=count_bytes </dev/null >/dev/null 2>&1; then
-        dd bs=65536 count="$limit" iflag=count_bytes 2>/dev/null
-    else
-        cat
-    fi
-    kept=$?
+    kept=0 before=0 now=
+    # Each writes what it has read at once, however little that is.
+    while dd bs=65536 count=256 2>/dev/null || ! kept=1; do
+        now=$(wc -c <"$D/$2") || now=0
+        # It has read nothing but the end.
+        [ "$now" -ne "$before" ] || break
+        [ "$now" -lt "$limit" ] || break
+        before=$now
+    done
     cat >/dev/null
     exit "$kept"
 }
