@@ -9,7 +9,10 @@ use std::{
 
 use baton_client::Endpoint;
 
-use crate::{executor::docker::DockerConfig, source::git::GitConfig};
+use crate::{
+    executor::{docker::DockerConfig, ssh::TargetConfig},
+    source::git::GitConfig,
+};
 
 /// How a runner is set up.
 #[derive(Clone, Debug)]
@@ -45,6 +48,8 @@ pub struct Config {
     pub workspaces: Option<PathBuf>,
     /// What is fetched with git, and how.
     pub git: GitConfig,
+    /// The hosts that jobs may run on besides, by name.
+    pub ssh: BTreeMap<String, TargetConfig>,
 }
 
 impl Config {
@@ -67,6 +72,7 @@ impl Config {
             docker: None,
             workspaces: None,
             git: GitConfig::default(),
+            ssh: BTreeMap::new(),
         }
     }
 }

@@ -115,7 +115,7 @@ fn write(data_dir: &Path, name: &str, text: &str) -> io::Result<()> {
 }
 
 /// `uuid` is another one each time, `boot_id` the same until the host restarts.
-fn kernel_random(name: &str) -> io::Result<String> {
+pub(crate) fn kernel_random(name: &str) -> io::Result<String> {
     let text = fs::read_to_string(Path::new("/proc/sys/kernel/random").join(name))?;
     Ok(text.trim().to_owned())
 }

@@ -13,7 +13,9 @@ use tracing::{info, warn};
 use crate::{
     Config, Environment,
     environment::blocking,
-    executor::{Executor, Executors, docker::DockerExecutor, local::LocalExecutor},
+    executor::{
+        Executor, Executors, docker::DockerExecutor, local::LocalExecutor, ssh::SshExecutor,
+    },
     health::{Checks, Health},
     identity::Identity,
     job::Attempts,
@@ -75,8 +77,14 @@ impl Runner {
             let executor: Arc<dyn Executor> = Arc::new(DockerExecutor::new(docker, shims()));
             executor
         });
+        let ssh = config.ssh.keys().map(|name| {
+            let executor: Arc<dyn Executor> =
+                Arc::new(SshExecutor::new(&config.ssh, name, shims()));
+            (name.clone(), executor)
+        });
+        let ssh = ssh.collect();
         let local = Arc::new(shims());
-        let executors = Executors { local, offers_local: config.local, docker };
+        let executors = Executors { local, offers_local: config.local, docker, ssh };
         let runner = Self::start_with(config, Environment::system(), executors).await?;
         runner.check_health();
         Ok(runner)

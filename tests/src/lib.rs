@@ -15,6 +15,7 @@ pub mod git_server;
 pub mod load;
 pub mod members;
 mod port;
+pub mod ssh;
 pub mod traced;
 pub mod wait;
 

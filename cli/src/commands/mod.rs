@@ -12,6 +12,7 @@ pub(crate) mod man;
 pub(crate) mod run;
 pub(crate) mod runner;
 mod runner_docker;
+mod runner_ssh;
 pub(crate) mod runners;
 pub(crate) mod submit;
 

@@ -7,7 +7,7 @@ use baton_runner::{Config, Runner};
 use clap::Args;
 use serde::Deserialize;
 
-use super::{Context, runner_docker::DockerSettings};
+use super::{Context, runner_docker::DockerSettings, runner_ssh::SshSettings};
 use crate::{
     environment::Environment,
     exit::UsageError,
@@ -53,10 +53,21 @@ const EXAMPLE: &str = r#"Example:
   username = "ci"
   password_file = "/etc/baton/registry-password"
 
+  [ssh]                                    # jobs may run on other hosts
+  user = "ci"
+  key = "/etc/baton/ssh-key"               # or agent = "/run/user/1000/ssh-agent"
+  known_hosts = "/etc/baton/known_hosts"
+
+  [ssh.targets.lab]
+  address = "lab.example.com:22"
+  jump = "gate.example.com"                # another target, or [user@]host[:port]
+  labels = ["gpu"]
+  slots = 2                                # besides the runner's own
+
 Every job's environment starts from PATH, HOME, USER, LOGNAME, SHELL, LANG, LC_ALL and
 TZ as they are here and from `env`; nothing else of the runner's own environment reaches a job."#;
 
-const SLOTS: RangeInclusive<u32> = 1..=1000;
+pub(super) const SLOTS: RangeInclusive<u32> = 1..=1000;
 
 /// The arguments of `runner`.
 #[derive(Args, Debug)]
@@ -119,6 +130,8 @@ struct RunnerSettings {
     docker: Option<DockerSettings>,
     #[arg(skip)]
     git: GitSettings,
+    #[arg(skip)]
+    ssh: SshSettings,
 }
 
 pub(super) async fn run(args: RunnerArgs, context: &Context) -> anyhow::Result<u8> {
@@ -157,6 +170,7 @@ impl Settings for RunnerSettings {
             local: self.local.or(file.local),
             docker: file.docker,
             git: file.git,
+            ssh: file.ssh,
         }
     }
 }
@@ -183,9 +197,10 @@ impl RunnerSettings {
         config.min_free = self.min_free.map_or(config.min_free, |size| size.0);
         config.local = self.local.unwrap_or(config.local);
         config.docker = self.docker.map(DockerSettings::config).transpose()?;
-        if !config.local && config.docker.is_none() {
+        config.ssh = self.ssh.config()?;
+        if !config.local && config.docker.is_none() && config.ssh.is_empty() {
             let text = "local: without processes of this host, nothing is left to run jobs with; \
-                        add [docker]";
+                        add [docker] or [ssh]";
             return Err(UsageError(text.to_owned()).into());
         }
         config.workspaces = self.workspaces.map(std::path::absolute).transpose()?;
@@ -234,6 +249,7 @@ mod tests {
         let docker = settings.docker.unwrap().config().unwrap();
         assert_eq!(docker.registries["registry.example.com"].username, "ci");
         assert_eq!(settings.git.config().unwrap().credentials.len(), 1);
+        assert_eq!(settings.ssh.config().unwrap()["lab"].slots, 2);
     }
 
     #[test]
@@ -261,6 +277,7 @@ mod tests {
             ("local = false", "local: "),
             ("[docker]\nhost = \"docker.sock\"", "docker.host: "),
             ("[docker]\nmounts = [\"cache\"]", "docker.mounts: "),
+            ("[ssh.targets.lab]\naddress = \"a b\"", "ssh.targets.lab."),
         ];
         for (line, key) in wrong {
             let settings: RunnerSettings = toml::from_str(&format!("{good}{line}")).unwrap();

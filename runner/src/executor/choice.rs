@@ -1,9 +1,9 @@
 //! The executors of a runner, and which of them a job wants.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use baton_proto::v1::{self, executor::Kind};
-
+use futures::future::join_all;
 use tracing::{info, warn};
 
 use super::{Executor, Unready};
@@ -17,13 +17,15 @@ pub struct Executors {
     pub offers_local: bool,
     /// For containers.
     pub docker: Option<Arc<dyn Executor>>,
+    /// For other hosts, by their names.
+    pub ssh: BTreeMap<String, Arc<dyn Executor>>,
 }
 
 impl Executors {
     /// Nothing but processes of this host.
     #[must_use]
     pub fn local(local: Arc<dyn Executor>) -> Self {
-        Self { local, offers_local: true, docker: None }
+        Self { local, offers_local: true, docker: None, ssh: BTreeMap::new() }
     }
 
     /// The one that a job wants. What is taken up again that cannot be had any more is
@@ -49,15 +51,14 @@ impl Executors {
         match wanted.and_then(|executor| executor.kind.as_ref()) {
             None | Some(Kind::Local(_)) => self.offers_local.then_some(&self.local),
             Some(Kind::Docker(_)) => self.docker.as_ref(),
-            Some(Kind::Ssh(_)) => None,
+            Some(Kind::Ssh(ssh)) => self.ssh.get(&ssh.target),
         }
     }
 
     /// Those that jobs can have, by the names that health goes by.
     pub(crate) fn offered(&self) -> Vec<(String, Arc<dyn Executor>)> {
         let local = self.offers_local.then(|| ("local".to_owned(), Arc::clone(&self.local)));
-        let docker = self.docker.as_ref().map(|it| ("docker".to_owned(), Arc::clone(it)));
-        local.into_iter().chain(docker).collect()
+        local.into_iter().chain(self.elsewhere()).collect()
     }
 
     /// The name of the one that a job wants.
@@ -66,13 +67,13 @@ impl Executors {
         match wanted.and_then(|executor| executor.kind.as_ref()) {
             None | Some(Kind::Local(_)) => "local".to_owned(),
             Some(Kind::Docker(_)) => "docker".to_owned(),
-            Some(Kind::Ssh(ssh)) => format!("ssh:{}", ssh.target),
+            Some(Kind::Ssh(ssh)) => ssh_name(&ssh.target),
         }
     }
 
     /// Removes what belongs to no lease that the runner holds.
     pub(crate) async fn sweep(&self, runner: &str, is_held: &(dyn Fn(u64) -> bool + Sync)) {
-        for (executor, name) in self.docker.iter().map(|docker| (docker, "docker")) {
+        for (name, executor) in self.elsewhere() {
             match executor.sweep(runner, is_held).await {
                 Ok(0) => {}
                 Ok(removed) => info!(executor = name, removed, "removed what was left of leases"),
@@ -83,11 +84,19 @@ impl Executors {
 
     /// Lets go of everything that runs, for good.
     pub async fn detach(&self) {
-        let docker = async {
-            if let Some(docker) = &self.docker {
-                docker.detach().await;
-            }
-        };
-        futures::join!(self.local.detach(), docker);
+        let elsewhere = self.elsewhere();
+        let elsewhere = elsewhere.iter().map(|(_, executor)| executor.detach());
+        futures::join!(self.local.detach(), join_all(elsewhere));
     }
+
+    /// Those of jobs that do not run on this host.
+    fn elsewhere(&self) -> Vec<(String, Arc<dyn Executor>)> {
+        let docker = self.docker.iter().map(|it| ("docker".to_owned(), Arc::clone(it)));
+        let ssh = self.ssh.iter().map(|(target, it)| (ssh_name(target), Arc::clone(it)));
+        docker.chain(ssh).collect()
+    }
+}
+
+fn ssh_name(target: &str) -> String {
+    format!("ssh:{target}")
 }

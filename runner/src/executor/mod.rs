@@ -6,6 +6,7 @@
 mod choice;
 pub mod docker;
 pub mod local;
+pub mod ssh;
 
 pub use choice::Executors;
 
@@ -97,6 +98,8 @@ pub enum Place {
     Host,
     /// In a container.
     Container(Box<docker::container::Container>),
+    /// On another host.
+    Remote(Box<ssh::remote::Remote>),
 }
 
 /// What the processes of a job may use together. None is no limit.

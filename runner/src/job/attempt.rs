@@ -231,7 +231,9 @@ impl Attempt {
                     self.journal.dir(),
                     prepared.commit,
                 ),
-                Place::Container(_) => env::of_job(&self.assign, prepared.commit),
+                Place::Container(_) | Place::Remote(_) => {
+                    env::of_job(&self.assign, prepared.commit)
+                }
             },
             workspace: prepared.workspace,
             place,

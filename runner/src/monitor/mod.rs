@@ -7,9 +7,11 @@
 //! shim orders, and keeps the job's record. Like the shim it outlives the runner. When
 //! its shim is gone it ends the job, because nobody else would.
 
+mod archive;
 mod docker;
 pub(crate) mod protocol;
 mod shim;
+mod ssh;
 
 use std::{io, process::ExitCode};
 
@@ -43,6 +45,7 @@ async fn watch() -> io::Result<()> {
     let ended = match &task.launch.place {
         Place::Host => return Err(io::Error::other("a job of this host needs no monitor")),
         Place::Container(container) => docker::run(&task, container, &mut shim).await,
+        Place::Remote(remote) => ssh::run(&task, remote, &mut shim).await?,
     };
     if let ExitStatus::NotStarted { message, .. } | ExitStatus::NoResources { message } =
         &ended.status

@@ -22,7 +22,10 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use tracing::{error, info, warn};
 
 use self::{delays::Delays, heartbeats::Heartbeats};
-use crate::{Answers, Config, Environment, Link, identity::Identity, job::Attempts};
+use crate::{
+    Answers, Config, Environment, Link, executor::ssh::TargetConfig, identity::Identity,
+    job::Attempts,
+};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const WELCOME_WITHIN: Duration = Duration::from_secs(10);
@@ -127,7 +130,7 @@ impl Session {
             executors: Some(v1::Executors {
                 local: self.config.local,
                 docker: self.config.docker.is_some(),
-                targets: Vec::new(),
+                targets: self.config.ssh.iter().map(target).collect(),
             }),
         };
         send(&sender, session_request::Item::Hello(hello));
@@ -265,4 +268,12 @@ fn send(sender: &mpsc::UnboundedSender<v1::SessionRequest>, item: session_reques
 /// A duration of the welcome; never zero, whatever a coordinator says.
 fn duration(given: Option<&prost_types::Duration>) -> Duration {
     given.and_then(duration_from_proto).unwrap_or_default().max(Duration::from_millis(100))
+}
+
+fn target((name, target): (&String, &TargetConfig)) -> v1::SshTarget {
+    v1::SshTarget {
+        name: name.clone(),
+        labels: target.labels.iter().cloned().collect(),
+        slots: target.slots,
+    }
 }

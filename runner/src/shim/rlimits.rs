@@ -65,6 +65,11 @@ pub(super) fn held_here(resources: &Resources, group: &Group) -> Held {
     })
 }
 
+/// Of a job that a shell of another host starts.
+pub(super) fn held_by_a_shell(resources: &Resources) -> Held {
+    held(resources, |controller| if controller.is_none() { By::Rlimit } else { By::None })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

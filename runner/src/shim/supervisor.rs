@@ -156,12 +156,11 @@ impl Supervisor {
     fn start_command(&mut self, launch: &Launch, dir: &Path, mask: Mode, state: State) {
         let started = match launch.place {
             Place::Host => command::start(launch, dir, mask, &self.group),
-            Place::Container(_) => {
-                command::start_monitor(launch, dir, mask).map(|(running, monitor)| {
+            Place::Container(_) | Place::Remote(_) => command::start_monitor(launch, dir, mask)
+                .map(|(running, monitor)| {
                     self.monitor = Some(monitor);
                     running
-                })
-            }
+                }),
         };
         match started {
             Ok(running) => {
@@ -461,6 +460,7 @@ fn limit(launch: &Launch, dir: &Path) -> (Group, Held) {
             (group, held)
         }
         Place::Container(_) => (Group::default(), rlimits::held(&launch.resources, |_| By::Docker)),
+        Place::Remote(_) => (Group::default(), rlimits::held_by_a_shell(&launch.resources)),
     }
 }
 

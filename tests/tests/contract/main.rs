@@ -21,6 +21,7 @@ macro_rules! contract {
 
         contract!(@over local Local: $($case),+);
         contract!(@over docker Docker: $($case),+);
+        contract!(@over ssh Ssh: $($case),+);
     };
     (@over $module:ident $backend:ident: $($case:ident),+) => {
         mod $module {

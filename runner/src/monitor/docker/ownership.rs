@@ -5,17 +5,13 @@ use std::io::Read as _;
 use bollard::{Docker, query_parameters::DownloadFromContainerOptions};
 use futures::StreamExt as _;
 
-use crate::executor::docker::{container::Container, engine::describe};
+use crate::{
+    executor::docker::{container::Container, engine::describe},
+    monitor::archive::Owner,
+};
 
 /// More users than any image has.
 const LONGEST: usize = 4 << 20;
-
-/// User and group by their numbers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Owner {
-    pub(super) user: u64,
-    pub(super) group: u64,
-}
 
 /// The user of the container that was created.
 ///
