@@ -11,7 +11,7 @@ use std::{
 };
 
 use baton_proto::error::{ApiError, Reason};
-use baton_state::{Job, JobId, Phase, State, Timestamp, snapshot};
+use baton_state::{Job, JobId, NodeId, Phase, State, Timestamp, snapshot};
 use tokio::{runtime::Handle, sync::Semaphore};
 use tracing::{info, warn};
 
@@ -100,6 +100,10 @@ impl Backups {
 
     pub(super) fn cluster_id(&self) -> String {
         self.jobs.raft.state().cluster_id().to_owned()
+    }
+
+    pub(super) fn is_member(&self, node: NodeId) -> bool {
+        self.jobs.raft.state().members().contains_key(&node)
     }
 
     pub(super) fn now(&self) -> Timestamp {
