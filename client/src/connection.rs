@@ -20,6 +20,10 @@ const MAX_MESSAGE: usize = 64 * 1024 * 1024;
 /// How soon it shows that a coordinator is gone which could not say so.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(4);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(4);
+/// The same where little is sent, which is never behind much else. Coordinators that are
+/// silent for less than this choose another leader.
+const WATCHFUL_INTERVAL: Duration = Duration::from_secs(1);
+const WATCHFUL_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a coordinator may be silent before the next one is asked too.
 const NEXT_AFTER: Duration = Duration::from_secs(1);
 /// How long a host may be silent before it counts as gone, where there are others.
@@ -76,7 +80,8 @@ impl Connection {
         let addresses = endpoint.addresses();
         let limit = if addresses.len() == 1 { connect_timeout } else { NEXT_HOST_AFTER };
         let limit = limit.min(connect_timeout);
-        let channels = addresses.iter().map(|address| channel(address, limit));
+        let keepalive = (KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT);
+        let channels = addresses.iter().map(|address| channel(address, limit, keepalive));
         let service = Failover::over(channels.collect());
         let connection = Self { service, endpoint, answer_by: None };
         let (mut leaderless, mut failures) = (None, BTreeMap::new());
@@ -152,6 +157,20 @@ impl Connection {
         Self { answer_by: Some(end), ..self.clone() }
     }
 
+    /// The same coordinators over connections of their own, beginning with the one that the
+    /// next call goes to, on which it shows within three seconds that one is gone that could
+    /// not say so. For streams of few bytes: behind much else on a slow link, what looks for
+    /// silence would be late.
+    #[must_use]
+    pub fn watchful(&self) -> Self {
+        let keepalive = (WATCHFUL_INTERVAL, WATCHFUL_TIMEOUT);
+        let addresses = self.endpoint.addresses().iter();
+        let channels = addresses.map(|address| channel(address, NEXT_HOST_AFTER, keepalive));
+        let service = Failover::over(channels.collect());
+        service.prefer(self.service.current());
+        Self { service, ..self.clone() }
+    }
+
     /// The cluster, and how it is reached.
     #[must_use]
     pub fn endpoint(&self) -> &Endpoint {
@@ -201,12 +220,16 @@ struct Answer {
 }
 
 /// A channel that connects when it is first used.
-fn channel(address: &Address, connect_timeout: Duration) -> Channel {
+fn channel(
+    address: &Address,
+    connect_timeout: Duration,
+    (interval, timeout): (Duration, Duration),
+) -> Channel {
     transport::Endpoint::from(address.uri.clone())
         .connect_timeout(connect_timeout)
         .tcp_nodelay(true)
-        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
-        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .http2_keep_alive_interval(interval)
+        .keep_alive_timeout(timeout)
         .keep_alive_while_idle(true)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
