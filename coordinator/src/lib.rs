@@ -27,6 +27,7 @@ mod replication;
 mod retention;
 mod runners;
 pub mod simulation;
+mod steady;
 mod step_down;
 mod this_node;
 mod uploads;

@@ -18,8 +18,7 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{
-    Request, Response, Status, Streaming,
-    service::interceptor::InterceptedService,
+    Request, Response, Status, Streaming, service::interceptor::InterceptedService,
     transport::{Server, server::TcpIncoming},
 };
 use tracing::warn;
@@ -28,7 +27,13 @@ use super::{
     Directory, Outgoing, calls::Calls, directory::MAX_MESSAGE, node::Node, snapshot, twins::Twins,
 };
 use crate::{
-    auth::Authenticator, disk::DiskGuard, files::Files, history::History, reach::Reach, replication,
+    auth::Authenticator,
+    disk::DiskGuard,
+    environment::Clock,
+    files::Files,
+    history::History,
+    reach::Reach,
+    replication,
 };
 
 /// What a stream of answers is.
@@ -53,6 +58,7 @@ pub(crate) struct PeerService<N> {
     pub(crate) calls: Arc<Calls>,
     pub(crate) twins: Arc<Twins>,
     pub(crate) reach: Reach,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 #[tonic::async_trait]
@@ -152,6 +158,8 @@ impl<N: Node> PeerService<N> {
         let space = self.disk.space().unwrap_or_default();
         let reached = self.reach.now();
         let cut_off = reached.cut_off.map(|cut_off| cut_off.to_string());
+        let problem = node.failure.or_else(|| self.history.health());
+        let problem = problem.or(cut_off);
         StatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             leader_id: node.leader_id,
@@ -160,13 +168,14 @@ impl<N: Node> PeerService<N> {
             applied: node.applied,
             disk_free: space.free,
             disk_total: space.total,
-            problem: node.failure.or_else(|| self.history.health()).or(cut_off).unwrap_or_default(),
+            problem: problem.unwrap_or_default(),
             history: *self.history.position().borrow(),
             files: Some(FilesStatus { missing: *self.lacking.borrow() }),
             ways: reached.ways_to_proto(),
             twins: self.twins.now(Instant::now()),
             // For whoever asks: see `status`.
             acknowledged: 0,
+            time_ms: self.clock.now().0,
         }
     }
 }
