@@ -221,7 +221,7 @@ fn output(job: JobId) -> Vec<u8> {
 async fn all(jobs: &Jobs) -> BTreeMap<JobId, Job> {
     let finished = jobs.history.list(&JobFilter::default(), JobId::MAX, 1_000_000).await.unwrap();
     let mut all: BTreeMap<JobId, Job> =
-        finished.into_iter().map(|job| (job.id, job)).collect();
+        finished.jobs.into_iter().map(|job| (job.id, job)).collect();
     for (id, job) in jobs.raft.state().jobs() {
         if let Some(same) = all.insert(*id, (**job).clone()) {
             assert_eq!(same, **job, "the state and the history disagree");

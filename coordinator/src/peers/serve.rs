@@ -159,7 +159,7 @@ impl<N: Node> PeerService<N> {
         let reached = self.reach.now();
         let cut_off = reached.cut_off.map(|cut_off| cut_off.to_string());
         let problem = node.failure.or_else(|| self.history.health());
-        let problem = problem.or(cut_off);
+        let problem = problem.or_else(|| self.history.damage()).or(cut_off);
         StatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             leader_id: node.leader_id,
