@@ -4,6 +4,7 @@ mod address;
 mod auth;
 pub mod backup;
 mod config;
+mod connections;
 mod convert;
 mod coordinator;
 mod core;

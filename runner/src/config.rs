@@ -31,6 +31,9 @@ pub struct Config {
     pub stop_grace: Duration,
     /// The most bytes that an unpacked source may have.
     pub unpack_limit: u64,
+    /// How many files a job may have open at first, within the limit that this process has;
+    /// none for as many as this process.
+    pub job_open_files: Option<u64>,
 }
 
 impl Config {
@@ -47,6 +50,7 @@ impl Config {
             base_env: BTreeMap::new(),
             stop_grace: Duration::from_secs(10),
             unpack_limit: 4 * 1024 * 1024 * 1024,
+            job_open_files: None,
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::{
     exit::UsageError,
     interrupts::Interrupts,
     local::{base_env, host_name, shim_command},
+    open_files,
     quantities::{Size, Span},
     settings::{ServingArgs, Settings, needed},
     token::TokenArgs,
@@ -87,7 +88,9 @@ pub(super) async fn run(args: RunnerArgs, context: &Context) -> anyhow::Result<u
     let (mut settings, token) = args.serving.read(&context.environment)?;
     settings.env.extend(args.variables);
     let mut interrupts = Interrupts::catch()?;
-    let mut runner = Runner::start(settings.config(&token, &context.environment)?).await?;
+    let mut config = settings.config(&token, &context.environment)?;
+    config.job_open_files = open_files::allow_all();
+    let mut runner = Runner::start(config).await?;
     let failure = tokio::select! {
         _ = interrupts.next() => None,
         failure = runner.failed() => Some(failure),

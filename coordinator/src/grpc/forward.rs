@@ -33,6 +33,7 @@ use tracing::debug;
 use super::{CONNECTION_WINDOW, STREAM_WINDOW};
 use crate::{
     auth::Authenticator,
+    connections::Caller,
     errors::{no_leader, stopping},
     leadership::{Leader, Leadership},
     reach::Reached,
@@ -107,6 +108,12 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
+        if request.uri().path().starts_with(LOCAL_PREFIX)
+            && let Some(caller) = request.extensions().get::<Caller>()
+        {
+            // Who looks at the health of a coordinator needs no token.
+            caller.is_known();
+        }
         let forwarder = &self.forwarder;
         if is_local(request.uri().path()) || forwarder.leadership.is_here() {
             return self.inner.call(request).boxed();
@@ -158,7 +165,7 @@ type Sender = http2::SendRequest<Body>;
 impl Forwarder {
     async fn send_on(&self, request: Request<Body>) -> Result<Sent, Status> {
         let (head, mut body) = request.into_parts();
-        self.authenticate(&head.headers)?;
+        self.authenticate(&head)?;
         let was_forwarded = head.headers.contains_key(FORWARDED_BY);
         let end = Instant::now() + patience(&head.headers);
         loop {
@@ -181,9 +188,9 @@ impl Forwarder {
     }
 
     /// Nobody's call goes further without the token.
-    fn authenticate(&self, headers: &HeaderMap) -> Result<(), Status> {
-        let metadata = MetadataMap::from_headers(headers.clone());
-        let request = tonic::Request::from_parts(metadata, tonic::Extensions::default(), ());
+    fn authenticate(&self, head: &Parts) -> Result<(), Status> {
+        let metadata = MetadataMap::from_headers(head.headers.clone());
+        let request = tonic::Request::from_parts(metadata, head.extensions.clone(), ());
         self.authenticator.clone().call(request).map(drop)
     }
 

@@ -19,7 +19,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{
     Request, Response, Status, Streaming, service::interceptor::InterceptedService,
-    transport::{Server, server::TcpIncoming},
+    transport::Server,
 };
 use tracing::warn;
 
@@ -28,6 +28,7 @@ use super::{
 };
 use crate::{
     auth::Authenticator,
+    connections::{Caller, Limits, incoming},
     disk::DiskGuard,
     environment::Clock,
     files::Files,
@@ -72,7 +73,7 @@ impl<N: Node> Peer for PeerService<N> {
         &self,
         request: Request<Streaming<RaftRequest>>,
     ) -> Result<Response<Self::RaftStream>, Status> {
-        let caller = request.remote_addr().map(|address| address.ip());
+        let caller = request.extensions().get::<Caller>().and_then(Caller::host);
         let mut messages = request.into_inner();
         let hello = match messages.message().await?.and_then(|first| first.item) {
             Some(Item::Hello(hello)) => Some(hello),
@@ -197,7 +198,7 @@ pub(crate) async fn serve<N: Node>(
         .initial_connection_window_size(8 * 1024 * 1024)
         .add_service(InterceptedService::new(service, authenticator))
         .serve_with_incoming_shutdown(
-            TcpIncoming::from(listener).with_nodelay(Some(true)),
+            incoming(listener, Limits::for_members()),
             stop.cancelled_owned(),
         )
         .await

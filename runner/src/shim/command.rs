@@ -15,6 +15,7 @@ use std::{
 use nix::{
     errno::Errno,
     sys::{
+        resource::{Resource, getrlimit, setrlimit},
         signal::{SigSet, SigmaskHow, sigprocmask},
         stat::{Mode, umask},
     },
@@ -80,8 +81,9 @@ pub(super) fn start(launch: &Launch, dir: &Path, mask: Mode) -> Result<Running, 
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
+    let open_files = launch.open_files;
     // SAFETY: only calls that are allowed between fork and exec, and no allocation.
-    unsafe { command.pre_exec(move || enter_own_session(mask)) };
+    unsafe { command.pre_exec(move || enter_own_session(mask, open_files)) };
     let child = command.spawn().map_err(|error| {
         let (code, reason) = classify(program, launch.env.get("PATH"), &error);
         NotStarted { code, message: format!("{program}: {reason}") }
@@ -96,7 +98,7 @@ pub(super) fn start(launch: &Launch, dir: &Path, mask: Mode) -> Result<Running, 
     }
 }
 
-fn enter_own_session(mask: Mode) -> io::Result<()> {
+fn enter_own_session(mask: Mode, open_files: Option<u64>) -> io::Result<()> {
     nix::unistd::setsid()?;
     for number in 1..=LAST_SIGNAL {
         // Not through the C library, which refuses two of them: whoever started
@@ -115,6 +117,10 @@ fn enter_own_session(mask: Mode) -> io::Result<()> {
     }
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
     umask(mask);
+    if let Some(soft) = open_files {
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+        setrlimit(Resource::RLIMIT_NOFILE, soft.min(hard), hard)?;
+    }
     Ok(())
 }
 

@@ -192,6 +192,7 @@ mod tests {
             output_limit: 0,
             lease_limit: lease,
             lease_renewed: s(5000),
+            open_files: None,
         };
         Limits::new(&launch, s(1000))
     }
@@ -299,6 +300,7 @@ mod tests {
             output_limit: 0,
             lease_limit: Some(Duration::MAX),
             lease_renewed: s(1),
+            open_files: None,
         };
         let mut limits = Limits::new(&launch, s(1));
         assert_eq!(limits.wake_at(), None);

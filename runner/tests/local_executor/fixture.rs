@@ -98,6 +98,7 @@ pub(crate) fn launch(command: &[&str]) -> Launch {
         output_limit: 64 << 20,
         lease_limit: None,
         lease_renewed: Duration::ZERO,
+        open_files: None,
     }
 }
 

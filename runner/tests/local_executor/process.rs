@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use baton_proto::spool::Kind;
-use baton_runner::executor::{Executor as _, ExecutorError, Exit, ExitStatus, Progress};
+use baton_runner::executor::{Executor as _, ExecutorError, Exit, ExitStatus, Launch, Progress};
 
 use crate::fixture::{Attempt, done, ended, executor, executor_with_open_files, launch, sh};
 
@@ -64,6 +64,18 @@ pub(crate) async fn a_lack_of_resources_is_not_blamed_on_the_command() {
         }
     }
     assert!(lacks > 0, "there was always enough");
+}
+
+pub(crate) async fn a_process_begins_with_the_given_soft_limit_of_open_files() {
+    let limits = "ulimit -Sn; ulimit -Hn";
+    let (_, log) = Attempt::new().run(&sh(limits)).await;
+    let own = log.text();
+    let hard = own.lines().nth(1).unwrap().to_owned();
+    for (soft, expected) in [(100, "100".to_owned()), (u64::MAX, hard.clone())] {
+        let wanted = Launch { open_files: Some(soft), ..sh(limits) };
+        let (_, log) = Attempt::new().run(&wanted).await;
+        assert_eq!(log.text(), format!("{expected}\n{hard}\n"));
+    }
 }
 
 pub(crate) async fn the_environment_is_exactly_the_given_one() {
