@@ -1,7 +1,10 @@
 //! One connection to a cluster and the typed clients over it. Retrying and
 //! reconnecting streams are not its concern.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use baton_proto::v1::{ClusterStatusRequest, cluster_client, jobs_client, runners_client};
 use futures::stream::{FuturesUnordered, StreamExt as _};
@@ -102,13 +105,22 @@ impl Connection {
     ) -> Result<usize, ClientError> {
         let mut next = self.service.channels().iter().enumerate().fuse().peekable();
         let mut asked = FuturesUnordered::new();
+        let mut silent = BTreeSet::new();
         loop {
             if let Some((index, channel)) = next.next() {
+                silent.insert(index);
                 asked.push(async move { (index, self.ask(channel).await) });
             }
             tokio::select! {
-                answer = asked.next() => match answer {
-                    Some((index, Ok(Answer { leader: true }))) => return Ok(index),
+                answer = asked.next() => {
+                    if let Some((index, _)) = &answer {
+                        silent.remove(index);
+                    }
+                    match answer {
+                    Some((index, Ok(Answer { leader: true }))) => {
+                        silent.iter().for_each(|index| self.service.is_silent(*index));
+                        return Ok(index);
+                    }
                     Some((index, Ok(Answer { leader: false }))) => {
                         leaderless.get_or_insert(index);
                     }
@@ -119,7 +131,8 @@ impl Connection {
                         failures.insert(index, error.to_string());
                     }
                     None => return leaderless.ok_or_else(|| self.unreachable(failures)),
-                },
+                }
+                }
                 () = tokio::time::sleep(NEXT_AFTER) => {
                     if let Some(index) = leaderless.filter(|_| next.peek().is_none()) {
                         return Ok(index);

@@ -314,9 +314,8 @@ async fn a_damaged_record_is_told_and_comes_from_another_coordinator_and_never_s
     let file = cluster.node_folder(damaged).join("history.db");
     let mut bytes = std::fs::read(&file).unwrap();
     let name = b"precious-one";
-    let places: Vec<_> = (0..bytes.len() - name.len())
-        .filter(|place| bytes[*place..].starts_with(name))
-        .collect();
+    let places: Vec<_> =
+        (0..bytes.len() - name.len()).filter(|place| bytes[*place..].starts_with(name)).collect();
     assert!(!places.is_empty());
     places.iter().for_each(|place| bytes[*place] ^= 1);
     std::fs::write(&file, bytes).unwrap();

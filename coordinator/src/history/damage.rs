@@ -38,14 +38,14 @@ impl Damage {
     /// Takes note of a damaged row if that is what went wrong.
     pub(super) fn noted<T>(&self, result: Result<T>) -> Result<T> {
         if let Err(Error::DamagedRow { about }) = &result {
-            self.note(about.clone());
+            self.note(about);
         }
         result
     }
 
-    pub(super) fn note(&self, about: String) {
+    pub(super) fn note(&self, about: &str) {
         let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        if rows.len() < KEPT && rows.insert(about.clone()) {
+        if rows.len() < KEPT && rows.insert(about.to_owned()) {
             tracing::error!("the history's record of {about} is damaged; {REPAIR}");
         }
     }
@@ -79,7 +79,7 @@ impl Damage {
     async fn walk(&self, readers: &SqlitePool, threads: &dyn Blocking) -> Result<()> {
         let mut walk = Walk::default();
         while let Some(damaged) = waited(threads, page(&mut walk, readers)).await? {
-            damaged.into_iter().for_each(|about| self.note(about));
+            damaged.iter().for_each(|about| self.note(about));
             sleep(PAUSE).await;
         }
         let indexes = async {
@@ -87,7 +87,7 @@ impl Damage {
             verify::indexes(&mut connection).await
         };
         for found in waited(threads, indexes).await? {
-            self.note(format!("the order of jobs ({found})"));
+            self.note(&format!("the order of jobs ({found})"));
         }
         Ok(())
     }

@@ -295,7 +295,7 @@ impl History {
     /// When the database cannot be read.
     pub async fn list(&self, filter: &JobFilter, before: JobId, limit: u32) -> Result<Listed> {
         let listed = self.waited(select::list(&self.shared.readers, filter, before, limit)).await?;
-        listed.unreadable.iter().for_each(|id| self.shared.damage.note(format!("job {id}")));
+        listed.unreadable.iter().for_each(|id| self.shared.damage.note(&format!("job {id}")));
         Ok(listed)
     }
 
