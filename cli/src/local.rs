@@ -22,7 +22,7 @@ use crate::{
     environment::Environment,
     local_folder::{kept_token, write_env},
     messages::Messages,
-    random,
+    open_files, random,
 };
 
 /// How long jobs may take to end when their cluster goes away.
@@ -74,6 +74,7 @@ impl Local {
         environment: &Environment,
     ) -> anyhow::Result<Self> {
         let token = kept_token(&options.folder)?;
+        let open_files = open_files::allow_all();
         let mut coordinators = Vec::new();
         let started = start_coordinators(&options, &token, &mut coordinators).await;
         let addresses: Vec<_> =
@@ -88,7 +89,8 @@ impl Local {
             }
         };
         let mut runners = Vec::new();
-        let started = start_runners(&options, &endpoint, environment, &mut runners).await;
+        let started =
+            start_runners(&options, &endpoint, environment, open_files, &mut runners).await;
         if let Err(error) = started {
             stop_all(coordinators, runners).await;
             return Err(error);
@@ -219,6 +221,7 @@ async fn start_runners(
     options: &LocalOptions,
     endpoint: &Endpoint,
     environment: &Environment,
+    open_files: Option<u64>,
     runners: &mut Vec<Runner>,
 ) -> anyhow::Result<()> {
     for number in 1..=options.runners {
@@ -233,6 +236,7 @@ async fn start_runners(
             shim_command: shim_command()?,
             base_env: base_env(environment),
             docker: DockerConfig::of_this_host(),
+            job_open_files: open_files,
             ..baton_runner::Config::new(folder, endpoint.clone(), name)
         };
         runners.push(Runner::start(config).await?);

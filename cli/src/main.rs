@@ -26,6 +26,7 @@ mod job_options;
 mod local;
 mod local_folder;
 mod messages;
+mod open_files;
 mod output;
 mod printer;
 mod quantities;

@@ -1,4 +1,4 @@
-//! The settings of a command that serves: flags and variables over a TOML file.
+//! The settings of a command that serves: flags over a TOML file over variables.
 //! What they are stands with the command.
 
 use std::path::PathBuf;
@@ -14,6 +14,14 @@ use crate::{
 pub(crate) trait Settings: Args + DeserializeOwned + Default {
     /// These settings, and `file`'s where there is none here.
     fn over(self, file: Self) -> Self;
+
+    /// These settings, and what the environment has where there is none.
+    ///
+    /// # Errors
+    /// When a variable is malformed.
+    fn or_variables(self, _environment: &Environment) -> Result<Self, UsageError> {
+        Ok(self)
+    }
 
     /// The token as the file gives it; on the command line it is [`ServingArgs`]'.
     fn token(&self) -> TokenArgs;
@@ -44,8 +52,8 @@ impl<S: Settings> ServingArgs<S> {
             Some(path) => toml_file::read(path)?,
             None => S::default(),
         };
-        let token = self.token.resolve(environment, file.token())?;
-        Ok((self.settings.over(file), token))
+        let token = self.token.resolve_serving(environment, file.token())?;
+        Ok((self.settings.over(file).or_variables(environment)?, token))
     }
 }
 

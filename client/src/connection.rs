@@ -1,7 +1,10 @@
 //! One connection to a cluster and the typed clients over it. Retrying and
 //! reconnecting streams are not its concern.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use baton_proto::v1::{ClusterStatusRequest, cluster_client, jobs_client, runners_client};
 use futures::stream::{FuturesUnordered, StreamExt as _};
@@ -20,6 +23,10 @@ const MAX_MESSAGE: usize = 64 * 1024 * 1024;
 /// How soon it shows that a coordinator is gone which could not say so.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(4);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(4);
+/// The same where little is sent, which is never behind much else. Coordinators that are
+/// silent for less than this choose another leader.
+const WATCHFUL_INTERVAL: Duration = Duration::from_secs(1);
+const WATCHFUL_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a coordinator may be silent before the next one is asked too.
 const NEXT_AFTER: Duration = Duration::from_secs(1);
 /// How long a host may be silent before it counts as gone, where there are others.
@@ -76,7 +83,8 @@ impl Connection {
         let addresses = endpoint.addresses();
         let limit = if addresses.len() == 1 { connect_timeout } else { NEXT_HOST_AFTER };
         let limit = limit.min(connect_timeout);
-        let channels = addresses.iter().map(|address| channel(address, limit));
+        let keepalive = (KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT);
+        let channels = addresses.iter().map(|address| channel(address, limit, keepalive));
         let service = Failover::over(channels.collect());
         let connection = Self { service, endpoint, answer_by: None };
         let (mut leaderless, mut failures) = (None, BTreeMap::new());
@@ -97,13 +105,22 @@ impl Connection {
     ) -> Result<usize, ClientError> {
         let mut next = self.service.channels().iter().enumerate().fuse().peekable();
         let mut asked = FuturesUnordered::new();
+        let mut silent = BTreeSet::new();
         loop {
             if let Some((index, channel)) = next.next() {
+                silent.insert(index);
                 asked.push(async move { (index, self.ask(channel).await) });
             }
             tokio::select! {
-                answer = asked.next() => match answer {
-                    Some((index, Ok(Answer { leader: true }))) => return Ok(index),
+                answer = asked.next() => {
+                    if let Some((index, _)) = &answer {
+                        silent.remove(index);
+                    }
+                    match answer {
+                    Some((index, Ok(Answer { leader: true }))) => {
+                        silent.iter().for_each(|index| self.service.is_silent(*index));
+                        return Ok(index);
+                    }
                     Some((index, Ok(Answer { leader: false }))) => {
                         leaderless.get_or_insert(index);
                     }
@@ -114,7 +131,8 @@ impl Connection {
                         failures.insert(index, error.to_string());
                     }
                     None => return leaderless.ok_or_else(|| self.unreachable(failures)),
-                },
+                }
+                }
                 () = tokio::time::sleep(NEXT_AFTER) => {
                     if let Some(index) = leaderless.filter(|_| next.peek().is_none()) {
                         return Ok(index);
@@ -150,6 +168,20 @@ impl Connection {
     #[must_use]
     pub fn answering_by(&self, end: Instant) -> Self {
         Self { answer_by: Some(end), ..self.clone() }
+    }
+
+    /// The same coordinators over connections of their own, beginning with the one that the
+    /// next call goes to, on which it shows within three seconds that one is gone that could
+    /// not say so. For streams of few bytes: behind much else on a slow link, what looks for
+    /// silence would be late.
+    #[must_use]
+    pub fn watchful(&self) -> Self {
+        let keepalive = (WATCHFUL_INTERVAL, WATCHFUL_TIMEOUT);
+        let addresses = self.endpoint.addresses().iter();
+        let channels = addresses.map(|address| channel(address, NEXT_HOST_AFTER, keepalive));
+        let service = Failover::over(channels.collect());
+        service.prefer(self.service.current());
+        Self { service, ..self.clone() }
     }
 
     /// The cluster, and how it is reached.
@@ -201,12 +233,16 @@ struct Answer {
 }
 
 /// A channel that connects when it is first used.
-fn channel(address: &Address, connect_timeout: Duration) -> Channel {
+fn channel(
+    address: &Address,
+    connect_timeout: Duration,
+    (interval, timeout): (Duration, Duration),
+) -> Channel {
     transport::Endpoint::from(address.uri.clone())
         .connect_timeout(connect_timeout)
         .tcp_nodelay(true)
-        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
-        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .http2_keep_alive_interval(interval)
+        .keep_alive_timeout(timeout)
         .keep_alive_while_idle(true)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)

@@ -5,21 +5,27 @@
 use std::{
     future::poll_fn,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use futures::{FutureExt as _, future::BoxFuture};
 use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt as _;
+use tokio::time::Instant;
 use tonic::{
     Code, Status,
     body::Body,
     transport::{self, Channel},
 };
 use tower::Service;
+
+/// How long others are called before one that was silent: by then a call to it that hung
+/// would have failed.
+const SILENT_FOR: Duration = Duration::from_secs(10);
 
 /// The coordinators of one cluster as if they were one. Clones share which of them
 /// is called.
@@ -30,12 +36,15 @@ struct Shared {
     /// At least one.
     channels: Vec<Channel>,
     current: AtomicUsize,
+    /// Since when each has been silent that was, when it was asked last.
+    silent: Vec<Mutex<Option<Instant>>>,
 }
 
 impl Failover {
     /// Over at least one channel; the first one is called first.
     pub(crate) fn over(channels: Vec<Channel>) -> Self {
-        Self(Arc::new(Shared { channels, current: AtomicUsize::new(0) }))
+        let silent = channels.iter().map(|_| Mutex::default()).collect();
+        Self(Arc::new(Shared { channels, current: AtomicUsize::new(0), silent }))
     }
 
     pub(crate) fn channels(&self) -> &[Channel] {
@@ -51,12 +60,23 @@ impl Failover {
     pub(crate) fn prefer(&self, index: usize) {
         self.0.current.store(index, Ordering::Relaxed);
     }
+
+    /// This one has not answered in time: for a while others are called first.
+    pub(crate) fn is_silent(&self, index: usize) {
+        *self.0.since(index) = Some(Instant::now());
+    }
 }
 
 impl Shared {
+    fn since(&self, index: usize) -> MutexGuard<'_, Option<Instant>> {
+        self.silent[index].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The next call goes to the next one. Of many calls that fail together, one counts.
     fn leave(&self, index: usize) {
-        let next = (index + 1) % self.channels.len();
+        let after = (1..self.channels.len()).map(|step| (index + step) % self.channels.len());
+        let answers = |next: &usize| self.since(*next).is_none_or(|at| at.elapsed() >= SILENT_FOR);
+        let next = after.clone().find(answers).or(after.clone().next()).unwrap_or(index);
         // Somebody else has left it already.
         let _ = self.current.compare_exchange(index, next, Ordering::Relaxed, Ordering::Relaxed);
     }

@@ -282,6 +282,7 @@ impl Coordinator {
             calls: Arc::new(Calls::default()),
             twins: Arc::new(Twins::default()),
             reach,
+            clock: Arc::clone(&jobs.environment.clock),
         };
         let services = Services {
             dispatch,

@@ -5,7 +5,7 @@ use std::{error::Error, io};
 use baton_proto::error::{ApiError, Reason};
 use baton_state::Refusal;
 
-use crate::raft::ProposeError;
+use crate::{history, raft::ProposeError};
 
 /// What to do about a data folder that has lost something.
 pub(crate) const REPAIR: &str = "if the cluster has other members, remove this one from it \
@@ -130,6 +130,19 @@ pub(crate) fn internal(cause: impl std::fmt::Display) -> ApiError {
         "a fault in the coordinator; its log has the cause",
         "try again, and look at the coordinator's log",
     )
+}
+
+/// What to tell a caller for whom the history was asked.
+pub(crate) fn from_history(error: history::Error) -> ApiError {
+    match error {
+        history::Error::DamagedRow { about } => ApiError::new(
+            Reason::HistoryDamaged,
+            format!("the coordinator's record of {about} is damaged"),
+            "try again: a coordinator that has it whole will lead; `baton cluster status` says \
+             what to do about this one",
+        ),
+        error => internal(error),
+    }
 }
 
 /// The innermost error, as words in a sentence: "connection refused".

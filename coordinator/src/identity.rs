@@ -23,6 +23,17 @@ pub(crate) struct Identity {
     pub(crate) membership: Option<Membership>,
 }
 
+/// The file's content.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    instance: String,
+    membership: Option<Membership>,
+    /// BLAKE3 of the two as compact JSON; an older version has not written it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    blake3: Option<String>,
+}
+
 /// A place in a cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -77,7 +88,7 @@ impl IdentityFile {
 
     fn read(&self) -> io::Result<Option<Identity>> {
         match fs::read(self.path()) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| {
+            Ok(bytes) => parse(&bytes).map(Some).map_err(|error| {
                 let what = if bytes.is_empty() { "it is empty" } else { "it is damaged" };
                 let text = format!("{what} ({error}), and with it who this folder is; {REPAIR}");
                 io::Error::new(io::ErrorKind::InvalidData, text)
@@ -91,12 +102,25 @@ impl IdentityFile {
     pub(crate) fn write(&self, identity: &Identity) -> io::Result<()> {
         let partial = self.dir.join("member.json.part");
         let mut file = File::create(&partial)?;
-        serde_json::to_writer_pretty(&mut file, identity)?;
+        let Identity { instance, membership } = identity.clone();
+        let stored = Stored { instance, membership, blake3: Some(checksum(identity)?) };
+        serde_json::to_writer_pretty(&mut file, &stored)?;
         file.write_all(b"\n")?;
         file.sync_all()?;
         fs::rename(&partial, self.path())?;
         File::open(&self.dir)?.sync_all()
     }
+}
+
+fn parse(bytes: &[u8]) -> io::Result<Identity> {
+    let Stored { instance, membership, blake3 } = serde_json::from_slice(bytes)?;
+    let identity = Identity { instance, membership };
+    let is_whole = blake3.is_none_or(|blake3| checksum(&identity).is_ok_and(|own| own == blake3));
+    is_whole.then_some(identity).ok_or_else(|| io::Error::other("its checksum does not match"))
+}
+
+fn checksum(identity: &Identity) -> io::Result<String> {
+    Ok(blake3::hash(&serde_json::to_vec(identity)?).to_hex().to_string())
 }
 
 #[cfg(test)]
@@ -121,6 +145,42 @@ mod tests {
         file.write(&made).unwrap();
         assert_eq!(file.read_or_make(&environment).unwrap(), made);
         assert_eq!(member_of(dir.path()).unwrap(), Some(2));
+    }
+
+    #[test]
+    fn a_flipped_bit_anywhere_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = IdentityFile::new(dir.path());
+        let membership = Membership {
+            cluster_id: "c0ffee".to_owned(),
+            node_id: NodeId(2),
+            founder: false,
+            started: true,
+        };
+        let identity = Identity { instance: "i".to_owned(), membership: Some(membership) };
+        file.write(&identity).unwrap();
+        let whole = fs::read(file.path()).unwrap();
+        for (place, bit) in (0..whole.len()).flat_map(|place| (0..8).map(move |bit| (place, bit))) {
+            let mut bytes = whole.clone();
+            bytes[place] ^= 1 << bit;
+            fs::write(file.path(), &bytes).unwrap();
+            // Space between the words may be another one.
+            if let Ok(read) = file.read() {
+                assert_eq!(read, Some(identity.clone()), "bit {bit} of byte {place}");
+            }
+        }
+        let other = String::from_utf8(whole).unwrap().replace("c0ffee", "c0ffef");
+        fs::write(file.path(), other).unwrap();
+        let told = member_of(dir.path()).unwrap_err().to_string();
+        assert!(told.contains("checksum") && told.contains("join again"), "{told}");
+    }
+
+    #[test]
+    fn the_file_of_an_older_version_has_no_checksum() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = IdentityFile::new(dir.path());
+        fs::write(file.path(), r#"{"instance":"i","membership":null}"#).unwrap();
+        assert_eq!(file.read().unwrap().unwrap().instance, "i");
     }
 
     #[test]

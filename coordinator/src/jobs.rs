@@ -14,9 +14,9 @@ use tokio::{sync::watch, time::timeout};
 use crate::{
     disk::DiskGuard,
     environment::Environment,
-    errors::{from_propose, internal, job_not_found},
+    errors::{from_history, from_propose, internal, job_not_found},
     files::{Digest, Files},
-    history::{History, JobFilter},
+    history::{History, JobFilter, Listed},
     raft::{ProposeError, RaftHandle},
     replication::{Records, Replication},
     uploads::Uploads,
@@ -59,6 +59,40 @@ impl Caller {
     pub(crate) fn request(&self) -> Option<Request> {
         let key = format!("{}/{}", self.name, self.key);
         (!self.key.is_empty()).then_some(Request { key, digest: self.digest })
+    }
+}
+
+/// Jobs of a list, newest first.
+#[derive(Debug)]
+pub(crate) struct Page {
+    pub(crate) jobs: Vec<Job>,
+    /// The ids of those that are damaged.
+    pub(crate) unreadable: Vec<String>,
+    /// The last job, if there may be more after it.
+    pub(crate) last: Option<JobId>,
+}
+
+impl Page {
+    fn of(live: Vec<Job>, finished: Listed, limit: usize) -> Self {
+        let readable = live.into_iter().chain(finished.jobs);
+        let readable = readable.map(|job| (job.id.to_string(), Some(job)));
+        let mut entries: Vec<_> =
+            readable.chain(finished.unreadable.into_iter().map(|id| (id, None))).collect();
+        // A stable sort, so that of two copies the live one comes first and stays. Ids sort
+        // as their texts do.
+        entries.sort_by(|(one, _), (other, _)| other.cmp(one));
+        entries.dedup_by(|(later, _), (first, _)| later == first);
+        entries.truncate(limit);
+        let last = entries.iter().rev().find_map(|(id, _)| id.parse().ok());
+        let last = last.filter(|_| entries.len() == limit);
+        let (mut jobs, mut unreadable) = (Vec::new(), Vec::new());
+        for (id, job) in entries {
+            match job {
+                Some(job) => jobs.push(job),
+                None => unreadable.push(id),
+            }
+        }
+        Self { jobs, unreadable, last }
     }
 }
 
@@ -108,7 +142,7 @@ impl Jobs {
         let live = self.raft.state().request(&request.key);
         let taken = match live {
             Some(taken) => Some(taken),
-            None => self.finished().await?.request(&request.key).await.map_err(internal)?,
+            None => self.finished().await?.request(&request.key).await.map_err(from_history)?,
         };
         match taken {
             Some((digest, job)) if digest == request.digest => Ok(Some(job)),
@@ -165,7 +199,7 @@ impl Jobs {
             Some(job) => Ok(job),
             // What is evicted is in the history before.
             None => {
-                let finished = self.finished().await?.job(id).await.map_err(internal)?;
+                let finished = self.finished().await?.job(id).await.map_err(from_history)?;
                 finished.ok_or_else(|| job_not_found(id))
             }
         }
@@ -177,18 +211,13 @@ impl Jobs {
         filter: &JobFilter,
         before: JobId,
         limit: usize,
-    ) -> Result<Vec<Job>, ApiError> {
+    ) -> Result<Page, ApiError> {
         self.raft.read_barrier().await.map_err(from_propose)?;
-        let mut jobs = self.live(filter, before, limit);
+        let live = self.live(filter, before, limit);
         let page = u32::try_from(limit).unwrap_or(u32::MAX);
         let finished = self.finished().await?;
-        let finished = finished.list(filter, before, page).await.map_err(internal)?;
-        // A stable sort, so that of two copies the live one comes first and stays.
-        jobs.extend(finished);
-        jobs.sort_by_key(|job| std::cmp::Reverse(job.id));
-        jobs.dedup_by_key(|job| job.id);
-        jobs.truncate(limit);
-        Ok(jobs)
+        let finished = finished.list(filter, before, page).await.map_err(from_history)?;
+        Ok(Page::of(live, finished, limit))
     }
 
     /// Jobs of the state, newest first.
@@ -269,7 +298,7 @@ impl Jobs {
     }
 
     async fn in_history(&self, id: JobId) -> Result<bool, ApiError> {
-        Ok(self.finished().await?.job(id).await.map_err(internal)?.is_some())
+        Ok(self.finished().await?.job(id).await.map_err(from_history)?.is_some())
     }
 
     /// Submits a finished job again.

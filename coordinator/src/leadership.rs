@@ -91,6 +91,18 @@ impl Leadership {
         }
     }
 
+    /// Returns when another coordinator leads than the one that serves at this address.
+    pub(crate) async fn passed_on(&mut self, from: &str) {
+        loop {
+            match self.leader() {
+                Leader::Nobody => {}
+                Leader::At(address) if address == from => {}
+                Leader::At(_) | Leader::Here { .. } | Leader::HereSoon => return,
+            }
+            self.changed().await;
+        }
+    }
+
     /// Where another coordinator leads, as soon as that is known.
     pub(crate) async fn elsewhere(&mut self) -> String {
         loop {

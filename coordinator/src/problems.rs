@@ -11,6 +11,9 @@ use tonic::Status;
 
 use crate::reach::Tally;
 
+/// How many seconds the clocks of members may differ.
+const CLOCKS_WITHIN: u64 = 60;
+
 /// A member, and how it says that it is, or why it does not.
 pub(crate) type Answer = (NodeId, Result<StatusResponse, Status>);
 
@@ -34,7 +37,24 @@ pub(crate) fn of(member: &ClusterMember, answers: &[Answer]) -> String {
     let twins = twins.filter(|twins| twins.node_id == node.0).map(|twins| {
         format!("two coordinators run as member {node}: {}", twins.hosts.join(" and "))
     });
-    own.into_iter().chain(lacking).chain(way).chain(twins.take(1)).collect::<Vec<_>>().join("; ")
+    let own = own.into_iter().chain(lacking).chain(way).chain(twins.take(1));
+    own.chain(clock(node, answers)).collect::<Vec<_>>().join("; ")
+}
+
+/// What to tell of a member whose time of day is not that of the others.
+fn clock(node: NodeId, answers: &[Answer]) -> Option<String> {
+    let told = || said(answers).filter(|(_, answer)| answer.time_ms > 0);
+    let (_, own) = told().find(|(from, _)| *from == node)?;
+    let others = || told().filter(|(from, _)| *from != node).map(|(_, answer)| answer.time_ms);
+    let seconds = |other: &u64| own.time_ms.abs_diff(*other) / 1000;
+    let elsewhere = || others().filter(|other| seconds(other) > CLOCKS_WITHIN);
+    // Of two clocks nobody knows which is right.
+    if elsewhere().count() * 2 <= others().count() {
+        return None;
+    }
+    let nearest = elsewhere().min_by_key(seconds)?;
+    let way = if own.time_ms > nearest { "ahead of" } else { "behind" };
+    Some(format!("its clock is {} s {way} the others'; set it by NTP", seconds(&nearest)))
 }
 
 /// What to tell of a member that does not have all stored files, or does not know it.
@@ -85,6 +105,21 @@ mod tests {
         let own = StatusResponse { problem, files: Some(files), ..StatusResponse::default() };
         let told = of(&member(), &[(NodeId(2), Ok(own))]);
         assert_eq!(told, "no room; lacks 40 stored files, which are being fetched");
+        let well = StatusResponse::default();
+        assert_eq!(of(&member(), &[(NodeId(2), Ok(well))]), "");
+    }
+
+    #[test]
+    fn a_clock_that_is_not_the_others_is_told_of_its_member_only() {
+        let at = |node, seconds: u64| {
+            let time_ms = seconds * 1000;
+            (NodeId(node), Ok(StatusResponse { time_ms, ..StatusResponse::default() }))
+        };
+        let told = of(&member(), &[at(1, 1_000), at(2, 865_000), at(3, 1_001)]);
+        assert_eq!(told, "its clock is 863999 s ahead of the others'; set it by NTP");
+        assert_eq!(of(&member(), &[at(1, 865_000), at(2, 1_000), at(3, 1_001)]), "");
+        assert_eq!(of(&member(), &[at(1, 1_060), at(2, 1_000)]), "");
+        assert_eq!(of(&member(), &[at(1, 0), at(2, 1_000)]), "", "another version does not tell");
         let well = StatusResponse::default();
         assert_eq!(of(&member(), &[(NodeId(2), Ok(well))]), "");
     }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use baton_state::{Command, Index, JobId, Timestamp, command::Evict};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -16,6 +16,7 @@ use crate::{
     history::{self, PrunedJob},
     jobs::Jobs,
     replication::is_young,
+    steady::Steady,
 };
 
 /// What is kept, and for how long.
@@ -75,6 +76,7 @@ fn evictable(jobs: &Jobs, taken: Index) -> Option<Index> {
 pub(crate) async fn prune(jobs: Jobs, retention: Retention, stop: CancellationToken) {
     let mut prunes = interval(PRUNE_EVERY);
     let mut sweeps = interval(SWEEP_EVERY);
+    let mut steady = Steady::default();
     for times in [&mut prunes, &mut sweeps] {
         times.set_missed_tick_behavior(MissedTickBehavior::Delay);
     }
@@ -82,7 +84,11 @@ pub(crate) async fn prune(jobs: Jobs, retention: Retention, stop: CancellationTo
         let result = tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            _ = prunes.tick() => prune_once(&jobs, retention).await,
+            _ = prunes.tick() => {
+                let is_steady = steady.look(jobs.environment.clock.now(), Instant::now());
+                let max_age = retention.max_age.filter(|_| is_steady);
+                prune_once(&jobs, Retention { max_age, ..retention }).await
+            }
             _ = sweeps.tick() => sweep(&jobs).await,
         };
         if let Err(error) = result {
@@ -102,11 +108,11 @@ enum RetentionError {
 async fn prune_once(jobs: &Jobs, retention: Retention) -> Result<(), RetentionError> {
     if let Some(age) = retention.max_age {
         let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        let now = jobs.environment.clock.now();
         if jobs.raft.status().borrow().leading {
-            let now = jobs.environment.clock.now();
             jobs.remove_gone_runners(Timestamp(now.0.saturating_sub(age))).await;
         }
-        prune_old(jobs, age).await?;
+        prune_old(jobs, now, age).await?;
     }
     match retention.max_bytes {
         Some(limit) => shrink(jobs, limit).await,
@@ -114,10 +120,10 @@ async fn prune_once(jobs: &Jobs, retention: Retention) -> Result<(), RetentionEr
     }
 }
 
-async fn prune_old(jobs: &Jobs, max_age: u64) -> Result<(), RetentionError> {
+async fn prune_old(jobs: &Jobs, now: Timestamp, max_age: u64) -> Result<(), RetentionError> {
     let limits = history::Retention { max_age: Some(max_age), oldest: 0, batch: BATCH };
     loop {
-        let pruned = jobs.history.prune(jobs.environment.clock.now(), limits).await?;
+        let pruned = jobs.history.prune(now, limits).await?;
         if pruned.is_empty() {
             return Ok(());
         }

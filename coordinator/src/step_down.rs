@@ -1,6 +1,6 @@
 //! A leader that should not lead lets another one: when its disk is nearly full or its
 //! history cannot be written, so that it refuses work however well the others could take it;
-//! and when nobody else reaches it where callers are sent. Only the leader does this, and
+//! when its history is damaged, so that what it says of finished jobs is not whole; and when nobody else reaches it where callers are sent. Only the leader does this, and
 //! only when somebody is there who can do better.
 
 use std::{sync::Arc, time::Duration};
@@ -63,7 +63,10 @@ pub(crate) async fn hand_over(watched: Watched, stop: CancellationToken) {
             missed_since = missed.then(|| missed_since.unwrap_or_else(Instant::now));
             let [failing, missed] =
                 [failing_since, missed_since].map(|since| since.map(|since| since.elapsed()));
-            let Some(reason) = obstacle(disk.check().is_ok(), failing, missed) else { continue };
+            let damaged = history.damage().is_some();
+            let Some(reason) = obstacle(disk.check().is_ok(), failing, damaged, missed) else {
+                continue;
+            };
             let ready: Vec<_> = ready(&progress, this, status.committed).collect();
             // Another that nobody reaches would hand over in its turn.
             let fit = others
@@ -136,6 +139,7 @@ fn ready(progress: &[Progress], this: NodeId, committed: Index) -> impl Iterator
 fn obstacle(
     has_room: bool,
     history_failing: Option<Duration>,
+    history_damaged: bool,
     missed: Option<Duration>,
 ) -> Option<&'static str> {
     if !has_room {
@@ -143,6 +147,9 @@ fn obstacle(
     }
     if history_failing.is_some_and(|failing| failing >= FAILING_FOR) {
         return Some("the history cannot be written");
+    }
+    if history_damaged {
+        return Some("the history is damaged");
     }
     let missed = missed.is_some_and(|missed| missed >= MISSED_FOR);
     missed.then_some("no other coordinator reaches this one at its address")
@@ -200,11 +207,12 @@ mod tests {
     #[test]
     fn a_history_that_fails_for_a_moment_is_waited_for() {
         let moment = FAILING_FOR.checked_sub(Duration::from_millis(1));
-        assert_eq!(obstacle(true, None, None), None);
-        assert_eq!(obstacle(true, moment, None), None);
-        let told = obstacle(true, Some(FAILING_FOR), None);
+        assert_eq!(obstacle(true, None, false, None), None);
+        assert_eq!(obstacle(true, moment, false, None), None);
+        let told = obstacle(true, Some(FAILING_FOR), false, None);
         assert_eq!(told, Some("the history cannot be written"));
-        assert_eq!(obstacle(false, None, None), Some("the disk is nearly full"), "at once");
+        assert_eq!(obstacle(false, None, false, None), Some("the disk is nearly full"), "at once");
+        assert_eq!(obstacle(true, None, true, None), Some("the history is damaged"), "at once");
     }
 
     #[test]
@@ -217,7 +225,7 @@ mod tests {
         assert!(!is_missed(&missed(1), 2), "one of them says nothing, or reaches it");
         assert!(!is_missed(&missed(0), 0), "nobody is there to say so");
         let moment = MISSED_FOR.checked_sub(Duration::from_millis(1));
-        assert_eq!(obstacle(true, None, moment), None);
-        assert!(obstacle(true, None, Some(MISSED_FOR)).unwrap().contains("at its address"));
+        assert_eq!(obstacle(true, None, false, moment), None);
+        assert!(obstacle(true, None, false, Some(MISSED_FOR)).unwrap().contains("at its address"));
     }
 }

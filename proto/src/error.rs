@@ -110,6 +110,8 @@ reasons! {
     HistoryBehind = "HISTORY_BEHIND", ResourceExhausted;
     /// The coordinator's history cannot be written at the moment; try again.
     HistoryUnavailable = "HISTORY_UNAVAILABLE", Unavailable;
+    /// The coordinator's record of a finished job is damaged; another coordinator may have it whole.
+    HistoryDamaged = "HISTORY_DAMAGED", DataLoss;
     /// A newer session of the same runner took over.
     SessionReplaced = "SESSION_REPLACED", Aborted;
     /// The cluster has no member with this number.

@@ -50,6 +50,9 @@ pub struct Config {
     pub git: GitConfig,
     /// The hosts that jobs may run on besides, by name.
     pub ssh: BTreeMap<String, TargetConfig>,
+    /// How many files a job may have open at first, within the limit that this process has;
+    /// none for as many as this process.
+    pub job_open_files: Option<u64>,
 }
 
 impl Config {
@@ -73,6 +76,7 @@ impl Config {
             workspaces: None,
             git: GitConfig::default(),
             ssh: BTreeMap::new(),
+            job_open_files: None,
         }
     }
 }

@@ -302,6 +302,59 @@ async fn a_copy_of_output_that_is_damaged_is_taken_from_another_coordinator() {
     assert!(std::fs::read(&stored).unwrap() == whole);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_record_is_told_and_comes_from_another_coordinator_and_never_spreads() {
+    let mut cluster = Cluster::start(3, 1).await;
+    let ran = cluster.baton(&["run", "-q", "--name", "precious-one", "--", "true"]).await;
+    assert!(ran.status.success(), "{}", text(&ran.stderr));
+    are_well(&cluster).await;
+    let leader = cluster.leader().await;
+    let damaged = (1..=3).find(|node| *node != leader).unwrap();
+    cluster.stop_node(damaged).await;
+    let file = cluster.node_folder(damaged).join("history.db");
+    let mut bytes = std::fs::read(&file).unwrap();
+    let name = b"precious-one";
+    let places: Vec<_> =
+        (0..bytes.len() - name.len()).filter(|place| bytes[*place..].starts_with(name)).collect();
+    assert!(!places.is_empty());
+    places.iter().for_each(|place| bytes[*place] ^= 1);
+    std::fs::write(&file, bytes).unwrap();
+    cluster.start_node(damaged);
+    let problem = wait::until("the damage to be told", async || {
+        let status = cluster.baton(&["cluster", "status", "-o", "json"]).await;
+        let status: serde_json::Value = serde_json::from_slice(&status.stdout).ok()?;
+        let members = status["members"].as_array()?;
+        let member = members.iter().find(|member| member["node_id"] == damaged)?;
+        Some(member["problem"].as_str()?.to_owned()).filter(|told| told.contains("is damaged"))
+    })
+    .await;
+    assert!(problem.contains("record of job") && problem.contains("join again"), "{problem}");
+
+    let _ = cluster.baton(&["cluster", "transfer", &damaged.to_string()]).await;
+    wait::until("another coordinator to lead", async || {
+        (cluster.leader().await != damaged).then_some(())
+    })
+    .await;
+    has_the_precious_one(&cluster).await;
+
+    cluster.kill_node(damaged);
+    let removed = cluster.baton(&["cluster", "remove", &damaged.to_string()]).await;
+    assert!(removed.status.success(), "{}", text(&removed.stderr));
+    let new = cluster.add_node();
+    cluster.start_node(new);
+    are_well(&cluster).await;
+    let transferred = cluster.baton(&["cluster", "transfer", &new.to_string()]).await;
+    assert!(transferred.status.success(), "{}", text(&transferred.stderr));
+    has_the_precious_one(&cluster).await;
+}
+
+async fn has_the_precious_one(cluster: &Cluster) {
+    let listed = cluster.baton(&["jobs", "list", "-o", "json"]).await;
+    let list: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
+    assert_eq!(list["jobs"][0]["name"], "precious-one", "{list}");
+    assert_eq!(list["unreadable"], serde_json::json!([]), "{}", text(&listed.stderr));
+}
+
 fn files_in(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let files = entries.flat_map(|entry| match entry.path() {

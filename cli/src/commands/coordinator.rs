@@ -11,6 +11,7 @@ use crate::{
     exit::UsageError,
     interrupts::Interrupts,
     messages::Messages,
+    open_files,
     quantities::{Size, Span},
     settings::{ServingArgs, Settings, needed},
     token::TokenArgs,
@@ -141,6 +142,7 @@ pub(super) async fn start(
     interrupts: &mut Interrupts,
     messages: Messages,
 ) -> anyhow::Result<Option<Coordinator>> {
+    open_files::allow_all();
     tokio::select! {
         started = Coordinator::start(config) => Ok(Some(started?)),
         _ = interrupts.next() => {

@@ -14,6 +14,7 @@ use crate::{
     git_settings::GitSettings,
     interrupts::Interrupts,
     local::{base_env, host_name, shim_command},
+    open_files,
     quantities::{Size, Span},
     settings::{ServingArgs, Settings, needed},
     token::TokenArgs,
@@ -85,8 +86,8 @@ pub(crate) struct RunnerArgs {
 #[serde(deny_unknown_fields, default)]
 struct RunnerSettings {
     /// Addresses of coordinators, host:port with commas between them; it finds the
-    /// leader by way of any
-    #[arg(long, env = "BATON_ADDR", value_name = "HOST:PORT[,HOST:PORT...]")]
+    /// leader by way of any [env: BATON_ADDR]
+    #[arg(long, value_name = "HOST:PORT[,HOST:PORT...]")]
     addr: Option<String>,
     /// What it shows.
     #[arg(skip)]
@@ -138,7 +139,9 @@ pub(super) async fn run(args: RunnerArgs, context: &Context) -> anyhow::Result<u
     let (mut settings, token) = args.serving.read(&context.environment)?;
     settings.env.extend(args.variables);
     let mut interrupts = Interrupts::catch()?;
-    let mut runner = Runner::start(settings.config(&token, &context.environment)?).await?;
+    let mut config = settings.config(&token, &context.environment)?;
+    config.job_open_files = open_files::allow_all();
+    let mut runner = Runner::start(config).await?;
     let failure = tokio::select! {
         _ = interrupts.next() => None,
         failure = runner.failed() => Some(failure),
@@ -150,6 +153,14 @@ pub(super) async fn run(args: RunnerArgs, context: &Context) -> anyhow::Result<u
 impl Settings for RunnerSettings {
     fn token(&self) -> TokenArgs {
         TokenArgs { token: self.token.clone(), token_file: self.token_file.clone() }
+    }
+
+    fn or_variables(self, environment: &Environment) -> Result<Self, UsageError> {
+        let addr = self.addr.filter(|addr| !addr.is_empty());
+        Ok(Self {
+            addr: addr.map_or_else(|| environment.text("BATON_ADDR"), |addr| Ok(Some(addr)))?,
+            ..self
+        })
     }
 
     fn over(self, file: Self) -> Self {
@@ -286,6 +297,23 @@ mod tests {
             assert!(error.to_string().contains(key), "{error}");
         }
         assert!(check_labels(&["os=linux".to_owned(), "a-b_c./:+1".to_owned()]).is_ok());
+    }
+
+    #[test]
+    fn a_variable_counts_where_neither_option_nor_file_has_an_address() {
+        let environment = Environment::of([("BATON_ADDR", "variable:1")]);
+        let of = |addr: Option<&str>| RunnerSettings {
+            addr: addr.map(str::to_owned),
+            ..RunnerSettings::default()
+        };
+        for (option, file, expected) in [
+            (Some("option:1"), Some("file:1"), "option:1"),
+            (None, Some("file:1"), "file:1"),
+            (None, None, "variable:1"),
+        ] {
+            let settings = of(option).over(of(file)).or_variables(&environment).unwrap();
+            assert_eq!(settings.addr.as_deref(), Some(expected));
+        }
     }
 
     #[test]

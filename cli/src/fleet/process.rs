@@ -25,8 +25,6 @@ use super::layout::Member;
 
 /// How long a process may take to stop before it is killed.
 const STOP_WITHIN: Duration = Duration::from_secs(30);
-/// What would have the last word over the config file.
-const OVERRIDING: [&str; 3] = ["BATON_ADDR", "BATON_TOKEN", "BATON_TOKEN_FILE"];
 
 /// A process that runs.
 pub(super) struct Process {
@@ -64,9 +62,6 @@ impl Process {
                 .stdout(log.try_clone()?)
                 .stderr(log)
                 .process_group(0);
-            for variable in OVERRIDING {
-                command.env_remove(variable);
-            }
             Ok(command.spawn()?)
         };
         let child = start().with_context(|| format!("cannot start {name}"))?;

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use baton_client::{ClientError, Connection, Endpoint, Patience, retry};
-use baton_proto::v1::{ClusterStatusRequest, ListRunnersRequest, Runner, RunnerState};
+use baton_proto::v1::{
+    ClusterStatusRequest, ClusterStatusResponse, ListRunnersRequest, Runner, RunnerState,
+};
 use prost_types::Timestamp;
 
 use super::layout::{Layout, Member, Role};
@@ -41,7 +43,7 @@ pub(crate) async fn serves(
         |_| (),
         || async {
             match &member.addresses {
-                Some(addresses) => votes(&addresses.api.to_string(), token).await,
+                Some(addresses) => votes(layout, &addresses.api.to_string(), token).await,
                 None => is_online(layout, member, token, before).await,
             }
         },
@@ -60,15 +62,29 @@ pub(crate) async fn heartbeat(layout: &Layout, member: &Member, token: &str) -> 
     }
 }
 
-async fn votes(address: &str, token: &str) -> Result<(), ClientError> {
-    let connection = Connection::connect(Endpoint::new(address, token)?, ANSWERS_WITHIN).await?;
-    let status = connection.cluster().status(ClusterStatusRequest {}).await?.into_inner();
-    let votes =
-        |member: &baton_proto::v1::ClusterMember| member.node_id == status.node_id && member.voter;
-    if status.members.iter().any(votes) {
-        return Ok(());
+async fn votes(layout: &Layout, address: &str, token: &str) -> Result<(), ClientError> {
+    let own = status(address, token).await?;
+    let votes = |status: &ClusterStatusResponse| {
+        status.members.iter().any(|member| member.node_id == own.node_id && member.voter)
+    };
+    if !votes(&own) {
+        return Err(not_yet("it has not caught up"));
     }
-    Err(not_yet("it has not caught up"))
+    // It may have been removed, and hears of that by them.
+    let running = layout.members().iter().filter(|member| member.pid.is_some());
+    let others = running.filter_map(|member| Some(member.addresses.as_ref()?.api.to_string()));
+    for other in others.filter(|other| other != address) {
+        if status(&other, token).await.is_ok_and(|other| !votes(&other)) {
+            return Err(not_yet("the others do not count it among them"));
+        }
+    }
+    Ok(())
+}
+
+/// What the coordinator at an address says of the cluster.
+async fn status(address: &str, token: &str) -> Result<ClusterStatusResponse, ClientError> {
+    let connection = Connection::connect(Endpoint::new(address, token)?, ANSWERS_WITHIN).await?;
+    Ok(connection.cluster().status(ClusterStatusRequest {}).await?.into_inner())
 }
 
 async fn is_online(

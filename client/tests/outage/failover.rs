@@ -128,6 +128,22 @@ async fn a_connection_begins_with_the_first_coordinator_that_answers() {
 }
 
 #[tokio::test]
+async fn a_coordinator_that_was_silent_is_not_the_next_one() {
+    let fixture = Fixture::of(2).await;
+    let mute = TcpListener::bind("127.0.0.1:0").unwrap();
+    let [one, other] = [0, 1].map(|server: usize| fixture.servers[server].address.clone());
+    let list = format!("{},{one},{other}", mute.local_addr().unwrap());
+    let endpoint = Endpoint::new(&list, "token").unwrap();
+    let connection = Connection::connect(endpoint, Duration::from_secs(60)).await.unwrap();
+    fixture.facts().away = true;
+    for expected in [&one, &other, &one] {
+        assert_eq!(connection.address(), expected);
+        let request = v1::WatchJobRequest { job_id: "J".to_owned() };
+        connection.jobs().watch(request).await.map(drop).unwrap_err();
+    }
+}
+
+#[tokio::test]
 async fn a_connection_passes_over_a_coordinator_that_knows_no_leader() {
     let fixture = Fixture::of(3).await;
     let mute = TcpListener::bind("127.0.0.1:0").unwrap();

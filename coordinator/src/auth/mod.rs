@@ -9,6 +9,8 @@ use tonic::{
     service::Interceptor,
 };
 
+use crate::connections::Caller;
+
 /// Who made a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Principal {
@@ -47,6 +49,9 @@ impl Interceptor for Authenticator {
             )
             .into());
         };
+        if let Some(caller) = request.extensions().get::<Caller>() {
+            caller.is_known();
+        }
         request.extensions_mut().insert(principal);
         Ok(request)
     }

@@ -11,13 +11,13 @@ use std::{
 };
 
 use baton_proto::error::{ApiError, Reason};
-use baton_state::{Job, JobId, Phase, State, Timestamp, snapshot};
+use baton_state::{Job, JobId, NodeId, Phase, State, Timestamp, snapshot};
 use tokio::{runtime::Handle, sync::Semaphore};
 use tracing::{info, warn};
 
 use super::{Contents, END, FACTS, FILES, Facts, HISTORY, STATE, blocks::Blocks};
 use crate::{
-    errors::{from_propose, internal, stopping},
+    errors::{from_history, from_propose, internal, stopping},
     files::{FileName, FilesError, stored_name},
     history::{self, JobFilter},
     jobs::Jobs,
@@ -102,6 +102,10 @@ impl Backups {
         self.jobs.raft.state().cluster_id().to_owned()
     }
 
+    pub(super) fn is_member(&self, node: NodeId) -> bool {
+        self.jobs.raft.state().members().contains_key(&node)
+    }
+
     pub(super) fn now(&self) -> Timestamp {
         self.jobs.environment.clock.now()
     }
@@ -131,7 +135,8 @@ impl Backups {
         };
         let name = format!("history-{:032x}", self.jobs.environment.random.bits());
         let copy = HistoryCopy(self.copies.join(name));
-        self.jobs.history.copy_as_of(&copy.0, facts.index).await.map_err(internal)?;
+        let copied = self.jobs.history.copy_as_of(&copy.0, facts.index).await;
+        copied.map_err(from_history)?;
         let (index, jobs, runtime) = (facts.index, self.jobs.clone(), Handle::current());
         let writing = tokio::task::spawn_blocking(move || {
             let _place = place;
@@ -195,9 +200,12 @@ impl Writer {
         let history = self.jobs.history.clone();
         loop {
             let page = self.runtime.block_on(history.list(&all, before, PAGE))?;
-            let Some(last) = page.last() else { return Ok(()) };
+            if let Some(id) = page.unreadable.first() {
+                return Err(history::Error::DamagedRow { about: format!("job {id}") }.into());
+            }
+            let Some(last) = page.jobs.last() else { return Ok(()) };
             before = last.id;
-            for job in &page {
+            for job in &page.jobs {
                 let had_ended = matches!(job.phase, Phase::Finished { index, .. }
                     if index <= self.facts.index);
                 // Those of the state were there.

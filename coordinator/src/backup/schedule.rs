@@ -27,6 +27,7 @@ const TIME: &str = "%Y%m%dT%H%M%S";
 /// How names end.
 const WHOLE: &str = ".backup";
 const INCOMPLETE: &str = ".incomplete.backup";
+const PART: &str = ".part";
 
 /// Backups that the leader makes by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +72,12 @@ pub(crate) async fn run(
             Some(Ok(None)) | None => {}
         }
     }
+    // What it was writing is of no use any more.
+    let folder = Folder::new(&schedule.dir, &backups.cluster_id());
+    let part = folder.part(this);
+    if let Err(error) = remove_if_there(&part) {
+        warn!(path = %part.display(), %error, "a part of a backup is left over");
+    }
 }
 
 /// Gives the backup if one was made.
@@ -86,13 +93,13 @@ pub(super) async fn make_if_due(
     };
     fs::create_dir_all(&folder.dir).map_err(writing(&folder.dir))?;
     let there = folder.list().map_err(writing(&folder.dir))?;
+    folder.remove_parts(|node| backups.is_member(node)).map_err(writing(&folder.dir))?;
     let every = u64::try_from(schedule.every.as_millis()).unwrap_or(u64::MAX);
     // One from the future is of a clock that went wrong.
     if there.iter().any(|backup| backup.at.0 <= now.0 && now.0 - backup.at.0 < every) {
         return Ok(None);
     }
-    // Each node has one of its own, in a folder that all share.
-    let part = folder.dir.join(format!("baton-{}.{this}.part", folder.cluster_id));
+    let part = folder.part(this);
     let untimely = || {
         writing(&folder.dir)(io::Error::other("the host's clock shows no time that can be written"))
     };
@@ -157,6 +164,29 @@ impl Folder {
         Some(self.dir.join(format!("baton-{}-{}Z{end}", self.cluster_id, at.strftime(TIME))))
     }
 
+    /// What a node is writing: each has one of its own, in a folder that all share.
+    fn part(&self, node: NodeId) -> PathBuf {
+        self.dir.join(format!("baton-{}.{node}{PART}", self.cluster_id))
+    }
+
+    /// Removes what nodes were writing that are no members any more.
+    fn remove_parts(&self, is_member: impl Fn(NodeId) -> bool) -> io::Result<()> {
+        for entry in fs::read_dir(&self.dir)? {
+            let name = entry?.file_name();
+            let node = name.to_str().and_then(|name| self.writer_of(name));
+            if let Some(node) = node.filter(|node| !is_member(*node)) {
+                remove_if_there(&self.part(node))?;
+                info!(%node, "removed a part of a backup of a node that is no member");
+            }
+        }
+        Ok(())
+    }
+
+    fn writer_of(&self, name: &str) -> Option<NodeId> {
+        let node = name.strip_prefix("baton-")?.strip_prefix(&self.cluster_id)?;
+        node.strip_prefix('.')?.strip_suffix(PART)?.parse().ok().map(NodeId)
+    }
+
     /// Those that are there, the oldest first. Other files are not looked at.
     fn list(&self) -> io::Result<Vec<Listed>> {
         let mut there = Vec::new();
@@ -194,6 +224,13 @@ impl Folder {
             info!(path = %path.display(), "removed an old backup");
         }
         Ok(())
+    }
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

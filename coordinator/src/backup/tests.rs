@@ -222,7 +222,8 @@ fn output(job: JobId) -> Vec<u8> {
 /// All jobs, live and finished. Each is in one place only, or in both as one.
 async fn all(jobs: &Jobs) -> BTreeMap<JobId, Job> {
     let finished = jobs.history.list(&JobFilter::default(), JobId::MAX, 1_000_000).await.unwrap();
-    let mut all: BTreeMap<JobId, Job> = finished.into_iter().map(|job| (job.id, job)).collect();
+    let mut all: BTreeMap<JobId, Job> =
+        finished.jobs.into_iter().map(|job| (job.id, job)).collect();
     for (id, job) in jobs.raft.state().jobs() {
         if let Some(same) = all.insert(*id, (**job).clone()) {
             assert_eq!(same, **job, "the state and the history disagree");
@@ -544,6 +545,26 @@ async fn the_leader_makes_a_backup_when_one_is_due_and_keeps_the_newest() {
     let error = schedule::make_if_due(&backups, &nowhere, baton_state::NodeId(1)).await;
     assert!(error.unwrap_err().to_string().contains("backup_dir"));
     assert_eq!(names().len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_will_finish_is_removed() {
+    let world = World::new().await;
+    let dir = world.folder.path().join("backups");
+    let plan = Schedule { dir: dir.clone(), every: Duration::from_secs(60), keep: 2 };
+    let backups = Backups::new(world.jobs.clone(), world.folder.path()).unwrap();
+    let this = baton_state::NodeId(1);
+    schedule::make_if_due(&backups, &plan, this).await.unwrap().unwrap();
+    let parts = ["baton-cluster.1.part", "baton-cluster.7.part", "baton-other.7.part"];
+    parts.iter().for_each(|part| fs::write(dir.join(part), "").unwrap());
+    let there = || parts.map(|part| dir.join(part).exists());
+    // Also when none is due.
+    assert_eq!(schedule::make_if_due(&backups, &plan, this).await.unwrap(), None);
+    assert_eq!(there(), [true, false, true], "of members and of other clusters");
+    let stop = tokio_util::sync::CancellationToken::new();
+    stop.cancel();
+    schedule::run(backups, plan, this, stop).await;
+    assert_eq!(there(), [false, false, true], "its own, when it stops");
 }
 
 #[test]

@@ -17,6 +17,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, Version, 
 use hyper::{
     body::{Bytes, Frame, SizeHint},
     client::conn::http2,
+    rt::Executor,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
@@ -32,6 +33,7 @@ use tracing::debug;
 use super::{CONNECTION_WINDOW, STREAM_WINDOW};
 use crate::{
     auth::Authenticator,
+    connections::Caller,
     errors::{no_leader, stopping},
     leadership::{Leader, Leadership},
     reach::Reached,
@@ -53,6 +55,9 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 const CONNECT_AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// A leader that is gone without a word is noticed after about twice this.
 const KEEPALIVE: Duration = Duration::from_secs(2);
+/// How long a leader has to answer its last calls when another one leads. Whoever is still
+/// there ends them at once.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// Puts [`Forward`] around the services.
 #[derive(Clone)]
@@ -68,7 +73,7 @@ impl ForwardLayer {
         tasks: TaskTracker,
         stop: CancellationToken,
     ) -> Self {
-        let link = Link { newest: Mutex::new(None), tasks, stop };
+        let link = Link { newest: Mutex::new(None), leadership: leadership.clone(), tasks, stop };
         Self(Arc::new(Forwarder { node: node.into(), leadership, reached, authenticator, link }))
     }
 }
@@ -103,6 +108,12 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
+        if request.uri().path().starts_with(LOCAL_PREFIX)
+            && let Some(caller) = request.extensions().get::<Caller>()
+        {
+            // Who looks at the health of a coordinator needs no token.
+            caller.is_known();
+        }
         let forwarder = &self.forwarder;
         if is_local(request.uri().path()) || forwarder.leadership.is_here() {
             return self.inner.call(request).boxed();
@@ -154,7 +165,7 @@ type Sender = http2::SendRequest<Body>;
 impl Forwarder {
     async fn send_on(&self, request: Request<Body>) -> Result<Sent, Status> {
         let (head, mut body) = request.into_parts();
-        self.authenticate(&head.headers)?;
+        self.authenticate(&head)?;
         let was_forwarded = head.headers.contains_key(FORWARDED_BY);
         let end = Instant::now() + patience(&head.headers);
         loop {
@@ -177,9 +188,9 @@ impl Forwarder {
     }
 
     /// Nobody's call goes further without the token.
-    fn authenticate(&self, headers: &HeaderMap) -> Result<(), Status> {
-        let metadata = MetadataMap::from_headers(headers.clone());
-        let request = tonic::Request::from_parts(metadata, tonic::Extensions::default(), ());
+    fn authenticate(&self, head: &Parts) -> Result<(), Status> {
+        let metadata = MetadataMap::from_headers(head.headers.clone());
+        let request = tonic::Request::from_parts(metadata, head.extensions.clone(), ());
         self.authenticator.clone().call(request).map(drop)
     }
 
@@ -265,6 +276,7 @@ impl<B: hyper::body::Body<Data = Bytes> + Unpin> hyper::body::Body for Carried<B
 /// The connection to the leader, which all calls share.
 struct Link {
     newest: Mutex<Option<Linked>>,
+    leadership: Leadership,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -301,7 +313,8 @@ impl Link {
         let uri = format!("http://{address}").parse().map_err(io::Error::other)?;
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        let handshake = http2::Builder::new(TokioExecutor::new())
+        let end = CancellationToken::new();
+        let handshake = http2::Builder::new(Until(end.clone()))
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
@@ -310,8 +323,34 @@ impl Link {
             .keep_alive_while_idle(true)
             .handshake(TokioIo::new(stream));
         let (sender, connection) = handshake.await.map_err(io::Error::other)?;
-        self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(connection));
+        let (mut leadership, at) = (self.leadership.clone(), address.to_owned());
+        let superseded = async move {
+            leadership.passed_on(&at).await;
+            sleep(LAST_WORDS).await;
+        };
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                // Whoever waits for it hears of it by the calls.
+                _ = connection => {}
+                () = superseded => end.cancel(),
+            }
+        });
         Ok(Linked { address: address.to_owned(), uri, sender })
+    }
+}
+
+/// Runs what a connection is made of until that is to end, whatever still waits for it.
+#[derive(Clone)]
+struct Until(CancellationToken);
+
+impl<F> Executor<F> for Until
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    fn execute(&self, future: F) {
+        TokioExecutor::new().execute(self.0.clone().run_until_cancelled_owned(future));
     }
 }
 

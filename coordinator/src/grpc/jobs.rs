@@ -55,11 +55,11 @@ impl jobs_server::Jobs for Services {
             "" => JobId::MAX,
             token => token.parse().map_err(|_| invalid("page_token", "is none of this list"))?,
         };
-        let jobs = self.jobs.list(&filter(request)?, before, page_size).await?;
-        let last = jobs.last().filter(|_| jobs.len() == page_size);
+        let page = self.jobs.list(&filter(request)?, before, page_size).await?;
         Ok(Response::new(v1::ListJobsResponse {
-            next_page_token: last.map(|job| job.id.to_string()).unwrap_or_default(),
-            jobs: jobs.iter().map(job_to_proto).collect(),
+            next_page_token: page.last.map(|id| id.to_string()).unwrap_or_default(),
+            jobs: page.jobs.iter().map(job_to_proto).collect(),
+            unreadable: page.unreadable,
         }))
     }
 

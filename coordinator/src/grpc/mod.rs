@@ -23,10 +23,7 @@ use futures::{Stream, StreamExt as _};
 use tokio::{net::TcpListener, sync::mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tonic::{
-    Status,
-    transport::{Server, server::TcpIncoming},
-};
+use tonic::{Status, transport::Server};
 
 use self::forward::ForwardLayer;
 pub(crate) use self::{
@@ -36,6 +33,7 @@ pub(crate) use self::{
 use crate::{
     auth::Authenticator,
     backup::Backups,
+    connections::{Limits, incoming},
     convert,
     dispatch::Dispatch,
     errors::{no_leader, stopping},
@@ -174,7 +172,7 @@ pub(crate) async fn serve(
         .add_service(RunnersServer::with_interceptor(services.clone(), auth.clone()))
         .add_service(ClusterServer::with_interceptor(services, auth))
         .serve_with_incoming_shutdown(
-            TcpIncoming::from(listener).with_nodelay(Some(true)),
+            incoming(listener, Limits::for_callers()),
             stop.cancelled_owned(),
         )
         .await

@@ -79,6 +79,12 @@ pub enum Error {
         /// What is wrong with it.
         cause: String,
     },
+    /// A row is not what was written.
+    #[error("the history's record of {about} is damaged; {REPAIR}")]
+    DamagedRow {
+        /// What it says something about, such as a job.
+        about: String,
+    },
     /// A reader holds on to an old state of the database.
     #[error("the history is being read; try again")]
     Busy,

@@ -6,6 +6,7 @@
 //! taken is stored with their rows in one transaction, and events at or before
 //! it are ignored when the log is replayed.
 
+mod damage;
 mod error;
 mod feed;
 mod filter;
@@ -25,14 +26,18 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::feed::Feed;
+use self::{
+    damage::Damage,
+    sql::{Database, copy, select, shift},
+    writer::{Order, Writer},
+};
 pub use self::{
     error::{Error, Result},
     filter::{JobFilter, JobState, Matcher},
-    sql::prune::{PrunedJob, Retention},
-};
-use self::{
-    sql::{Database, copy, select, shift},
-    writer::{Order, Writer},
+    sql::{
+        prune::{PrunedJob, Retention},
+        select::Listed,
+    },
 };
 use crate::environment::{Blocking, SystemThreads, waited};
 
@@ -63,10 +68,11 @@ struct Shared {
     orders: mpsc::Sender<Order>,
     position: watch::Receiver<Index>,
     health: watch::Receiver<Option<String>>,
+    damage: Damage,
     stop: CancellationToken,
     threads: Arc<dyn Blocking>,
-    /// The writer; it ends with this struct even if nobody stops it.
-    writer: Mutex<JoinSet<()>>,
+    /// The writer, and the look for damage; they end with this struct even if nobody stops it.
+    tasks: Mutex<JoinSet<()>>,
 }
 
 /// Takes batches of events to the history.
@@ -130,18 +136,25 @@ impl History {
         let (health_sender, health) = watch::channel(None);
         let stop = CancellationToken::new();
         let written_by = Arc::clone(&threads);
+        let damage = Damage::default();
         let writer = Writer::new(database, connection, position_sender, health_sender, written_by);
         let mut tasks = JoinSet::new();
         tasks.spawn(writer.run(batch_queue, order_queue, stop.clone()));
+        let looking = damage.clone().look(readers.clone(), Arc::clone(&threads));
+        let ended = stop.clone();
+        tasks.spawn(async move {
+            ended.run_until_cancelled(looking).await;
+        });
         let shared = Shared {
             readers,
             batches: Sender(batches),
             orders,
             position,
             health,
+            damage,
             stop,
             threads,
-            writer: Mutex::new(tasks),
+            tasks: Mutex::new(tasks),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -165,6 +178,14 @@ impl History {
         self.shared.health.borrow().clone()
     }
 
+    /// What is known of rows here that are not what was written, and what to do about it;
+    /// none while there are none. Known until
+    /// this process ends.
+    #[must_use]
+    pub fn damage(&self) -> Option<String> {
+        self.shared.damage.problem()
+    }
+
     /// Puts everything that was taken on disk and gives the position that is safe
     /// from a loss of power: the log is no longer needed up to there.
     ///
@@ -182,7 +203,8 @@ impl History {
     /// # Errors
     /// When the database cannot be read or written; then nothing was removed.
     pub async fn prune(&self, now: Timestamp, retention: Retention) -> Result<Vec<PrunedJob>> {
-        self.order(|reply| Order::Prune { now, retention, reply }).await
+        let pruned = self.order(|reply| Order::Prune { now, retention, reply }).await;
+        self.shared.damage.noted(pruned)
     }
 
     /// Writes a copy of everything to the file `path`, on disk when this returns, and
@@ -190,13 +212,13 @@ impl History {
     /// history; new events are stored meanwhile, but [`History::make_durable`] fails.
     ///
     /// # Errors
-    /// When the copy cannot be written; then there is none.
+    /// When the copy cannot be written, or a row is damaged; then there is none.
     pub async fn copy_to(&self, path: impl AsRef<Path>) -> Result<Index> {
         if self.shared.stop.is_cancelled() {
             return Err(Error::Stopped);
         }
         let from = self.shared.readers.connect_options();
-        self.waited(copy::write(&from, path.as_ref())).await
+        self.noted(copy::write(&from, path.as_ref())).await
     }
 
     /// Writes a copy as [`History::copy_to`] does, of what happened up to the entry
@@ -229,6 +251,11 @@ impl History {
         waited(&*self.shared.threads, work).await
     }
 
+    /// Waits as [`History::waited`] does, and takes note of a damaged row.
+    async fn noted<T: Send>(&self, work: impl Future<Output = Result<T>> + Send) -> Result<T> {
+        self.shared.damage.noted(self.waited(work).await)
+    }
+
     async fn order<T>(&self, order: impl FnOnce(oneshot::Sender<Result<T>>) -> Order) -> Result<T> {
         let (reply, answer) = oneshot::channel();
         self.shared.orders.send(order(reply)).await.map_err(|_| Error::Stopped)?;
@@ -239,17 +266,18 @@ impl History {
     /// be written are still in the log. Later calls give [`Error::Stopped`] or
     /// another error.
     pub async fn stop(&self) {
-        self.shared.stop.cancel();
-        while self.shared.writer.lock().await.join_next().await.is_some() {}
+        // First: whoever closes the file last puts all of it into the main file.
         self.waited(self.shared.readers.close()).await;
+        self.shared.stop.cancel();
+        while self.shared.tasks.lock().await.join_next().await.is_some() {}
     }
 
     /// One finished job.
     ///
     /// # Errors
-    /// When the database cannot be read.
+    /// When the database cannot be read, or the job's record is damaged.
     pub async fn job(&self, id: JobId) -> Result<Option<Job>> {
-        self.waited(select::job(&self.shared.readers, id)).await
+        self.noted(select::job(&self.shared.readers, id)).await
     }
 
     /// Whether a job is here.
@@ -265,8 +293,10 @@ impl History {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn list(&self, filter: &JobFilter, before: JobId, limit: u32) -> Result<Vec<Job>> {
-        self.waited(select::list(&self.shared.readers, filter, before, limit)).await
+    pub async fn list(&self, filter: &JobFilter, before: JobId, limit: u32) -> Result<Listed> {
+        let listed = self.waited(select::list(&self.shared.readers, filter, before, limit)).await?;
+        listed.unreadable.iter().for_each(|id| self.shared.damage.note(&format!("job {id}")));
+        Ok(listed)
     }
 
     /// The digest of the request that took this idempotency key, and its job.
@@ -274,7 +304,7 @@ impl History {
     /// # Errors
     /// When the database cannot be read.
     pub async fn request(&self, key: &str) -> Result<Option<([u8; 32], JobId)>> {
-        self.waited(select::request(&self.shared.readers, key)).await
+        self.noted(select::request(&self.shared.readers, key)).await
     }
 
     /// Whether any job here was submitted with this archive.

@@ -12,7 +12,7 @@ use baton_proto::{
 };
 use baton_state::NodeId;
 use protobuf::Message as _;
-use raft::eraftpb::Message;
+use raft::eraftpb::{Message, MessageType};
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
@@ -86,14 +86,43 @@ fn decode(request: RaftRequest, from: NodeId) -> Result<Vec<Message>, ApiError> 
     let Some(Item::Messages(batch)) = request.item else {
         return Err(invalid("only the first message may be hello".to_owned()));
     };
-    let decoded = batch.messages.iter().map(|bytes| {
+    let mut messages = Vec::with_capacity(batch.messages.len());
+    for bytes in &batch.messages {
         let message = Message::parse_from_bytes(bytes)
             .map_err(|error| invalid(format!("this is no Raft message: {error}")))?;
         if message.from == from.0 {
-            Ok(message)
-        } else {
-            Err(invalid(format!("member {from} sends in the name of {}", message.from)))
+            messages.push(message);
+        } else if message.msg_type != MessageType::MsgTransferLeader {
+            return Err(invalid(format!("member {from} sends in the name of {}", message.from)));
         }
-    });
-    decoded.collect()
+        // A leader that has just been one hands on the wish that another one leads, in the
+        // name of that one. Whoever had the wish hears that it did not come true.
+    }
+    Ok(messages)
+}
+
+#[cfg(test)]
+mod tests {
+    use baton_proto::peer::RaftMessages;
+
+    use super::*;
+
+    fn decoded(of: &[(u64, MessageType)]) -> Result<Vec<u64>, ApiError> {
+        let messages = of.iter().map(|(from, kind)| {
+            let message = Message { from: *from, msg_type: *kind, ..Message::default() };
+            message.write_to_bytes().unwrap().into()
+        });
+        let batch = RaftMessages { messages: messages.collect() };
+        let messages = decode(RaftRequest { item: Some(Item::Messages(batch)) }, NodeId(1))?;
+        Ok(messages.iter().map(|message| message.from).collect())
+    }
+
+    #[test]
+    fn a_member_speaks_for_itself_and_a_wish_that_it_hands_on_costs_nothing() {
+        let [own, other] = [(1, MessageType::MsgAppend), (2, MessageType::MsgAppend)];
+        let wish = (2, MessageType::MsgTransferLeader);
+        assert_eq!(decoded(&[own, wish, own]).unwrap(), [1, 1]);
+        let error = decoded(&[own, other]).unwrap_err();
+        assert!(error.message.contains("in the name of 2"), "{error}");
+    }
 }

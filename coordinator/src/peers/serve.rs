@@ -18,9 +18,8 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{
-    Request, Response, Status, Streaming,
-    service::interceptor::InterceptedService,
-    transport::{Server, server::TcpIncoming},
+    Request, Response, Status, Streaming, service::interceptor::InterceptedService,
+    transport::Server,
 };
 use tracing::warn;
 
@@ -28,7 +27,14 @@ use super::{
     Directory, Outgoing, calls::Calls, directory::MAX_MESSAGE, node::Node, snapshot, twins::Twins,
 };
 use crate::{
-    auth::Authenticator, disk::DiskGuard, files::Files, history::History, reach::Reach, replication,
+    auth::Authenticator,
+    connections::{Caller, Limits, incoming},
+    disk::DiskGuard,
+    environment::Clock,
+    files::Files,
+    history::History,
+    reach::Reach,
+    replication,
 };
 
 /// What a stream of answers is.
@@ -53,6 +59,7 @@ pub(crate) struct PeerService<N> {
     pub(crate) calls: Arc<Calls>,
     pub(crate) twins: Arc<Twins>,
     pub(crate) reach: Reach,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 #[tonic::async_trait]
@@ -66,7 +73,7 @@ impl<N: Node> Peer for PeerService<N> {
         &self,
         request: Request<Streaming<RaftRequest>>,
     ) -> Result<Response<Self::RaftStream>, Status> {
-        let caller = request.remote_addr().map(|address| address.ip());
+        let caller = request.extensions().get::<Caller>().and_then(Caller::host);
         let mut messages = request.into_inner();
         let hello = match messages.message().await?.and_then(|first| first.item) {
             Some(Item::Hello(hello)) => Some(hello),
@@ -152,6 +159,8 @@ impl<N: Node> PeerService<N> {
         let space = self.disk.space().unwrap_or_default();
         let reached = self.reach.now();
         let cut_off = reached.cut_off.map(|cut_off| cut_off.to_string());
+        let problem = node.failure.or_else(|| self.history.health());
+        let problem = problem.or_else(|| self.history.damage()).or(cut_off);
         StatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             leader_id: node.leader_id,
@@ -160,13 +169,14 @@ impl<N: Node> PeerService<N> {
             applied: node.applied,
             disk_free: space.free,
             disk_total: space.total,
-            problem: node.failure.or_else(|| self.history.health()).or(cut_off).unwrap_or_default(),
+            problem: problem.unwrap_or_default(),
             history: *self.history.position().borrow(),
             files: Some(FilesStatus { missing: *self.lacking.borrow() }),
             ways: reached.ways_to_proto(),
             twins: self.twins.now(Instant::now()),
             // For whoever asks: see `status`.
             acknowledged: 0,
+            time_ms: self.clock.now().0,
         }
     }
 }
@@ -188,7 +198,7 @@ pub(crate) async fn serve<N: Node>(
         .initial_connection_window_size(8 * 1024 * 1024)
         .add_service(InterceptedService::new(service, authenticator))
         .serve_with_incoming_shutdown(
-            TcpIncoming::from(listener).with_nodelay(Some(true)),
+            incoming(listener, Limits::for_members()),
             stop.cancelled_owned(),
         )
         .await

@@ -109,12 +109,11 @@ impl Snapshots {
 
 /// Reads the state that ends at `index` from a file with this BLAKE3.
 pub(super) fn read(path: &Path, index: Index, blake3: &[u8; 32]) -> Result<State, RaftError> {
-    let bytes = fs::read(path).map_err(|source| RaftError::Snapshot {
-        action: "read",
-        path: path.to_owned(),
-        source,
-    })?;
     let damaged = |detail: String| RaftError::DamagedSnapshot { path: path.to_owned(), detail };
+    let bytes = fs::read(path).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => damaged("the file is gone".to_owned()),
+        _ => RaftError::Snapshot { action: "read", path: path.to_owned(), source },
+    })?;
     if blake3::hash(&bytes).as_bytes() != blake3 {
         return Err(damaged("its checksum does not match".to_owned()));
     }

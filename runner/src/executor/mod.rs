@@ -82,6 +82,10 @@ pub struct Launch {
     /// When the renewal was asked for that the lease rests on, as time since
     /// the host's boot (`CLOCK_BOOTTIME`). Of no meaning without `lease_limit`.
     pub lease_renewed: Duration,
+    /// The soft limit of open files that it begins with; none for the shim's. An older
+    /// version has not written it.
+    #[serde(default)]
+    pub open_files: Option<u64>,
     /// Where the command runs.
     pub place: Place,
     /// What its processes may use together.

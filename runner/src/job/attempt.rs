@@ -253,6 +253,7 @@ impl Attempt {
             output_limit: spec.output_limit,
             lease_limit: if self.waits() { None } else { orders.lease_limit },
             lease_renewed: orders.renewed.unwrap_or_default(),
+            open_files: self.attempts.0.config.job_open_files,
             command: spec.command,
         }
     }

@@ -25,36 +25,44 @@ impl Network for Grpc {
     ) -> BoxFuture<'_, Result<Arc<dyn Link>, ClientError>> {
         async move {
             let connection = Connection::connect(endpoint, within).await?;
-            Ok(Arc::new(connection) as Arc<dyn Link>)
+            let session = connection.watchful();
+            Ok(Arc::new(Linked { connection, session }) as Arc<dyn Link>)
         }
         .boxed()
     }
 }
 
-impl Link for Connection {
+/// A coordinator, by two connections.
+struct Linked {
+    connection: Connection,
+    /// Not among the output: a coordinator that hangs is to be left soon.
+    session: Connection,
+}
+
+impl Link for Linked {
     fn address(&self) -> &str {
-        Self::address(self)
+        self.connection.address()
     }
 
     fn session(
         &self,
         requests: Requests<v1::SessionRequest>,
     ) -> BoxFuture<'_, Result<Answers<v1::SessionResponse>, ClientError>> {
-        async move { answers(self.runners().session(Sent(requests)).await) }.boxed()
+        async move { answers(self.session.runners().session(Sent(requests)).await) }.boxed()
     }
 
     fn send_log(
         &self,
         requests: Requests<v1::SendLogRequest>,
     ) -> BoxFuture<'_, Result<Answers<v1::SendLogResponse>, ClientError>> {
-        async move { answers(self.runners().send_log(Sent(requests)).await) }.boxed()
+        async move { answers(self.connection.runners().send_log(Sent(requests)).await) }.boxed()
     }
 
     fn fetch_source(
         &self,
         request: v1::FetchSourceRequest,
     ) -> BoxFuture<'_, Result<Answers<v1::FileChunk>, ClientError>> {
-        async move { answers(self.runners().fetch_source(request).await) }.boxed()
+        async move { answers(self.connection.runners().fetch_source(request).await) }.boxed()
     }
 }
 

@@ -16,6 +16,7 @@ use nix::{
     errno::Errno,
     fcntl::{OFlag, open},
     sys::{
+        resource::{Resource, getrlimit, setrlimit},
         signal::{SigSet, SigmaskHow, sigprocmask},
         stat::{Mode, umask},
     },
@@ -97,7 +98,7 @@ pub(super) fn start_monitor(
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     // SAFETY: only calls that are allowed between fork and exec, and no allocation.
-    unsafe { command.pre_exec(move || enter_own_session(mask)) };
+    unsafe { command.pre_exec(move || enter_own_session(mask, None)) };
     let child = command.spawn().map_err(failed)?;
     let running = Running::of(child).map_err(failed)?;
     let task = Task { dir: dir.to_owned(), launch: launch.clone() };
@@ -141,10 +142,11 @@ pub(super) fn start(
     })?;
     let limits = Rlimits::of(&launch.resources, group)
         .map_err(|message| NotStarted { code: None, message })?;
+    let open_files = launch.open_files;
     let prepare = move || {
         // The folder that was opened, whatever its path leads to by now.
         nix::unistd::fchdir(&folder)?;
-        enter_own_session(mask)?;
+        enter_own_session(mask, open_files)?;
         doors.iter().try_for_each(|door| nix::unistd::write(door, b"0").map(drop))?;
         limits.set()
     };
@@ -162,7 +164,7 @@ fn open_folder(path: &Path) -> io::Result<OwnedFd> {
     Ok(open(path, flags, Mode::empty())?)
 }
 
-fn enter_own_session(mask: Mode) -> io::Result<()> {
+fn enter_own_session(mask: Mode, open_files: Option<u64>) -> io::Result<()> {
     nix::unistd::setsid()?;
     for number in 1..=LAST_SIGNAL {
         // Not through the C library, which refuses two of them: whoever started
@@ -181,6 +183,10 @@ fn enter_own_session(mask: Mode) -> io::Result<()> {
     }
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
     umask(mask);
+    if let Some(soft) = open_files {
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+        setrlimit(Resource::RLIMIT_NOFILE, soft.min(hard), hard)?;
+    }
     Ok(())
 }
 

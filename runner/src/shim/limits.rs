@@ -196,6 +196,7 @@ mod tests {
             place: Place::Host,
             resources: Resources::default(),
             names: Names::default(),
+            open_files: None,
         };
         Limits::new(&launch, s(1000))
     }
@@ -307,6 +308,7 @@ mod tests {
             place: Place::Host,
             resources: Resources::default(),
             names: Names::default(),
+            open_files: None,
         };
         let mut limits = Limits::new(&launch, s(1));
         assert_eq!(limits.wake_at(), None);

@@ -103,6 +103,7 @@ pub(crate) fn launch(command: &[&str]) -> Launch {
         place: Place::Host,
         resources: Resources::default(),
         names: Names::default(),
+        open_files: None,
     }
 }
 

@@ -53,6 +53,7 @@ fn main() -> ExitCode {
             a_command_that_is_not_there_exits_127,
             a_command_that_cannot_be_executed_exits_126,
             a_lack_of_resources_is_not_blamed_on_the_command,
+            a_process_begins_with_the_given_soft_limit_of_open_files,
             the_environment_is_exactly_the_given_one,
             a_job_inherits_no_file_and_no_signal_setting,
             a_job_starts_in_its_work_folder_and_leads_its_own_session,

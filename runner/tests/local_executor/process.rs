@@ -69,6 +69,18 @@ pub(crate) async fn a_lack_of_resources_is_not_blamed_on_the_command() {
     assert!(lacks > 0, "there was always enough");
 }
 
+pub(crate) async fn a_process_begins_with_the_given_soft_limit_of_open_files() {
+    let limits = "ulimit -Sn; ulimit -Hn";
+    let (_, log) = Attempt::new().run(&sh(limits)).await;
+    let own = log.text();
+    let hard = own.lines().nth(1).unwrap().to_owned();
+    for (soft, expected) in [(100, "100".to_owned()), (u64::MAX, hard.clone())] {
+        let wanted = Launch { open_files: Some(soft), ..sh(limits) };
+        let (_, log) = Attempt::new().run(&wanted).await;
+        assert_eq!(log.text(), format!("{expected}\n{hard}\n"));
+    }
+}
+
 pub(crate) async fn the_environment_is_exactly_the_given_one() {
     let own = std::fs::read("/proc/self/environ").unwrap();
     assert!(!own.is_empty());

@@ -143,6 +143,7 @@ pub(crate) fn command(words: &[&str]) -> Launch {
         resources: Resources::default(),
         names: Names::default(),
         workspace: None,
+        open_files: None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! `baton dev --start`: a member that has died is back.
 
-use std::{path::Path, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 use serde::Serialize;
 
@@ -13,6 +13,9 @@ use crate::{
 
 /// How often `members.json` is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// Bytes at the end of a log that its last line is looked for in.
+const LAST_WORDS: usize = 4096;
 
 /// What `-o json` tells of it.
 #[derive(Serialize)]
@@ -51,6 +54,13 @@ pub(super) async fn run(name: String, dir: &Path, context: &Context) -> anyhow::
     Ok(0)
 }
 
+/// The last line of a log.
+fn last_words(log: &Path) -> Option<String> {
+    let log = fs::read(log).ok()?;
+    let text = String::from_utf8_lossy(&log[log.len().saturating_sub(LAST_WORDS)..]).into_owned();
+    text.lines().map(str::trim).rfind(|line| !line.is_empty()).map(str::to_owned)
+}
+
 /// Returns, with an error, when the process that was started has ended again.
 async fn gone(dir: &Path, name: &str, pid: u32) -> anyhow::Result<()> {
     let mut times = tokio::time::interval(LOOK_EVERY);
@@ -59,7 +69,11 @@ async fn gone(dir: &Path, name: &str, pid: u32) -> anyhow::Result<()> {
         let Some(layout) = Layout::read(dir)? else { continue };
         let member = layout.member(name)?;
         if member.pid != Some(pid) {
-            anyhow::bail!("{name} has ended again; see {}", member.log.display());
+            let log = member.log.display();
+            match last_words(&member.log) {
+                Some(words) => anyhow::bail!("{name} has ended again: {words}; see {log}"),
+                None => anyhow::bail!("{name} has ended again; see {log}"),
+            }
         }
     }
 }

@@ -105,18 +105,25 @@ impl From<State> for JobState {
 pub(super) async fn run(args: ListArgs, context: &Context) -> anyhow::Result<()> {
     let reached = context.connect(&args.client).await?;
     let mut request = args.request();
-    let mut jobs = Vec::new();
+    let (mut jobs, mut unreadable) = (Vec::new(), Vec::new());
     let next = loop {
         let page =
             reached.ask(async |to| Ok(to.jobs().list(request.clone()).await?.into_inner())).await?;
         jobs.extend(page.jobs.iter().map(JobView::from));
+        unreadable.extend(page.unreadable);
         request.page_token = page.next_page_token;
         if !args.all || request.page_token.is_empty() {
             break (!request.page_token.is_empty()).then_some(request.page_token);
         }
     };
+    for id in &unreadable {
+        context.messages.error(&format!(
+            "job {id} is not shown: its record is damaged on the coordinator that leads; try again \
+             in a few seconds, and see `baton cluster status`"
+        ));
+    }
     match context.format {
-        Format::Json => output::write_json(&JobsView { jobs, next_page_token: next }),
+        Format::Json => output::write_json(&JobsView { jobs, unreadable, next_page_token: next }),
         Format::Text => {
             let style = output::style(&context.environment);
             output::write(text::jobs(&jobs, Timestamp::now(), style).as_bytes())?;

@@ -182,6 +182,8 @@ pub(crate) struct WaitingView {
 #[derive(Debug, Serialize)]
 pub(crate) struct JobsView {
     pub(crate) jobs: Vec<JobView>,
+    /// Ids of jobs whose record is damaged.
+    pub(crate) unreadable: Vec<String>,
     pub(crate) next_page_token: Option<String>,
 }
 

@@ -509,6 +509,28 @@ async fn a_leader_that_falls_silent_is_given_up() {
 }
 
 #[tokio::test]
+async fn nobody_waits_for_a_leader_that_says_nothing_when_another_one_leads() {
+    let (leader, follower) = pair();
+    let next = Coordinator::start("next");
+    next.lead();
+    let mut stream = follower.call("Flood", whole(Bytes::new())).await.into_body();
+    let (response, ()) = tokio::join!(follower.call("Hang", whole("x")), async {
+        timeout(PATIENCE, async {
+            while leader.calls() < 2 {
+                sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await
+        .expect("the leader has the call");
+        follower.follow(&next);
+    });
+    assert_eq!(refused(&response).reason, Reason::NoLeader);
+    let ends = timeout(PATIENCE, async { while let Some(Ok(_)) = stream.frame().await {} });
+    ends.await.expect("the stream breaks");
+    assert_eq!(answered_by(&follower.call("Echo", whole("x")).await), "next");
+}
+
+#[tokio::test]
 async fn a_coordinator_that_is_cut_off_keeps_nobody_waiting() {
     let lost = Coordinator::start("lost");
     let (waits, ()) = tokio::join!(lost.call("Echo", whole("x")), async {

@@ -9,14 +9,15 @@ use sqlx::{
     sqlite::SqliteConnectOptions,
 };
 
-use super::{MIGRATIONS, from_sql};
+use super::{MIGRATIONS, from_sql, verify};
 use crate::history::error::{Error, Result};
 
 /// Every table but those that say how the tables came to be.
 const TABLES: &str = "SELECT name FROM main.sqlite_schema WHERE type = 'table' \
      AND name NOT GLOB 'sqlite_*' AND name <> '_sqlx_migrations'";
 
-/// Writes a copy to `to`, as of one moment, and gives its position. The database
+/// Writes a copy to `to`, as of one moment, and gives its position; none if a row of it
+/// is not what was written. The database
 /// can be written meanwhile, but its write-ahead log is not given up.
 pub(in crate::history) async fn write(from: &SqliteConnectOptions, to: &Path) -> Result<Index> {
     // What an earlier try has left would be in the way.
@@ -35,6 +36,8 @@ async fn try_write(from: &SqliteConnectOptions, to: &Path) -> Result<Index> {
     connection.close().await?;
     sync(to).await.map_err(|cause| Error::Copy { path: to.to_owned(), cause })?;
     let mut copy = reading(to).connect().await?;
+    // What is damaged here must not become what another one has.
+    verify::all(&mut copy).await?;
     let position = position(&mut copy).await?;
     copy.close().await?;
     Ok(position)
@@ -71,8 +74,6 @@ pub(in crate::history) async fn check(path: &Path) -> Result<()> {
         .fetch_one(&mut copy)
         .await
         .map_err(failed)?;
-    position(&mut copy).await.map_err(|error| unusable(error.to_string()))?;
-    copy.close().await.map_err(failed)?;
     let known = MIGRATIONS.iter().map(|migration| migration.version).max();
     if version != known {
         return Err(unusable(format!(
@@ -82,6 +83,8 @@ pub(in crate::history) async fn check(path: &Path) -> Result<()> {
             known.unwrap_or(0)
         )));
     }
+    verify::all(&mut copy).await.map_err(|error| unusable(error.to_string()))?;
+    copy.close().await.map_err(failed)?;
     Ok(())
 }
 
@@ -133,9 +136,7 @@ async fn replace(connection: &mut SqliteConnection) -> Result<Index> {
 }
 
 async fn position(connection: &mut SqliteConnection) -> Result<Index> {
-    let position: i64 =
-        sqlx::query_scalar("SELECT through FROM progress").fetch_one(connection).await?;
-    Ok(from_sql(position))
+    Ok(from_sql(verify::progress(connection).await?))
 }
 
 fn reading(path: &Path) -> SqliteConnectOptions {

@@ -5,14 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use baton_state::{Event, EventKind, Job, JobId, Phase, Request, Timestamp};
 use sqlx::{Connection as _, QueryBuilder, Sqlite, SqliteConnection};
 
-use super::{state_word, to_sql};
+use super::{
+    rows::{EVENTS, JOBS, RECORDS, REQUESTS},
+    state_word, to_sql, verify,
+};
 use crate::history::{
     Batch,
     error::{Error, Result},
     filter::{fold, is_dead_letter},
 };
 
-/// Rows in one statement: no table's row takes more than 8 of SQLite's 32,766 parameters.
+/// Rows in one statement: no table's row takes more than 9 of SQLite's 32,766 parameters.
 const ROWS: usize = 2_000;
 
 /// Stores a batch and its position, or nothing at all.
@@ -45,27 +48,41 @@ pub(in crate::history) async fn batch(
     for events in kept.chunks(ROWS) {
         insert_events(&mut transaction, events).await?;
     }
-    sqlx::query("UPDATE progress SET through = ?")
-        .bind(to_sql(batch.through))
-        .execute(&mut *transaction)
-        .await?;
+    verify::set_progress(&mut transaction, to_sql(batch.through)).await?;
     transaction.commit().await?;
     Ok(())
 }
 
 async fn insert_jobs(connection: &mut SqliteConnection, jobs: &[&Job]) -> Result<()> {
     let mut query = QueryBuilder::<Sqlite>::new(
-        "INSERT INTO jobs (id, project, state, name, finished_at, dead_letter, source, log_bytes) ",
+        "INSERT INTO jobs (id, project, state, name, finished_at, dead_letter, source, log_bytes, \
+         checksum) ",
     );
     query.push_values(jobs, |mut row, job| {
-        row.push_bind(job.id.to_string())
+        let (id, name) = (job.id.to_string(), fold(&job.spec.name));
+        let state = job.outcome().map_or("", |outcome| state_word(outcome.state));
+        let (at, log_bytes) = (to_sql(finished_at(job).0), to_sql(log_bytes(job)));
+        let dead_letter = i64::from(is_dead_letter(job));
+        let source = job.spec.archive().map(|archive| archive.digest.as_str());
+        let checksum = JOBS.checksum(&[
+            id.as_str().into(),
+            job.spec.project.as_str().into(),
+            state.into(),
+            name.as_str().into(),
+            at.into(),
+            dead_letter.into(),
+            source.into(),
+            log_bytes.into(),
+        ]);
+        row.push_bind(id)
             .push_bind(job.spec.project.clone())
-            .push_bind(job.outcome().map_or("", |outcome| state_word(outcome.state)))
-            .push_bind(fold(&job.spec.name))
-            .push_bind(to_sql(finished_at(job).0))
-            .push_bind(i64::from(is_dead_letter(job)))
-            .push_bind(job.spec.archive().map(|archive| archive.digest.clone()))
-            .push_bind(to_sql(log_bytes(job)));
+            .push_bind(state)
+            .push_bind(name)
+            .push_bind(at)
+            .push_bind(dead_letter)
+            .push_bind(source.map(str::to_owned))
+            .push_bind(log_bytes)
+            .push_bind(checksum);
     });
     // A row that cannot be stored would hold up everything after it.
     query.push(" ON CONFLICT DO NOTHING RETURNING state, log_bytes");
@@ -119,9 +136,10 @@ async fn insert_records(connection: &mut SqliteConnection, jobs: &[&Job]) -> Res
             Ok((job.id.to_string(), record))
         })
         .collect::<Result<Vec<_>>>()?;
-    let mut query = QueryBuilder::<Sqlite>::new("INSERT INTO job_records (job, record) ");
+    let mut query = QueryBuilder::<Sqlite>::new("INSERT INTO job_records (job, record, checksum) ");
     query.push_values(records, |mut row, (id, record)| {
-        row.push_bind(id).push_bind(record);
+        let checksum = RECORDS.checksum(&[id.as_str().into(), record.as_str().into()]);
+        row.push_bind(id).push_bind(record).push_bind(checksum);
     });
     query.push(" ON CONFLICT DO NOTHING");
     query.build().persistent(false).execute(connection).await?;
@@ -151,12 +169,14 @@ async fn insert_requests(connection: &mut SqliteConnection, jobs: &[&Job]) -> Re
         requests.extend(job.keys.iter().map(|request| (request, job.id)));
     }
     for requests in requests.chunks(ROWS) {
-        let mut query =
-            QueryBuilder::<Sqlite>::new("INSERT INTO requests (idempotency_key, digest, job) ");
+        let mut query = QueryBuilder::<Sqlite>::new(
+            "INSERT INTO requests (idempotency_key, digest, job, checksum) ",
+        );
         query.push_values(requests, |mut row, (request, job)| {
             row.push_bind(request.key.clone())
                 .push_bind(request.digest.to_vec())
-                .push_bind(job.to_string());
+                .push_bind(job.to_string())
+                .push_bind(request_checksum(request, *job));
         });
         query.push(" ON CONFLICT DO NOTHING");
         query.build().persistent(false).execute(&mut *connection).await?;
@@ -172,30 +192,54 @@ async fn insert_late_request(
     request: &Request,
 ) -> Result<()> {
     sqlx::query(
-        "INSERT INTO requests (idempotency_key, digest, job) \
-         SELECT ?, ?, id FROM jobs WHERE id = ? ON CONFLICT DO NOTHING",
+        "INSERT INTO requests (idempotency_key, digest, job, checksum) \
+         SELECT ?, ?, id, ? FROM jobs WHERE id = ? ON CONFLICT DO NOTHING",
     )
     .bind(&request.key)
     .bind(request.digest.to_vec())
+    .bind(request_checksum(request, job))
     .bind(job.to_string())
     .execute(connection)
     .await?;
     Ok(())
 }
 
+fn request_checksum(request: &Request, job: JobId) -> i64 {
+    let job = job.to_string();
+    REQUESTS.checksum(&[
+        request.key.as_str().into(),
+        request.digest.as_slice().into(),
+        job.as_str().into(),
+    ])
+}
+
 async fn insert_events(connection: &mut SqliteConnection, events: &[&Event]) -> Result<()> {
     let payloads = events.iter().map(|event| payload(event)).collect::<Result<Vec<_>>>()?;
     let mut query = QueryBuilder::<Sqlite>::new(
-        "INSERT INTO events (entry, ordinal, at, kind, job, runner, payload) ",
+        "INSERT INTO events (entry, ordinal, at, kind, job, runner, payload, checksum) ",
     );
     query.push_values(events.iter().zip(payloads), |mut row, (event, payload)| {
-        row.push_bind(to_sql(event.index))
-            .push_bind(i64::from(event.ordinal))
-            .push_bind(to_sql(event.at.0))
-            .push_bind(event.kind.name())
-            .push_bind(event.kind.job().map(|job| job.to_string()))
-            .push_bind(event.kind.runner().map(|runner| runner.0.clone()))
-            .push_bind(payload);
+        let (entry, ordinal) = (to_sql(event.index), i64::from(event.ordinal));
+        let (at, kind) = (to_sql(event.at.0), event.kind.name());
+        let job = event.kind.job().map(|job| job.to_string());
+        let runner = event.kind.runner().map(|runner| runner.0.clone());
+        let checksum = EVENTS.checksum(&[
+            entry.into(),
+            ordinal.into(),
+            at.into(),
+            kind.into(),
+            job.as_deref().into(),
+            runner.as_deref().into(),
+            payload.as_deref().into(),
+        ]);
+        row.push_bind(entry)
+            .push_bind(ordinal)
+            .push_bind(at)
+            .push_bind(kind)
+            .push_bind(job)
+            .push_bind(runner)
+            .push_bind(payload)
+            .push_bind(checksum);
     });
     query.push(" ON CONFLICT DO NOTHING");
     query.build().persistent(false).execute(connection).await?;

@@ -4,7 +4,7 @@
 use baton_state::{Final, JobId};
 use sqlx::{QueryBuilder, Sqlite};
 
-use super::{STATES, state_word};
+use super::{STATES, rows::RECORDS, state_word};
 use crate::history::filter::{JobFilter, JobState, fold};
 
 /// Index ranges that one statement merges; beyond that it reads all jobs in order.
@@ -25,7 +25,7 @@ pub(in crate::history) fn push_page(
     limit: u32,
 ) -> bool {
     let Some(states) = final_states(filter) else { return false };
-    query.push("SELECT r.record FROM (");
+    query.push(format!("SELECT CAST(page.id AS BLOB), {} FROM (", RECORDS.selected("r.")));
     for (position, range) in ranges(filter, &states).iter().enumerate() {
         if position > 0 {
             query.push(" UNION ALL ");
@@ -34,8 +34,9 @@ pub(in crate::history) fn push_page(
         push_range(query, filter, range, before.min(filter.end_id()), limit);
         query.push(format!(") AS range_{position}"));
     }
-    // The page is short; the cross join keeps the planner from walking the records.
-    query.push(") AS page CROSS JOIN job_records r WHERE r.job = page.id ");
+    // The page is short; the left join keeps the planner from walking the records, and a job
+    // whose record is not found on the page.
+    query.push(") AS page LEFT JOIN job_records r ON r.job = page.id ");
     query.push("ORDER BY page.id DESC LIMIT ").push_bind(i64::from(limit));
     true
 }

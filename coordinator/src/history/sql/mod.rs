@@ -5,8 +5,10 @@ pub(super) mod copy;
 pub(super) mod insert;
 pub(super) mod list;
 pub(super) mod prune;
+mod rows;
 pub(super) mod select;
 pub(super) mod shift;
+pub(super) mod verify;
 
 use std::{
     path::{Path, PathBuf},
@@ -107,10 +109,14 @@ impl Database {
             .run_direct(None, &mut connection, false)
             .await
             .map_err(|cause| Error::migrating(&self.path, newest, cause))?;
-        let position: i64 = sqlx::query_scalar("SELECT through FROM progress")
-            .fetch_one(&mut connection)
-            .await
-            .map_err(|cause| Error::opening(&self.path, cause))?;
+        let position = async {
+            verify::fill(&mut connection).await?;
+            verify::progress(&mut connection).await
+        };
+        let position = position.await.map_err(|error| match error {
+            Error::Sql(cause) => Error::opening(&self.path, cause),
+            error => Error::Damaged { path: self.path.clone(), cause: error.to_string() },
+        })?;
         Ok((connection, from_sql(position)))
     }
 

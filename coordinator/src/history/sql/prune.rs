@@ -4,17 +4,23 @@
 use std::collections::BTreeMap;
 
 use baton_state::{Index, Job, JobId, Lease, Timestamp};
-use sqlx::{Connection as _, QueryBuilder, Sqlite, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection as _, QueryBuilder, Sqlite, SqliteConnection};
 
 use super::{
     insert::{add_totals, runner_words},
-    select::read_job,
+    rows::{JOBS, RECORDS, Read},
+    select::{read_id, read_job},
     to_sql,
 };
-use crate::history::error::Result;
+use crate::history::error::{Error, Result};
 
 /// Free pages given back to the file system after a prune.
 const VACUUM: &str = "PRAGMA incremental_vacuum(1000)";
+
+/// Columns of the jobs.
+const STATE: usize = 2;
+const FINISHED_AT: usize = 4;
+const LOG_BYTES: usize = 7;
 
 /// What to keep, and how much to remove in one go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +49,8 @@ struct Candidate {
     id: String,
     state: String,
     log_bytes: i64,
-    job: Job,
+    /// None if it cannot be read any more.
+    job: Option<Job>,
 }
 
 pub(in crate::history) async fn prune(
@@ -72,7 +79,7 @@ pub(in crate::history) async fn prune(
         // The rows are gone; the pages will be used again or given back later.
         tracing::warn!(%error, "cannot make the history's file smaller");
     }
-    Ok(candidates.iter().map(|candidate| pruned(&candidate.job)).collect())
+    candidates.iter().map(pruned).collect()
 }
 
 /// The oldest jobs, up to the first that need not go.
@@ -81,19 +88,24 @@ async fn candidates(
     cutoff: Option<i64>,
     retention: Retention,
 ) -> Result<Vec<Candidate>> {
-    let rows: Vec<(String, i64, String, i64)> = sqlx::query_as(
-        "SELECT id, finished_at, state, log_bytes FROM jobs ORDER BY finished_at, id LIMIT ?",
-    )
-    .bind(i64::from(retention.batch))
-    .fetch_all(&mut *connection)
-    .await?;
+    let statement =
+        format!("SELECT {} FROM jobs ORDER BY finished_at, id LIMIT ?", JOBS.selected(""));
+    let rows = sqlx::query(AssertSqlSafe(statement))
+        .bind(i64::from(retention.batch))
+        .fetch_all(&mut *connection)
+        .await?;
     let mut candidates = Vec::new();
-    for (id, finished_at, state, log_bytes) in rows {
+    for row in rows {
+        let row = JOBS.read(&row, 0)?;
+        if !row.is_whole {
+            // Its time may be none. What is beyond repair here goes with this coordinator.
+            return Err(Error::DamagedRow { about: JOBS.about(&row.values) });
+        }
         let is_wanted = candidates.len() >= retention.oldest as usize;
-        if cutoff.is_none_or(|cutoff| finished_at >= cutoff) && is_wanted {
+        if cutoff.is_none_or(|cutoff| row.number(FINISHED_AT) >= cutoff) && is_wanted {
             break;
         }
-        candidates.push(Candidate::read(connection, id, state, log_bytes).await?);
+        candidates.push(Candidate::read(connection, &row).await?);
     }
     Ok(candidates)
 }
@@ -101,15 +113,17 @@ async fn candidates(
 /// Removes every job that ended after the entry `through`, and every later event: what
 /// happened to such a job until then stays.
 pub(super) async fn remove_after(connection: &mut SqliteConnection, through: Index) -> Result<()> {
-    let rows: Vec<(String, String, i64)> = sqlx::query_as(
-        "SELECT id, state, log_bytes FROM jobs WHERE id IN \
+    let statement = format!(
+        "SELECT {} FROM jobs WHERE id IN \
          (SELECT job FROM events WHERE entry > ? AND kind = 'job_finished')",
-    )
-    .bind(to_sql(through))
-    .fetch_all(&mut *connection)
-    .await?;
-    for (id, state, log_bytes) in rows {
-        let candidate = Candidate::read(connection, id, state, log_bytes).await?;
+        JOBS.selected("")
+    );
+    let rows = sqlx::query(AssertSqlSafe(statement))
+        .bind(to_sql(through))
+        .fetch_all(&mut *connection)
+        .await?;
+    for row in rows {
+        let candidate = Candidate::read(connection, &JOBS.read(&row, 0)?).await?;
         remove_all(connection, &[candidate]).await?;
     }
     sqlx::query("DELETE FROM events WHERE entry > ?")
@@ -120,17 +134,19 @@ pub(super) async fn remove_after(connection: &mut SqliteConnection, through: Ind
 }
 
 impl Candidate {
-    async fn read(
-        connection: &mut SqliteConnection,
-        id: String,
-        state: String,
-        log_bytes: i64,
-    ) -> Result<Self> {
-        let record: String = sqlx::query_scalar("SELECT record FROM job_records WHERE job = ?")
+    async fn read(connection: &mut SqliteConnection, row: &Read) -> Result<Self> {
+        let id = row.text(0).into_owned();
+        let statement = format!("SELECT {} FROM job_records WHERE job = ?", RECORDS.selected(""));
+        let record = sqlx::query(AssertSqlSafe(statement))
             .bind(&id)
-            .fetch_one(&mut *connection)
+            .fetch_optional(&mut *connection)
             .await?;
-        Ok(Self { id, state, log_bytes, job: read_job(&record)? })
+        let job = match record {
+            Some(record) => read_job(&RECORDS.read(&record, 0)?, &id).ok(),
+            None => None,
+        };
+        let (state, log_bytes) = (row.text(STATE).into_owned(), row.number(LOG_BYTES));
+        Ok(Self { id, state, log_bytes, job })
     }
 }
 
@@ -153,7 +169,16 @@ async fn remove(connection: &mut SqliteConnection, candidate: &Candidate) -> Res
     ] {
         sqlx::query(statement).bind(&candidate.id).execute(&mut *connection).await?;
     }
-    let runners: Vec<String> = runner_words(&candidate.job).collect();
+    let Some(job) = &candidate.job else {
+        // No index leads to these.
+        for statement in
+            ["DELETE FROM job_runners WHERE job = ?", "DELETE FROM job_labels WHERE job = ?"]
+        {
+            sqlx::query(statement).bind(&candidate.id).execute(&mut *connection).await?;
+        }
+        return Ok(());
+    };
+    let runners: Vec<String> = runner_words(job).collect();
     for runner in runners {
         sqlx::query("DELETE FROM job_runners WHERE runner = ? AND job = ?")
             .bind(runner)
@@ -161,7 +186,7 @@ async fn remove(connection: &mut SqliteConnection, candidate: &Candidate) -> Res
             .execute(&mut *connection)
             .await?;
     }
-    for label in &candidate.job.spec.requirements.labels {
+    for label in &job.spec.requirements.labels {
         sqlx::query("DELETE FROM job_labels WHERE label = ? AND job = ?")
             .bind(label)
             .bind(&candidate.id)
@@ -181,10 +206,13 @@ async fn remove_events(connection: &mut SqliteConnection, cutoff: i64, limit: u3
     Ok(query.build().execute(connection).await?.rows_affected())
 }
 
-fn pruned(job: &Job) -> PrunedJob {
-    PrunedJob {
-        id: job.id,
-        leases: job.attempts.iter().map(|attempt| attempt.lease).collect(),
-        source: job.spec.archive().map(|archive| archive.digest.clone()),
-    }
+/// The files of one that cannot be read are found later, as those of no job.
+fn pruned(candidate: &Candidate) -> Result<PrunedJob> {
+    let job = candidate.job.as_ref();
+    let source = job.and_then(|job| job.spec.archive());
+    Ok(PrunedJob {
+        id: read_id(&candidate.id)?,
+        leases: job.iter().flat_map(|job| &job.attempts).map(|attempt| attempt.lease).collect(),
+        source: source.map(|archive| archive.digest.clone()),
+    })
 }

@@ -1,27 +1,46 @@
 //! Questions about what is there. Nothing here writes.
 
 use baton_state::{Job, JobId};
-use sqlx::{QueryBuilder, Sqlite, SqlitePool};
+use sqlx::{AssertSqlSafe, QueryBuilder, Row as _, Sqlite, SqlitePool};
 
-use super::list;
+use super::{
+    list,
+    rows::{RECORDS, REQUESTS, Read},
+};
 use crate::history::{
     error::{Error, Result},
     filter::JobFilter,
 };
 
+/// Finished jobs, the newest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listed {
+    /// Those that can be read.
+    pub jobs: Vec<Job>,
+    /// The ids of those among them whose record is damaged.
+    pub unreadable: Vec<String>,
+}
+
 pub(in crate::history) async fn job(readers: &SqlitePool, id: JobId) -> Result<Option<Job>> {
-    let record: Option<String> = sqlx::query_scalar("SELECT record FROM job_records WHERE job = ?")
-        .bind(id.to_string())
-        .fetch_optional(readers)
-        .await?;
-    record.as_deref().map(read_job).transpose()
+    // Also one whose record is not found any more.
+    let statement = format!(
+        "SELECT {} FROM (SELECT id FROM jobs WHERE id = ?1 UNION SELECT job FROM job_records \
+         WHERE job = ?1) AS known LEFT JOIN job_records r ON r.job = known.id",
+        RECORDS.selected("r.")
+    );
+    let row =
+        sqlx::query(AssertSqlSafe(statement)).bind(id.to_string()).fetch_optional(readers).await?;
+    row.map(|row| read_job(&RECORDS.read(&row, 0)?, &id)).transpose()
 }
 
 pub(in crate::history) async fn contains(readers: &SqlitePool, id: JobId) -> Result<bool> {
-    let found: Option<i64> = sqlx::query_scalar("SELECT 1 FROM job_records WHERE job = ?")
-        .bind(id.to_string())
-        .fetch_optional(readers)
-        .await?;
+    // Where one of the two is damaged, the other one says so.
+    let found: Option<i64> = sqlx::query_scalar(
+        "SELECT 1 FROM jobs WHERE id = ?1 UNION SELECT 1 FROM job_records WHERE job = ?1",
+    )
+    .bind(id.to_string())
+    .fetch_optional(readers)
+    .await?;
     Ok(found.is_some())
 }
 
@@ -30,32 +49,46 @@ pub(in crate::history) async fn list(
     filter: &JobFilter,
     before: JobId,
     limit: u32,
-) -> Result<Vec<Job>> {
+) -> Result<Listed> {
     let mut query = QueryBuilder::<Sqlite>::new("");
     if !list::push_page(&mut query, filter, before, limit) {
-        return Ok(Vec::new());
+        return Ok(Listed::default());
     }
-    let records: Vec<String> =
-        query.build_query_scalar().persistent(false).fetch_all(readers).await?;
-    records.iter().map(|record| read_job(record)).collect()
+    let mut listed = Listed::default();
+    for row in query.build().persistent(false).fetch_all(readers).await? {
+        let id: Option<Vec<u8>> = row.try_get(0)?;
+        let id = String::from_utf8_lossy(&id.unwrap_or_default()).into_owned();
+        match read_job(&RECORDS.read(&row, 1)?, &id) {
+            Ok(job) => listed.jobs.push(job),
+            Err(Error::DamagedRow { .. }) => listed.unreadable.push(id),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(listed)
 }
 
-pub(super) fn read_job(record: &str) -> Result<Job> {
-    serde_json::from_str(record).map_err(|cause| Error::unreadable("a job", &cause))
+/// The job of a record, if that is what was written.
+pub(super) fn read_job(record: &Read, id: &(impl ToString + ?Sized)) -> Result<Job> {
+    if !record.is_whole {
+        return Err(Error::DamagedRow { about: format!("job {}", id.to_string()) });
+    }
+    serde_json::from_slice(record.bytes(1)).map_err(|cause| Error::unreadable(id, &cause))
 }
 
 pub(in crate::history) async fn request(
     readers: &SqlitePool,
     key: &str,
 ) -> Result<Option<([u8; 32], JobId)>> {
-    let row: Option<(Vec<u8>, String)> =
-        sqlx::query_as("SELECT digest, job FROM requests WHERE idempotency_key = ?")
-            .bind(key)
-            .fetch_optional(readers)
-            .await?;
-    let Some((digest, job)) = row else { return Ok(None) };
-    let digest = digest.try_into().map_err(|_| Error::unreadable(key, "no digest"))?;
-    Ok(Some((digest, read_id(&job)?)))
+    let statement =
+        format!("SELECT {} FROM requests WHERE idempotency_key = ?", REQUESTS.selected(""));
+    let row = sqlx::query(AssertSqlSafe(statement)).bind(key).fetch_optional(readers).await?;
+    let Some(row) = row else { return Ok(None) };
+    let request = REQUESTS.read(&row, 0)?;
+    if !request.is_whole {
+        return Err(Error::DamagedRow { about: REQUESTS.about(&request.values) });
+    }
+    let digest = request.bytes(1).try_into().map_err(|_| Error::unreadable(key, "no digest"))?;
+    Ok(Some((digest, read_id(&request.text(2))?)))
 }
 
 pub(super) fn read_id(id: &str) -> Result<JobId> {

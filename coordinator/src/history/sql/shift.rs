@@ -9,7 +9,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode},
 };
 
-use super::{Database, checkpoint, prune, to_sql};
+use super::{Database, checkpoint, prune, to_sql, verify};
 use crate::history::error::{Error, Result};
 
 /// Removes from a copy what happened after the entry `through`.
@@ -25,8 +25,8 @@ pub(in crate::history) async fn cut(path: &Path, through: Index) -> Result<()> {
     Ok(())
 }
 
-/// Brings a copy's tables up to date and moves its end from one entry to another, on
-/// disk when this returns.
+/// Brings a copy's tables up to date, looks at every row, and moves its end from one entry
+/// to another, on disk when this returns.
 pub(in crate::history) async fn adopt(
     database: &Database,
     path: &Path,
@@ -35,6 +35,7 @@ pub(in crate::history) async fn adopt(
 ) -> Result<()> {
     database.check().await?;
     let (mut connection, position) = database.prepare().await?;
+    verify::all(&mut connection).await?;
     if position != from {
         return Err(Error::UnusableCopy {
             path: path.to_owned(),
@@ -48,11 +49,7 @@ pub(in crate::history) async fn adopt(
 }
 
 async fn move_to(connection: &mut SqliteConnection, through: Index) -> Result<()> {
-    let moved = sqlx::query("UPDATE progress SET through = ?")
-        .bind(to_sql(through))
-        .execute(connection)
-        .await?;
-    match moved.rows_affected() {
+    match verify::set_progress(connection, to_sql(through)).await? {
         1 => Ok(()),
         rows => Err(Error::unreadable("its end", &format!("{rows} rows"))),
     }

@@ -261,7 +261,7 @@ async fn a_copy_of_another_version_is_refused() {
     let copy = folder.path().join("copy");
     leader.copy_to(&copy).await.unwrap();
     let mut connection = SqliteConnectOptions::new().filename(&copy).connect().await.unwrap();
-    sqlx::query("UPDATE _sqlx_migrations SET version = 999")
+    sqlx::query("UPDATE _sqlx_migrations SET version = 999 WHERE version = 2")
         .execute(&mut connection)
         .await
         .unwrap();

@@ -175,8 +175,9 @@ pub(super) async fn stored(history: &History, index: Index) -> bool {
 
 /// All jobs, the newest first.
 pub(super) async fn all(history: &History) -> Vec<JobId> {
-    let jobs = history.list(&Default::default(), JobId::MAX, 1_000).await.unwrap();
-    jobs.iter().map(|job| job.id).collect()
+    let listed = history.list(&Default::default(), JobId::MAX, 1_000).await.unwrap();
+    assert_eq!(listed.unreadable, [""; 0]);
+    listed.jobs.iter().map(|job| job.id).collect()
 }
 
 /// The ids of these jobs, the newest first.

@@ -112,7 +112,7 @@ fn sql_and_memory_agree_on_every_filter() {
             let before = sample(&mut random, option::of(0..50_usize));
             let before = before.map_or(JobId::MAX, |place| jobs[place].id());
             let listed = runtime.block_on(history.list(&filter, before, limit)).unwrap();
-            let listed: Vec<_> = listed.iter().map(|job| job.id).collect();
+            let listed: Vec<_> = listed.jobs.iter().map(|job| job.id).collect();
             assert_eq!(listed, expected(&jobs, &filter, before, limit as usize), "{filter:?}");
             hits += usize::from(!listed.is_empty());
         }
@@ -141,7 +141,7 @@ async fn very_many_projects_and_states_are_listed_too() {
         ..JobFilter::default()
     };
     let listed = history.list(&filter, JobId::MAX, 1_000).await.unwrap();
-    let listed: Vec<_> = listed.iter().map(|job| job.id).collect();
+    let listed: Vec<_> = listed.jobs.iter().map(|job| job.id).collect();
     assert_eq!(listed.len(), 49);
     assert_eq!(listed, expected(&jobs, &filter, JobId::MAX, 1_000));
 }
@@ -158,9 +158,9 @@ async fn pages_show_every_job_once_while_others_arrive() {
     let mut arrived = 100;
     loop {
         let page = history.list(&JobFilter::default(), before, 7).await.unwrap();
-        let Some(last) = page.last() else { break };
+        let Some(last) = page.jobs.last() else { break };
         before = last.id;
-        seen.extend(page.iter().map(|job| job.id));
+        seen.extend(page.jobs.iter().map(|job| job.id));
         arrived += 1;
         send(&history, batch(&plain(arrived..=arrived))).await;
         reached(&history, arrived).await;

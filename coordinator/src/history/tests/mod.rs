@@ -1,6 +1,7 @@
 //! Behaviour of the history, seen from outside, on real files.
 
 mod copies;
+mod damage;
 mod durability;
 mod exactly_once;
 mod fixtures;

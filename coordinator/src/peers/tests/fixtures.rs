@@ -29,6 +29,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     auth::Authenticator,
     disk::DiskGuard,
+    environment::Environment,
     files::{Files, FilesOptions},
     history::History,
     peers::{Directory, Network, Outgoing, PeerService, This, node::Node, serve},
@@ -198,6 +199,7 @@ impl TestMember {
             calls: Arc::default(),
             twins: Arc::default(),
             reach: Reach::default(),
+            clock: Environment::system().clock,
         };
         let served = serve(service, Authenticator::new(TOKEN), listener);
         tasks.spawn(async move { served.await.unwrap() });
