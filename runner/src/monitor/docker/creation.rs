@@ -22,6 +22,9 @@ use crate::{
     monitor::protocol::Task,
 };
 
+/// How many times its length a line of one byte takes in an engine's log, at most.
+const LINE_OVERHEAD: u64 = 48;
+
 /// Creates the job's container.
 pub(super) async fn create(
     docker: &Docker,
@@ -47,7 +50,7 @@ pub(super) async fn create(
             network_mode: network.map(str::to_owned),
             mounts: Some(container.mounts.iter().map(mount).collect()),
             tmpfs: Some(container.tmpfs.iter().map(tmpfs).collect()),
-            log_config: Some(log()),
+            log_config: Some(whole_log(launch.output_limit)),
             ..limits(&launch.resources)
         }),
         ..ContainerCreateBody::default()
@@ -71,6 +74,17 @@ pub(super) fn variables<'a>(
 /// The log in which bytes stay what they are.
 pub(super) fn log() -> HostConfigLogConfig {
     HostConfigLogConfig { typ: Some("local".to_owned()), config: None }
+}
+
+/// One that has its beginning for as long as anything of the output is kept: what was
+/// passed on before is counted from there. An engine notes some tens of bytes for each
+/// line.
+fn whole_log(output_limit: u64) -> HostConfigLogConfig {
+    let size = output_limit.saturating_mul(LINE_OVERHEAD).saturating_add(64 << 20).min(1 << 50);
+    let config = [("max-size", size.to_string()), ("max-file", "1".to_owned())];
+    let compress = ("compress".to_owned(), "false".to_owned());
+    let config = config.map(|(name, value)| (name.to_owned(), value)).into_iter();
+    HostConfigLogConfig { config: Some(config.chain([compress]).collect()), ..log() }
 }
 
 /// With as much swap as memory, a job would have twice its limit.

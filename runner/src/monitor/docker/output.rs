@@ -97,8 +97,18 @@ impl Output {
 
     /// Passes on the rest when the container has ended.
     pub(super) async fn drain(&mut self, docker: &Docker, name: &str) {
-        let attached = timeout(SILENCE, self.pump()).await;
-        if attached.is_err() || self.broken {
+        let mut passed = self.passed;
+        let ended = loop {
+            if timeout(SILENCE, self.pump()).await.is_ok() {
+                break true;
+            }
+            // A shim may be slow to take what there is.
+            if self.passed == passed {
+                break false;
+            }
+            passed = self.passed;
+        };
+        if !ended || self.broken {
             self.read_log(docker, name, false);
             // A shim that takes nothing more, or an engine that has no more to say.
             let _ = self.pump().await;
