@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use baton_client::source::{SourceArg, parse as parse_source};
+use baton_client::source::{JobSource, SourceArg, parse as parse_source};
 use baton_coordinator::check_spec;
 use baton_proto::{error::ApiError, time::duration_to_proto, v1};
 use clap::{Args, ValueEnum};
@@ -21,6 +21,7 @@ use crate::{
     environment::Environment,
     executor_options::ExecutorOptions,
     exit::UsageError,
+    git_options::GitOptions,
     job_file::{self, Places},
     quantities::{Size, duration},
 };
@@ -64,9 +65,13 @@ pub(crate) struct JobOptions {
     pub(crate) command: Vec<String>,
     /// What to bring along as the job's work folder: a folder (DIR or dir:DIR; .gitignore and
     /// .batonignore are respected), or a tar archive, plain or compressed with gzip or zstd
-    /// (archive:FILE, or archive:- for standard input)
+    /// (archive:FILE, or archive:- for standard input). Or what the runner has or fetches itself:
+    /// a Git repository (git:URL#REF, a branch, tag or commit, as in
+    /// git:https://example.org/app.git#main), or a folder it keeps (workspace:PATH)
     #[arg(long, value_name = "SOURCE", value_parser = parse_source)]
-    pub(crate) source: Option<SourceArg>,
+    pub(crate) source: Option<JobSource>,
+    #[command(flatten)]
+    pub(crate) git: GitOptions,
     /// Label that the runner must have, such as gpu or os=linux; may be repeated
     #[arg(short, long = "label", value_name = "LABEL")]
     pub(crate) labels: Vec<String>,
@@ -121,9 +126,9 @@ pub(crate) struct Variable {
 
 /// What to submit.
 pub(crate) struct Job {
-    /// Without its source.
+    /// Without what is yet to be sent.
     pub(crate) spec: v1::JobSpec,
-    /// What to bring along.
+    /// What to send for it.
     pub(crate) source: Option<SourceArg>,
     pub(crate) idempotency_key: Option<String>,
 }
@@ -141,19 +146,23 @@ impl JobOptions {
             Some(path) => job_file::fill(&mut self, path)?,
             None => Places::new(),
         };
-        if self.source == Some(SourceArg::StandardInput) {
+        if self.source == Some(JobSource::Sent(SourceArg::StandardInput)) {
             refuse_terminal(io::stdin().as_fd())?;
             if file.is_some_and(|path| path == Path::new("-")) {
                 let both = "the job file and the archive cannot both come through standard input";
                 return Err(UsageError(format!("source archive:-: {both}; name a file for one")));
             }
         }
-        let spec = self.spec(environment)?;
+        let spec = self.spec(environment, &places)?;
         check_spec(spec.clone()).map_err(|error| self.refused(&error, &places))?;
-        Ok(Job { spec, source: self.source, idempotency_key: self.idempotency_key })
+        let source = match self.source {
+            Some(JobSource::Sent(source)) => Some(source),
+            Some(JobSource::Git { .. } | JobSource::Workspace { .. }) | None => None,
+        };
+        Ok(Job { spec, source, idempotency_key: self.idempotency_key })
     }
 
-    fn spec(&self, environment: &Environment) -> Result<v1::JobSpec, UsageError> {
+    fn spec(&self, environment: &Environment, places: &Places) -> Result<v1::JobSpec, UsageError> {
         let (soft_timeout, timeout) = timeouts(self.soft_timeout, self.timeout);
         let on_lost = match self.on_lost {
             None | Some(OnLost::Requeue) => v1::OnLost::Requeue,
@@ -172,7 +181,7 @@ impl JobOptions {
             queue_timeout: self.queue_timeout.map(duration_to_proto),
             attempts: self.attempts.unwrap_or_default(),
             on_lost: on_lost.into(),
-            source: None,
+            source: self.git.source(self.source.as_ref(), places)?,
             output_limit: self.output_limit.map_or(0, |limit| limit.0),
             executor: self.executor.executor()?,
             resources: self.executor.resources(),
@@ -184,6 +193,11 @@ impl JobOptions {
     fn refused(&self, error: &ApiError, places: &Places) -> UsageError {
         let (field, problem) = error.message.split_once(": ").unwrap_or(("", &error.message));
         let field = field.trim_start_matches("spec.");
+        let field = match field.split_once('.') {
+            Some(("source", "git.depth")) => "git_depth",
+            Some(("source", _)) => "source",
+            _ => field,
+        };
         let place = match field {
             "env" => {
                 self.env.iter().rev().find(|is| is.is_meant(problem)).and_then(Variable::place)
@@ -351,9 +365,10 @@ mod tests {
             let line = Line::try_parse_from(["baton", "--source", text, "--", "true"]);
             line.ok().map(|line| line.options.source.unwrap())
         };
-        assert_eq!(source("."), Some(SourceArg::Dir(".".into())));
-        assert_eq!(source("archive:a.tgz"), Some(SourceArg::Archive("a.tgz".into())));
-        for wrong in ["", "archive:", "git:x", "zip:a.zip"] {
+        let sent = |source| Some(JobSource::Sent(source));
+        assert_eq!(source("."), sent(SourceArg::Dir(".".into())));
+        assert_eq!(source("archive:a.tgz"), sent(SourceArg::Archive("a.tgz".into())));
+        for wrong in ["", "archive:", "zip:a.zip"] {
             assert_eq!(source(wrong), None, "{wrong}");
         }
     }

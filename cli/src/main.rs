@@ -17,6 +17,8 @@ mod executor_options;
 mod exit;
 mod fleet;
 mod follow;
+mod git_options;
+mod git_settings;
 mod groups;
 mod interrupts;
 mod job_file;

@@ -29,9 +29,9 @@ const BAR: &str = "uploading {bytes}/{total_bytes} {wide_bar} {bytes_per_sec}";
 
 /// What to submit and how.
 pub(crate) struct Submission {
-    /// Without its source.
+    /// Without what is yet to be sent.
     pub(crate) spec: JobSpec,
-    /// What to bring along.
+    /// What to send for it.
     pub(crate) source: Option<SourceArg>,
     /// Random when absent.
     pub(crate) idempotency_key: Option<String>,

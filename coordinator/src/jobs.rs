@@ -142,7 +142,7 @@ impl Jobs {
     }
 
     async fn check_source(&self, spec: &JobSpec) -> Result<(), ApiError> {
-        let Some(archive) = &spec.source else {
+        let Some(archive) = spec.archive() else {
             return Ok(());
         };
         let digest: Digest = archive.digest.parse().map_err(internal)?;

@@ -194,8 +194,8 @@ async fn usage(jobs: &Jobs, limit: u64) -> Result<u64, RetentionError> {
 fn needed(jobs: &Jobs) -> (HashSet<JobId>, HashSet<String>) {
     let state = jobs.raft.state();
     let live = || state.jobs().values().filter(|job| !job.is_finished());
-    let sources = live().filter_map(|job| job.spec.source.as_ref());
-    (live().map(|job| job.id).collect(), sources.map(|source| source.digest.clone()).collect())
+    let archives = live().filter_map(|job| job.spec.archive());
+    (live().map(|job| job.id).collect(), archives.map(|archive| archive.digest.clone()).collect())
 }
 
 /// Gives the bytes that this freed.

@@ -1,10 +1,11 @@
 //! The contract between Baton's parts: the gRPC API generated from
 //! `proto/baton/v1`, the one between coordinators from `proto/baton/peer/v1`, the
-//! error model, and the format of log files.
+//! error model, the format of log files, and what the name of a source may be.
 //!
 //! Nothing in here does I/O or holds state.
 
 pub mod error;
+pub mod source;
 pub mod spool;
 pub mod time;
 

@@ -9,7 +9,10 @@ use std::{
 
 use baton_client::Endpoint;
 
-use crate::executor::{docker::DockerConfig, ssh::TargetConfig};
+use crate::{
+    executor::{docker::DockerConfig, ssh::TargetConfig},
+    source::git::GitConfig,
+};
 
 /// How a runner is set up.
 #[derive(Clone, Debug)]
@@ -43,6 +46,10 @@ pub struct Config {
     pub docker: Option<DockerConfig>,
     /// The hosts that jobs may run on besides, by name.
     pub ssh: BTreeMap<String, TargetConfig>,
+    /// The folder below which jobs find workspaces; none: they get none.
+    pub workspaces: Option<PathBuf>,
+    /// What is fetched with git, and how.
+    pub git: GitConfig,
 }
 
 impl Config {
@@ -64,6 +71,8 @@ impl Config {
             local: true,
             docker: None,
             ssh: BTreeMap::new(),
+            workspaces: None,
+            git: GitConfig::default(),
         }
     }
 }

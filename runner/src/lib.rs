@@ -10,6 +10,7 @@ mod identity;
 mod job;
 mod monitor;
 mod network;
+mod notes;
 mod retry;
 mod runner;
 mod session;
@@ -24,6 +25,7 @@ pub use self::{
     environment::{Blocking, Clock, Environment},
     network::{Answers, Link, Network, Requests},
     runner::{Error, Runner},
+    source::git::{GitConfig, GitCredential, SshAccess},
 };
 
 /// Becomes one of the processes that outlive the runner when the arguments are those of

@@ -11,6 +11,7 @@ pub mod containers;
 pub mod docker;
 pub mod fleet;
 pub mod gate;
+pub mod git_server;
 pub mod load;
 pub mod members;
 mod port;

@@ -304,7 +304,7 @@ async fn an_engine_that_fails_gets_no_jobs_until_it_answers_again() {
     };
     way.open.send_replace(false);
     runner("online, not docker").await;
-    let options = ["submit", "--image", scene.image.name(), "--", "true"];
+    let options = ["submit", "--image", scene.image.name(), "--", "sh", "-c", ":"];
     let submitted = scene.fleet.baton(&options).await;
     let job = text(&submitted.stdout).trim().to_owned();
     let told = why(&scene.fleet, &job).await;

@@ -25,6 +25,7 @@ Examples:
   baton run -- sh -c 'exit 7'
   baton run --source . --label os=linux --timeout 10m -- cargo test
   baton run --env CI --result-file result.json -- ./build.sh
+  baton run --source git:https://example.org/app.git#main -- make test
   baton run -f job.yaml --timeout 5m";
 
 /// The arguments of `run`.

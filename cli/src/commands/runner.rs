@@ -11,6 +11,7 @@ use super::{Context, runner_docker::DockerSettings, runner_ssh::SshSettings};
 use crate::{
     environment::Environment,
     exit::UsageError,
+    git_settings::GitSettings,
     interrupts::Interrupts,
     local::{base_env, host_name, shim_command},
     quantities::{Size, Span},
@@ -32,7 +33,16 @@ const EXAMPLE: &str = r#"Example:
   unpack_limit = "4GiB"
   health_interval = "30s"
   min_free = "256MiB"
+  workspaces = "/srv/workspaces"
   env = { LANG = "C.UTF-8" }
+  [git]
+  protocols = ["https", "ssh"]
+  ssh_key = "/etc/baton/id_ed25519"
+  known_hosts = "/etc/baton/known_hosts"
+  [[git.credentials]]
+  url = "https://example.org/"
+  username = "baton"
+  password_file = "/etc/baton/git-token"
 
   [docker]                                 # jobs may have containers
   host = "unix:///var/run/docker.sock"     # or tcp://host:2376, with tls = "/etc/baton/docker-tls"
@@ -101,6 +111,9 @@ struct RunnerSettings {
     /// The most that an unpacked source may have [default: 4GiB]
     #[arg(long, value_name = "BYTES")]
     unpack_limit: Option<Size>,
+    /// Folder below which jobs find workspaces [default: none, and no job gets one]
+    #[arg(long, value_name = "DIR")]
+    workspaces: Option<PathBuf>,
     #[arg(skip)]
     env: BTreeMap<String, String>,
     /// How often to look at this host and the executors [default: 30s]
@@ -117,6 +130,7 @@ struct RunnerSettings {
     docker: Option<DockerSettings>,
     #[arg(skip)]
     ssh: SshSettings,
+    git: GitSettings,
 }
 
 pub(super) async fn run(args: RunnerArgs, context: &Context) -> anyhow::Result<u8> {
@@ -148,12 +162,14 @@ impl Settings for RunnerSettings {
             slots: self.slots.or(file.slots),
             stop_grace: self.stop_grace.or(file.stop_grace),
             unpack_limit: self.unpack_limit.or(file.unpack_limit),
+            workspaces: self.workspaces.or(file.workspaces),
             env: file.env.into_iter().chain(self.env).collect(),
             health_interval: self.health_interval.or(file.health_interval),
             min_free: self.min_free.or(file.min_free),
             local: self.local.or(file.local),
             docker: file.docker,
             ssh: file.ssh,
+            git: file.git,
         }
     }
 }
@@ -186,6 +202,8 @@ impl RunnerSettings {
                         add [docker] or [ssh]";
             return Err(UsageError(text.to_owned()).into());
         }
+        config.workspaces = self.workspaces.map(std::path::absolute).transpose()?;
+        config.git = self.git.config()?;
         config.shim_command = shim_command()?;
         config.base_env = base_env(environment);
         config.base_env.extend(self.env);
@@ -230,6 +248,7 @@ mod tests {
         let docker = settings.docker.unwrap().config().unwrap();
         assert_eq!(docker.registries["registry.example.com"].username, "ci");
         assert_eq!(settings.ssh.config().unwrap()["lab"].slots, 2);
+        assert_eq!(settings.git.config().unwrap().credentials.len(), 1);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::{fmt::Display, path::PathBuf};
 
-use baton_client::source::{SourceArg, parse as parse_source};
+use baton_client::source::{JobSource, SourceArg, parse as parse_source};
 use baton_proto::{time::duration_to_proto, v1};
 use serde_saphyr::{Location, Spanned};
 
@@ -18,6 +18,7 @@ use crate::{
         ExecutorOptions, Service, count, cpus, executor_kind, memory, mount, pull, tmpfs,
     },
     exit::UsageError,
+    git_options::{depth, truth},
     job_options::{
         JobOptions, Variable, attempts, idempotency_key, on_lost, output_limit, priority,
     },
@@ -41,6 +42,10 @@ pub(super) fn fill(
     filling.value("source", &mut options.source, &fields.source, |path| {
         parse_source(path).map(|source| beside(document, source))
     })?;
+    filling.value("git_depth", &mut options.git.depth, &fields.git_depth, depth)?;
+    let (option, given) = (&mut options.git.no_submodules, &fields.git_no_submodules);
+    filling.value("git_no_submodules", option, given, truth)?;
+    filling.value("git_lfs", &mut options.git.lfs, &fields.git_lfs, truth)?;
     filling.value("project", &mut options.project, &fields.project, text)?;
     filling.value("name", &mut options.name, &fields.name, text)?;
     filling.value("priority", &mut options.priority, &fields.priority, priority)?;
@@ -214,11 +219,14 @@ impl Filling<'_> {
 }
 
 /// A relative path starts from the folder of the job file.
-fn beside(document: &Document, source: SourceArg) -> SourceArg {
+fn beside(document: &Document, source: JobSource) -> JobSource {
     let beside = |path| document.folder.join::<PathBuf>(path).components().collect();
     match source {
-        SourceArg::Dir(path) => SourceArg::Dir(beside(path)),
-        SourceArg::Archive(path) => SourceArg::Archive(beside(path)),
-        SourceArg::StandardInput => SourceArg::StandardInput,
+        JobSource::Sent(SourceArg::Dir(path)) => JobSource::Sent(SourceArg::Dir(beside(path))),
+        JobSource::Sent(SourceArg::Archive(path)) => {
+            JobSource::Sent(SourceArg::Archive(beside(path)))
+        }
+        // Nothing of them is on this host.
+        other => other,
     }
 }

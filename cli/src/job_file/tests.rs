@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use baton_client::source::SourceArg;
+use baton_client::source::{JobSource, SourceArg};
 use baton_proto::v1;
 use clap::{CommandFactory as _, Parser};
 
@@ -60,6 +60,12 @@ fn a_field_says_what_its_option_says() {
         ("source: dir:a:b", "--source dir:a:b"),
         ("source: /abs", "--source /abs"),
         ("source: archive:a/b.tar", "--source archive:a/b.tar"),
+        ("source: git:https://example.org/a#v1", "--source git:https://example.org/a#v1"),
+        ("source: git:g@h:a\ngit_depth: 5", "--source git:g@h:a --git-depth 5"),
+        ("source: git:g@h:a\ngit_lfs: true", "--source git:g@h:a --git-lfs"),
+        ("source: git:g@h:a\ngit_no_submodules: true", "--source git:g@h:a --git-no-submodules"),
+        ("source: git:g@h:a\ngit_no_submodules: false", "--source git:g@h:a"),
+        ("source: workspace:a/b", "--source workspace:a/b"),
         ("labels: [gpu, os=linux]", "-l gpu -l os=linux"),
         ("labels:\n- gpu", "--label gpu"),
         ("labels: []", ""),
@@ -167,7 +173,7 @@ fn a_source_starts_from_the_folder_of_the_file() {
     let mut bare = options("-f job.yaml");
     fill_from(&mut bare, &document("", "command: [x]\nsource: .")).unwrap();
     let job = bare.source.unwrap();
-    assert_eq!(job, SourceArg::Dir(".".into()));
+    assert_eq!(job, JobSource::Sent(SourceArg::Dir(".".into())));
 }
 
 #[test]
@@ -297,11 +303,27 @@ fn a_mistake_is_told_with_its_place_and_what_to_write() {
         ),
         (
             "command: [x]\nsource: git:x",
-            "job.yaml:2:9: source: \"git:x\": git: sources are not supported by this version; use dir:PATH or archive:FILE",
+            "job.yaml:2:9: source: must be a URL such as https://HOST/PATH, or USER@HOST:PATH; for a folder file:///PATH",
+        ),
+        (
+            "command: [x]\nsource: git:g@h:a\ngit_depth: 0",
+            "job.yaml:3:12: git_depth: \"0\": not a whole number from 1 to 1000000",
+        ),
+        (
+            "command: [x]\nsource: git:g@h:a\ngit_depth: 1000001",
+            "job.yaml:3:12: git_depth: must be at most 1000000",
+        ),
+        (
+            "command: [x]\nsource: git:g@h:a\ngit_lfs: yes",
+            "job.yaml:3:10: git_lfs: \"yes\": must be true or false",
+        ),
+        (
+            "command: [x]\nsource: workspace:/a",
+            "job.yaml:2:9: source: must be relative to the runner's `workspaces` folder",
         ),
         (
             "command: [x]\nsource: ''",
-            "job.yaml:2:9: source: \"\": a source needs a path: write PATH, dir:PATH or archive:FILE",
+            "job.yaml:2:9: source: \"\": a source needs a path: write PATH, dir:PATH, archive:FILE, git:URL#REF or workspace:PATH",
         ),
         (
             "command: [x]\nidempotency_key: ''",
@@ -405,6 +427,10 @@ fn a_mistake_in_an_option_is_the_options_and_one_in_the_file_stays_one() {
         let error = refusal(file, line);
         assert!(error.starts_with(told), "{line}: {error}");
     }
+    let file = "command: [x]\nsource: git:g@h:a\ngit_depth: 1";
+    assert!(job_of(file.as_bytes(), "--source .").is_ok());
+    let error = refusal("command: [x]\nsource: .\ngit_depth: 1", "");
+    assert!(error.starts_with("job.yaml:3:12: git_depth: is for a source such as git:"), "{error}");
     let error = refusal("command: [x]\nattempts: none", "--attempts 3");
     assert!(error.starts_with("job.yaml:2:11: attempts: "), "{error}");
 }

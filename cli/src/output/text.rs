@@ -253,13 +253,27 @@ pub(crate) fn bytes(bytes: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
-/// What a job brought along.
+/// Where the code of a job came from.
 fn source(spec: &SpecView) -> String {
-    let source = spec.source.as_ref();
-    let text = |source: &SourceView| {
-        format!("{} of {}, BLAKE3 {}", source.kind, bytes(source.size), source.digest)
-    };
-    source.map(text).unwrap_or_default()
+    match &spec.source {
+        Some(SourceView::Archive { digest, size }) => {
+            format!("archive of {}, BLAKE3 {digest}", bytes(*size))
+        }
+        Some(SourceView::Git { url, reference, depth, submodules, lfs }) => {
+            let mut text = format!("git:{url}");
+            if !reference.is_empty() {
+                text.push_str(&format!("#{reference}"));
+            }
+            if *depth > 0 {
+                text.push_str(&format!(", depth {depth}"));
+            }
+            text.push_str(if *submodules { "" } else { ", without submodules" });
+            text.push_str(if *lfs { ", with LFS" } else { "" });
+            text
+        }
+        Some(SourceView::Workspace { path }) => format!("workspace:{path}"),
+        None => String::new(),
+    }
 }
 
 /// When a job is stopped, and when it is given up.
@@ -504,6 +518,19 @@ mod tests {
         ] {
             assert!(text.lines().any(|told| told == line), "{line}\n{text}");
         }
+    }
+
+    #[test]
+    fn a_source_that_the_runner_fetches_shows_as_it_was_asked_for() {
+        let text = |shown| source(&SpecView { source: Some(shown), ..SpecView::default() });
+        let git = |reference: &str, depth, submodules| {
+            let (url, reference) = ("https://example.org/x".to_owned(), reference.to_owned());
+            SourceView::Git { url, reference, depth, submodules, lfs: depth > 0 }
+        };
+        assert_eq!(text(git("", 0, true)), "git:https://example.org/x");
+        let all = "git:https://example.org/x#v1, depth 2, without submodules, with LFS";
+        assert_eq!(text(git("v1", 2, false)), all);
+        assert_eq!(text(SourceView::Workspace { path: "a".to_owned() }), "workspace:a");
     }
 
     #[test]

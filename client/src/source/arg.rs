@@ -6,9 +6,26 @@
 use std::fmt;
 use std::path::PathBuf;
 
-const UNSUPPORTED_KINDS: [&str; 2] = ["git", "workspace"];
-
 /// Where a job's files come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JobSource {
+    /// From here.
+    Sent(SourceArg),
+    /// A Git repository, which the runner fetches.
+    Git {
+        /// Where it is.
+        url: String,
+        /// What of it; empty for its HEAD.
+        reference: String,
+    },
+    /// A folder of the runner's host, below the one it keeps workspaces in.
+    Workspace {
+        /// Its path there.
+        path: String,
+    },
+}
+
+/// What is packed here, and sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SourceArg {
     /// A folder on the machine of the person who submits the job.
@@ -33,14 +50,10 @@ impl fmt::Display for SourceArg {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SourceError {
     /// The text, or what follows its kind, is empty.
-    #[error("a source needs a path: write PATH, dir:PATH or archive:FILE")]
+    #[error(
+        "a source needs a path: write PATH, dir:PATH, archive:FILE, git:URL#REF or workspace:PATH"
+    )]
     Empty,
-    /// A kind that exists, but not in this version.
-    #[error("{kind}: sources are not supported by this version; use dir:PATH or archive:FILE")]
-    Unsupported {
-        /// The word before the colon.
-        kind: &'static str,
-    },
     /// A word before a colon that is no kind of source.
     #[error("{kind:?} is not a kind of source; for a path with a colon in it write dir:{text}")]
     Unknown {
@@ -51,42 +64,51 @@ pub enum SourceError {
     },
 }
 
-/// Reads `PATH`, `dir:PATH` or `archive:FILE`, where `-` as the file is standard
-/// input.
+/// Reads `PATH`, `dir:PATH`, `archive:FILE`, where `-` as the file is standard input,
+/// `git:URL`, `git:URL#REF` or `workspace:PATH`. What URLs, refs and the paths of
+/// workspaces may be is the coordinator's to judge.
 ///
 /// A colon makes the text before it a kind, unless a `/` comes earlier: so
 /// `./a:b` and `dir:a:b` are paths, and `a:b` is refused.
 ///
 /// # Errors
 /// [`SourceError`], whose text says what to write instead.
-pub fn parse(text: &str) -> Result<SourceArg, SourceError> {
-    let source = match text.split_once(':') {
-        Some((kind, _)) if kind.contains('/') => SourceArg::Dir(text.into()),
-        Some(("dir", path)) => SourceArg::Dir(path.into()),
-        Some(("archive", "-")) => SourceArg::StandardInput,
-        Some(("archive", path)) => SourceArg::Archive(path.into()),
-        Some((kind, _)) => {
-            return Err(match UNSUPPORTED_KINDS.into_iter().find(|known| *known == kind) {
-                Some(kind) => SourceError::Unsupported { kind },
-                None => SourceError::Unknown { kind: kind.into(), text: text.into() },
-            });
-        }
-        None => SourceArg::Dir(text.into()),
+pub fn parse(text: &str) -> Result<JobSource, SourceError> {
+    let (kind, rest) = match text.split_once(':') {
+        Some((kind, rest)) if !kind.contains('/') => (kind, rest),
+        _ => ("dir", text),
     };
-    match &source {
-        SourceArg::Dir(path) | SourceArg::Archive(path) if path.as_os_str().is_empty() => {
-            Err(SourceError::Empty)
-        }
-        _ => Ok(source),
+    if rest.is_empty() {
+        return Err(SourceError::Empty);
     }
+    Ok(match (kind, rest) {
+        ("dir", path) => JobSource::Sent(SourceArg::Dir(path.into())),
+        ("archive", "-") => JobSource::Sent(SourceArg::StandardInput),
+        ("archive", path) => JobSource::Sent(SourceArg::Archive(path.into())),
+        ("git", repository) => {
+            let (url, reference) = repository.split_once('#').unwrap_or((repository, ""));
+            JobSource::Git { url: url.into(), reference: reference.into() }
+        }
+        ("workspace", path) => JobSource::Workspace { path: path.into() },
+        (kind, _) => {
+            return Err(SourceError::Unknown { kind: kind.into(), text: text.into() });
+        }
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn dir(path: &str) -> Result<SourceArg, SourceError> {
-        Ok(SourceArg::Dir(path.into()))
+    fn dir(path: &str) -> Result<JobSource, SourceError> {
+        Ok(JobSource::Sent(SourceArg::Dir(path.into())))
+    }
+
+    fn sent(text: &str) -> SourceArg {
+        match parse(text) {
+            Ok(JobSource::Sent(source)) => source,
+            other => panic!("{text}: {other:?}"),
+        }
     }
 
     #[test]
@@ -110,21 +132,31 @@ mod tests {
     fn an_archive_is_a_file_or_a_dash() {
         for text in ["archive:a.tar", "archive:./-", "archive:a:b", "archive:/tmp/x y.tgz"] {
             let path = text.strip_prefix("archive:").unwrap();
-            assert_eq!(parse(text), Ok(SourceArg::Archive(path.into())));
-            assert_eq!(parse(text).unwrap().to_string(), text);
+            assert_eq!(sent(text), SourceArg::Archive(path.into()));
+            assert_eq!(sent(text).to_string(), text);
         }
-        assert_eq!(parse("archive:-"), Ok(SourceArg::StandardInput));
+        assert_eq!(sent("archive:-"), SourceArg::StandardInput);
         assert_eq!(parse("-"), dir("-"));
         assert_eq!(parse("dir:-"), dir("-"));
     }
 
     #[test]
-    fn a_kind_of_a_later_version_is_named_as_such() {
-        assert_eq!(
-            parse("git:https://example.org/x.git").unwrap_err().to_string(),
-            "git: sources are not supported by this version; use dir:PATH or archive:FILE"
-        );
-        assert!(matches!(parse("workspace:main"), Err(SourceError::Unsupported { .. })));
+    fn a_repository_may_have_a_ref_after_its_url() {
+        for (text, url, reference) in [
+            ("git:https://example.org/x.git", "https://example.org/x.git", ""),
+            ("git:https://example.org/x#main", "https://example.org/x", "main"),
+            ("git:git@example.org:x#fix/#7", "git@example.org:x", "fix/#7"),
+            ("git:ext::sh -c id", "ext::sh -c id", ""),
+        ] {
+            let (url, reference) = (url.to_owned(), reference.to_owned());
+            assert_eq!(parse(text), Ok(JobSource::Git { url, reference }));
+        }
+    }
+
+    #[test]
+    fn a_workspace_is_a_path_elsewhere() {
+        let path = "team/a:b".to_owned();
+        assert_eq!(parse("workspace:team/a:b"), Ok(JobSource::Workspace { path }));
     }
 
     #[test]
@@ -132,5 +164,7 @@ mod tests {
         assert_eq!(parse(""), Err(SourceError::Empty));
         assert_eq!(parse("dir:"), Err(SourceError::Empty));
         assert_eq!(parse("archive:"), Err(SourceError::Empty));
+        assert_eq!(parse("git:"), Err(SourceError::Empty));
+        assert_eq!(parse("workspace:"), Err(SourceError::Empty));
     }
 }

@@ -11,7 +11,7 @@ pub mod layout;
 mod pack;
 mod sink;
 
-pub use arg::{SourceArg, SourceError, parse};
+pub use arg::{JobSource, SourceArg, SourceError, parse};
 pub use pack::{
     DEFAULT_ARCHIVE_LIMIT, PackError, PackLimits, PackProgress, PackedSource, SizedPath, pack,
 };

@@ -216,7 +216,7 @@ impl Writer {
                 self.note_missing(name, job.id)?;
             }
         }
-        if let Some(archive) = &job.spec.source
+        if let Some(archive) = job.spec.archive()
             && let Ok(digest) = archive.digest.parse()
             && sources.insert(archive.digest.clone())
         {

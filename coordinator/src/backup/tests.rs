@@ -14,7 +14,7 @@ use baton_proto::{
 };
 use baton_state::{
     Archive, Command, Executors, Final, Index, Job, JobId, LogEnd, Outcome, Reply, Request,
-    RunnerFacts, RunnerId, Timestamp,
+    RunnerFacts, RunnerId, Source, Timestamp,
     command::{Evict, Finish, Grant, RegisterRunner, Start, Submit},
     invariants,
 };
@@ -73,7 +73,8 @@ impl World {
         let command = vec!["true".to_owned()];
         let spec = v1::JobSpec { command, ..Default::default() };
         let mut spec = convert::spec_from_proto(spec).unwrap();
-        spec.source = source.map(|digest| Archive { digest: digest.to_string(), size: 5 });
+        let archive = |digest: Digest| Archive { digest: digest.to_string(), size: 5 };
+        spec.source = source.map(archive).map(Source::Archive);
         let submit = Submit {
             id: self.jobs.environment.job_id(AT),
             spec: Arc::new(spec),

@@ -6,6 +6,7 @@ mod health;
 mod job;
 mod member;
 mod resources;
+mod source;
 mod spec;
 
 pub use self::spec::check_spec;

@@ -6,9 +6,12 @@ use std::{
 };
 
 use baton_proto::{DEFAULT_PROJECT, error::ApiError, time::duration_from_proto, v1};
-use baton_state::{Archive, JobSpec, OnLost, Requirements};
+use baton_state::{Executor, JobSpec, OnLost, Requirements, Source};
 
-use super::{executor, invalid, resources};
+use super::{
+    executor, invalid, resources,
+    source::{source_from_proto, source_to_proto},
+};
 
 const SOFT_TIMEOUT: Duration = Duration::from_secs(59 * 60);
 const TIMEOUT: Duration = Duration::from_secs(60 * 60);
@@ -44,6 +47,12 @@ pub(crate) fn spec_from_proto(spec: v1::JobSpec) -> Result<JobSpec, ApiError> {
         .map(|limit| limit_from_proto("spec.queue_timeout", &limit).map(millis))
         .transpose()?;
     let (executor, container) = executor::from_proto(spec.executor.clone())?;
+    let source = spec.source.clone().map(source_from_proto).transpose()?;
+    if executor != Executor::Local && matches!(source, Some(Source::Workspace(_))) {
+        let problem =
+            "a workspace is a folder of the runner's host, and the job does not run there";
+        return Err(invalid("spec.source.workspace", problem));
+    }
     Ok(JobSpec {
         name: name(&spec)?,
         project: project(&spec.project)?,
@@ -54,7 +63,7 @@ pub(crate) fn spec_from_proto(spec: v1::JobSpec) -> Result<JobSpec, ApiError> {
         queue_timeout,
         attempts: if spec.attempts == 0 { ATTEMPTS } else { spec.attempts },
         on_lost: on_lost(spec.on_lost)?,
-        source: spec.source.map(source).transpose()?,
+        source,
         output_limit: if spec.output_limit == 0 { OUTPUT_LIMIT } else { spec.output_limit },
         container,
         resources: resources::from_proto(spec.resources)?,
@@ -92,12 +101,7 @@ pub(crate) fn spec_to_proto(spec: &JobSpec) -> v1::JobSpec {
             OnLost::Wait => v1::OnLost::Wait,
         }
         .into(),
-        source: spec.source.as_ref().map(|archive| v1::Source {
-            kind: Some(v1::source::Kind::Archive(v1::Archive {
-                digest: archive.digest.clone(),
-                size: archive.size,
-            })),
-        }),
+        source: spec.source.as_ref().map(source_to_proto),
         output_limit: spec.output_limit,
         executor: executor::to_proto(&spec.requirements.executor, spec.container.as_ref()),
         resources: resources::to_proto(spec.resources),
@@ -244,17 +248,6 @@ fn on_lost(value: i32) -> Result<OnLost, ApiError> {
     }
 }
 
-fn source(source: v1::Source) -> Result<Archive, ApiError> {
-    let Some(v1::source::Kind::Archive(archive)) = source.kind else {
-        return Err(invalid("spec.source", "its kind is missing or not known to this version"));
-    };
-    let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-    if archive.digest.len() != 64 || !archive.digest.bytes().all(hex) {
-        return Err(invalid("spec.source.archive.digest", "must be 64 lower-case hex digits"));
-    }
-    Ok(Archive { digest: archive.digest, size: archive.size })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -285,6 +278,18 @@ mod tests {
         given.queue_timeout = Some(prost_types::Duration { seconds: 2, nanos: 0 });
         let once = spec_from_proto(given).unwrap();
         assert_eq!(spec_from_proto(spec_to_proto(&once)).unwrap(), once);
+    }
+
+    #[test]
+    fn a_workspace_is_only_for_jobs_on_the_runners_host() {
+        let workspace = v1::Workspace { path: "a".to_owned() };
+        let source = v1::Source { kind: Some(v1::source::Kind::Workspace(workspace)) };
+        let docker = v1::DockerExecutor { image: "a".to_owned(), ..Default::default() };
+        let executor = v1::Executor { kind: Some(v1::executor::Kind::Docker(docker)) };
+        let local = v1::JobSpec { source: Some(source), ..spec() };
+        assert!(spec_from_proto(local.clone()).is_ok());
+        let message = refused(v1::JobSpec { executor: Some(executor), ..local });
+        assert!(message.starts_with("spec.source.workspace: "), "{message}");
     }
 
     #[test]

@@ -64,9 +64,9 @@ impl runners_server::Runners for Services {
         let request = request.into_inner();
         let (job, lease) = (job_id(&request.job_id)?, Lease(request.lease));
         send_log::check_lease(&self.jobs.raft, job, lease)?;
-        let source = self.jobs.get(job).await?.spec.source.clone();
-        let archive = source.ok_or_else(|| {
-            ApiError::new(Reason::InvalidArgument, "the job brings no code", "start it without")
+        let spec = self.jobs.get(job).await?.spec;
+        let archive = spec.archive().ok_or_else(|| {
+            ApiError::new(Reason::InvalidArgument, "the job brings no archive", "start it without")
         })?;
         let digest = archive.digest.parse().map_err(internal)?;
         let name = FileName::Upload { digest };

@@ -74,8 +74,8 @@ impl Records {
     pub(crate) async fn uses_source(&self, digest: &str) -> Result<bool, history::Error> {
         let live = {
             let state = self.raft.state();
-            let mut sources = state.jobs().values().filter_map(|job| job.spec.source.as_ref());
-            sources.any(|archive| archive.digest == digest)
+            let mut archives = state.jobs().values().filter_map(|job| job.spec.archive());
+            archives.any(|archive| archive.digest == digest)
         };
         if live {
             return Ok(true);

@@ -30,7 +30,7 @@ pub use member::{Level, Member};
 pub use refound::{RefoundError, Refounding};
 pub use runner::{Connection, Executors, HOST, Runner, RunnerFacts, Target, Unhealthy};
 pub use spec::{
-    Archive, Container, Executor, JobSpec, Mount, OnLost, Pull, Requirements, Resources, Service,
-    Tmpfs,
+    Archive, Container, Executor, Git, JobSpec, Mount, OnLost, Pull, Requirements, Resources,
+    Service, Source, Tmpfs, Workspace,
 };
 pub use state::{Removal, Request, State};

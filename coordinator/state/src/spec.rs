@@ -36,8 +36,8 @@ pub struct JobSpec {
     pub attempts: u32,
     /// What happens when its runner is lost.
     pub on_lost: OnLost,
-    /// The code to bring along.
-    pub source: Option<Archive>,
+    /// The code to work on.
+    pub source: Option<Source>,
     /// Bytes of output kept per attempt.
     pub output_limit: u64,
     /// The container, for the Docker executor.
@@ -49,10 +49,24 @@ pub struct JobSpec {
 }
 
 impl JobSpec {
-    /// The first level that knows all of it.
+    /// The archive that it needs to be stored, if it does.
+    #[must_use]
+    pub fn archive(&self) -> Option<&Archive> {
+        match &self.source {
+            Some(Source::Archive(archive)) => Some(archive),
+            Some(Source::Git(_) | Source::Workspace(_)) | None => None,
+        }
+    }
+
+    /// The first level that knows every field and value it has.
     #[must_use]
     pub fn level(&self) -> Level {
-        let is_new = self.requirements.executor != Executor::Local
+        let has_new_source = match self.source {
+            None | Some(Source::Archive(_)) => false,
+            Some(Source::Git(_) | Source::Workspace(_)) => true,
+        };
+        let is_new = has_new_source
+            || self.requirements.executor != Executor::Local
             || self.container.is_some()
             || !self.resources.is_unlimited();
         if is_new { Level(2) } else { Level(1) }
@@ -224,6 +238,19 @@ pub enum OnLost {
     Wait,
 }
 
+/// Where the code comes from. An archive is written as it was before there was anything
+/// else, so each kind is known by its fields.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Source {
+    /// An uploaded archive.
+    Archive(Archive),
+    /// A Git repository.
+    Git(Git),
+    /// A folder of the runner's host.
+    Workspace(Workspace),
+}
+
 /// An uploaded archive, named by its content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -232,4 +259,59 @@ pub struct Archive {
     pub digest: String,
     /// Bytes.
     pub size: u64,
+}
+
+/// A commit of a Git repository.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Git {
+    /// Where it is, without any secret.
+    pub url: String,
+    /// Branch, tag, commit or full name; empty for the repository's HEAD.
+    pub reference: String,
+    /// Commits of history to have; 0 for all.
+    pub depth: u32,
+    /// Whether submodules come along.
+    pub submodules: bool,
+    /// Whether files in Git LFS do.
+    pub lfs: bool,
+}
+
+/// A folder that is on the runner's host already.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Workspace {
+    /// Below the folder that the runner keeps workspaces in.
+    pub path: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(source: &Source) -> Vec<u8> {
+        rmp_serde::to_vec_named(source).unwrap()
+    }
+
+    #[test]
+    fn an_archive_is_written_as_it_was_before_there_were_other_sources() {
+        let archive = Archive { digest: "00".repeat(32), size: u64::MAX };
+        let old = rmp_serde::to_vec_named(&archive).unwrap();
+        assert_eq!(bytes(&Source::Archive(archive.clone())), old);
+        assert_eq!(rmp_serde::from_slice::<Source>(&old).unwrap(), Source::Archive(archive));
+    }
+
+    #[test]
+    fn each_kind_of_source_is_read_back_and_none_with_a_field_more() {
+        let (url, reference) = ("https://example.org/x".to_owned(), "main".to_owned());
+        let git = Git { url, reference, depth: 1, submodules: true, lfs: false };
+        let workspace = Workspace { path: "a".to_owned() };
+        for source in [Source::Git(git), Source::Workspace(workspace)] {
+            assert_eq!(rmp_serde::from_slice::<Source>(&bytes(&source)).unwrap(), source);
+            assert!(rmp_serde::from_slice::<Archive>(&bytes(&source)).is_err());
+        }
+        let more = std::collections::BTreeMap::from([("path", "a"), ("mode", "b")]);
+        let more = rmp_serde::to_vec_named(&more).unwrap();
+        assert!(rmp_serde::from_slice::<Source>(&more).is_err());
+    }
 }

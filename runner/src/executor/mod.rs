@@ -21,6 +21,8 @@ use futures::future::{BoxFuture, FutureExt as _};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
+use crate::source::workspace::Workspace;
+
 /// The folder of one attempt: everything that must survive a restart of the runner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttemptDir(PathBuf);
@@ -61,6 +63,10 @@ impl AttemptDir {
 pub struct Launch {
     /// Program and arguments.
     pub command: Vec<String>,
+    /// Where the command starts instead of in the attempt's work folder, if at all. It is
+    /// neither the attempt's nor removed with it.
+    #[serde(default)]
+    pub workspace: Option<Workspace>,
     /// The process's whole environment.
     pub env: BTreeMap<String, String>,
     /// SIGTERM to the whole tree after this.

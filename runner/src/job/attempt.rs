@@ -7,23 +7,27 @@ use std::{sync::Arc, time::Duration};
 
 use baton_proto::{
     time::{duration_from_proto, timestamp_from_micros},
-    v1::{self, JobState, source::Kind},
+    v1::{self, JobState},
 };
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use self::supervision::{Supervision, recover};
 use super::{
     Attempts, Orders, Stop, env,
     journal::Journal,
-    notes::SpoolNotes,
     outcome,
     output::{self, Complete, Output},
-    prepare, remove,
+    prepare::{Preparation, PrepareError, Prepared},
+    remove,
 };
-use crate::executor::{
-    EXECUTOR_FAILED, Execution, Executor, Executors, Launch, Names, Place, Progress, Recovered,
-    Resources,
+use crate::{
+    executor::{
+        EXECUTOR_FAILED, Execution, Executor, Executors, Launch, Names, Place, Progress, Recovered,
+        Resources,
+    },
+    notes::SpoolNotes,
 };
 
 /// How an attempt came to this process.
@@ -98,9 +102,10 @@ impl Attempt {
         if let Err(error) = self.journal.begin(&self.assign).await {
             return Begun::Ended(self.infrastructure(&error));
         }
-        if let Some(ended) = self.prepare().await {
-            return Begun::Ended(ended);
-        }
+        let prepared = match self.prepare().await {
+            Ok(prepared) => prepared,
+            Err(ended) => return Begun::Ended(ended),
+        };
         let place = match self.place().await {
             Ok(place) => place,
             Err(ended) => return Begun::Ended(ended),
@@ -108,7 +113,7 @@ impl Attempt {
         if let Some(ended) = self.until_lease_is_known().await {
             return Begun::Ended(ended);
         }
-        let launch = self.launch(place);
+        let launch = self.launch(prepared, place);
         match self.executor().start(self.journal.dir(), &launch).await {
             Ok(execution) => Begun::Running(execution),
             Err(error) => match self.recover().await {
@@ -162,37 +167,37 @@ impl Attempt {
         }
     }
 
-    /// Brings the code; the end, if it comes to that.
-    async fn prepare(&mut self) -> Option<Ended> {
-        let source = self.assign.spec.as_ref().and_then(|spec| spec.source.as_ref());
-        let Some(Kind::Archive(archive)) = source.and_then(|source| source.kind.clone()) else {
-            return None;
+    /// Gets the code; the end, if it comes to that.
+    async fn prepare(&self) -> Result<Prepared, Ended> {
+        let stop = CancellationToken::new();
+        let preparation = Preparation {
+            config: &self.attempts.0.config,
+            environment: &self.attempts.0.environment,
+            link: self.attempts.0.link.clone(),
+            assign: &self.assign,
+            dir: self.journal.dir(),
+            stop: stop.clone(),
         };
-        let dir = self.journal.dir();
-        let bring = prepare::bring_source(
-            self.attempts.threads(),
-            self.attempts.0.link.clone(),
-            &self.assign,
-            &archive,
-            dir.path().join("source"),
-            dir.work(),
-            self.attempts.0.config.unpack_limit,
-        );
+        let mut preparing = std::pin::pin!(preparation.prepare());
         let mut orders = self.orders.clone();
         let stopped = until(&mut orders, |orders| orders.stop.is_some());
         tokio::select! {
             biased;
-            orders = stopped => orders.stop.map(|stop| self.stopped(stop)),
-            result = bring => match result {
-                Ok(()) => None,
-                Err(error) => {
-                    warn!(job = self.assign.job_id, %error, "source not brought");
-                    let outcome =
-                        outcome::without_process(JobState::Error, "SOURCE", error.to_string());
-                    Some(self.finished(outcome, !error.is_permanent()))
-                }
-            },
+            _ = stopped => {}
+            prepared = &mut preparing => {
+                return prepared.map_err(|error| self.no_source(&error));
+            }
         }
+        stop.cancel();
+        // Nobody must write to the folder any more when it is removed.
+        let _ = preparing.await;
+        Err(self.stopped(self.orders.borrow().stop.unwrap_or(Stop::Cancelled)))
+    }
+
+    fn no_source(&self, error: &PrepareError) -> Ended {
+        warn!(job = self.assign.job_id, %error, "no source");
+        let outcome = outcome::without_process(JobState::Error, "SOURCE", error.to_string());
+        self.finished(outcome, !error.is_permanent())
     }
 
     /// After a restart of the runner: is the lease still ours? And did the
@@ -211,7 +216,7 @@ impl Attempt {
         stop.map(|stop| self.stopped(stop))
     }
 
-    fn launch(&self, place: Place) -> Launch {
+    fn launch(&self, prepared: Prepared, place: Place) -> Launch {
         let spec = self.assign.spec.clone().unwrap_or_default();
         let limit = |limit: Option<prost_types::Duration>| {
             limit.as_ref().and_then(duration_from_proto).unwrap_or(Duration::MAX)
@@ -220,11 +225,17 @@ impl Attempt {
         let resources = spec.resources.unwrap_or_default();
         Launch {
             env: match place {
-                Place::Host => {
-                    env::of_host(&self.attempts.0.config.base_env, &self.assign, self.journal.dir())
+                Place::Host => env::of_host(
+                    &self.attempts.0.config.base_env,
+                    &self.assign,
+                    self.journal.dir(),
+                    prepared.commit,
+                ),
+                Place::Container(_) | Place::Remote(_) => {
+                    env::of_job(&self.assign, prepared.commit)
                 }
-                Place::Container(_) | Place::Remote(_) => env::of_job(&self.assign),
             },
+            workspace: prepared.workspace,
             place,
             resources: Resources {
                 cpu_millis: Some(resources.cpu_millis).filter(|limit| *limit != 0),

@@ -12,15 +12,17 @@ pub(super) fn of_host(
     base: &BTreeMap<String, String>,
     assign: &v1::Assign,
     dir: &AttemptDir,
+    commit: Option<String>,
 ) -> BTreeMap<String, String> {
     let mut env = base.clone();
     env.insert("TMPDIR".to_owned(), dir.tmp().display().to_string());
-    env.extend(of_job(assign));
+    env.extend(of_job(assign, commit));
     env
 }
 
-/// The part of it that is the same wherever the command runs.
-pub(super) fn of_job(assign: &v1::Assign) -> BTreeMap<String, String> {
+/// The part of it that is the same wherever the command runs; `commit` is the one that it
+/// works on.
+pub(super) fn of_job(assign: &v1::Assign, commit: Option<String>) -> BTreeMap<String, String> {
     let spec = assign.spec.clone().unwrap_or_default();
     let mut env: BTreeMap<_, _> = spec.env.into_iter().collect();
     let facts = [
@@ -30,5 +32,6 @@ pub(super) fn of_job(assign: &v1::Assign) -> BTreeMap<String, String> {
         ("BATON_PROJECT", spec.project),
     ];
     env.extend(facts.map(|(name, value)| (name.to_owned(), value)));
+    env.extend(commit.map(|commit| ("BATON_SOURCE_COMMIT".to_owned(), commit)));
     env
 }

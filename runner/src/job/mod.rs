@@ -5,7 +5,6 @@
 mod attempt;
 mod env;
 mod journal;
-mod notes;
 mod outcome;
 mod output;
 mod prepare;

@@ -1,4 +1,4 @@
-//! Brings the job's code into its work folder.
+//! Gets the job's code: brings it into the work folder, or finds the folder that has it.
 
 use std::{
     fs::{self, File},
@@ -12,15 +12,22 @@ use std::{
 };
 
 use baton_client::ClientError;
-use baton_proto::v1;
+use baton_proto::v1::{self, source::Kind};
 use futures::StreamExt as _;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::blocking;
 use crate::{
-    Blocking, Link, environment,
-    source::archive::{UnpackError, UnpackLimits, unpack},
+    Blocking, Config, Environment, Link, environment,
+    executor::AttemptDir,
+    notes::SpoolNotes,
+    source::{
+        archive::{UnpackError, UnpackLimits, unpack},
+        git::{self, GitError},
+        workspace::{Workspace, WorkspaceError},
+    },
     untrusted,
 };
 
@@ -49,9 +56,88 @@ pub(super) enum PrepareError {
     /// The archive could not be unpacked.
     #[error("the source could not be unpacked: {0}")]
     Unpack(#[from] UnpackError),
+    /// The repository could not be fetched.
+    #[error(transparent)]
+    Git(#[from] GitError),
+    /// There is no such workspace.
+    #[error(transparent)]
+    Workspace(#[from] WorkspaceError),
+    /// It is none that this version knows.
+    #[error("this runner does not know the kind of the source; install a newer Baton on it")]
+    UnknownKind,
+    /// Nobody wants it any more.
+    #[error("bringing the source was stopped")]
+    Stopped,
     /// This machine failed.
     #[error("the source could not be stored: {0}")]
     Io(#[from] io::Error),
+}
+
+/// What the job starts with, beside its work folder.
+#[derive(Default)]
+pub(super) struct Prepared {
+    /// The commit that it works on.
+    pub(super) commit: Option<String>,
+    /// Where it works, if not in its work folder.
+    pub(super) workspace: Option<Workspace>,
+}
+
+/// What it takes to get the code.
+pub(super) struct Preparation<'a> {
+    pub(super) config: &'a Config,
+    pub(super) environment: &'a Environment,
+    pub(super) link: watch::Receiver<Option<Arc<dyn Link>>>,
+    pub(super) assign: &'a v1::Assign,
+    pub(super) dir: &'a AttemptDir,
+    /// When nobody wants it any more.
+    pub(super) stop: CancellationToken,
+}
+
+impl Preparation<'_> {
+    /// Gets the code. No process of it is left when this returns.
+    pub(super) async fn prepare(self) -> Result<Prepared, PrepareError> {
+        let source = self.assign.spec.as_ref().and_then(|spec| spec.source.as_ref());
+        let Some(source) = source else { return Ok(Prepared::default()) };
+        match source.kind.as_ref().ok_or(PrepareError::UnknownKind)? {
+            Kind::Archive(archive) => {
+                let bring = bring_archive(
+                    &*self.environment.blocking,
+                    self.link,
+                    self.assign,
+                    archive,
+                    self.dir.path().join("source"),
+                    self.dir.work(),
+                    self.config.unpack_limit,
+                );
+                let brought = self.stop.run_until_cancelled(bring).await;
+                brought.ok_or(PrepareError::Stopped)?.map(|()| Prepared::default())
+            }
+            Kind::Git(wanted) => {
+                let commit = git::bring(self.bringing(wanted)).await?;
+                Ok(Prepared { commit: Some(commit), workspace: None })
+            }
+            Kind::Workspace(v1::Workspace { path }) => {
+                let (base, path) = (self.config.workspaces.clone(), path.clone());
+                let find = move || Workspace::find(base.as_deref(), &path);
+                let found = environment::blocking(&*self.environment.blocking, find).await;
+                let workspace = found.map_err(io::Error::other)??;
+                Ok(Prepared { commit: None, workspace: Some(workspace) })
+            }
+        }
+    }
+
+    fn bringing<'a>(&'a self, wanted: &'a v1::Git) -> git::Bringing<'a> {
+        git::Bringing {
+            wanted,
+            config: &self.config.git,
+            base_env: &self.config.base_env,
+            cache: self.config.data_dir.join("git"),
+            dir: self.dir,
+            notes: SpoolNotes::new(self.environment, self.dir.spool()),
+            stop: self.stop.clone(),
+            threads: &*self.environment.blocking,
+        }
+    }
 }
 
 impl PrepareError {
@@ -59,13 +145,20 @@ impl PrepareError {
     pub(super) fn is_permanent(&self) -> bool {
         match self {
             Self::Unpack(error) => error.is_permanent(),
-            Self::Fetch(_) | Self::Damaged | Self::Short { .. } | Self::Io(_) => false,
+            Self::Git(error) => error.is_permanent(),
+            Self::Workspace(error) => error.is_permanent(),
+            Self::Fetch(_)
+            | Self::Damaged
+            | Self::Short { .. }
+            | Self::UnknownKind
+            | Self::Stopped
+            | Self::Io(_) => false,
         }
     }
 }
 
 /// Fetches the archive and unpacks it into `work`; stops soon after it is dropped.
-pub(super) async fn bring_source(
+async fn bring_archive(
     threads: &dyn Blocking,
     mut link: watch::Receiver<Option<Arc<dyn Link>>>,
     assign: &v1::Assign,

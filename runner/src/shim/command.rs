@@ -14,6 +14,7 @@ use std::{
 
 use nix::{
     errno::Errno,
+    fcntl::{OFlag, open},
     sys::{
         signal::{SigSet, SigmaskHow, sigprocmask},
         stat::{Mode, umask},
@@ -103,8 +104,8 @@ pub(super) fn start_monitor(
     Ok((running, Monitor::new(ours, task).map_err(failed)?))
 }
 
-/// Starts the command of `launch` in the work folder of `dir`, inside of its group from
-/// its first instruction on.
+/// Starts the command of `launch` in its workspace, or the work folder of `dir`, inside
+/// of its group from its first instruction on.
 pub(super) fn start(
     launch: &Launch,
     dir: &Path,
@@ -116,12 +117,14 @@ pub(super) fn start(
     else {
         return refuse(127, "no command given".to_owned());
     };
-    let work = dir.join("work");
-    if let Err(error) = std::fs::read_dir(&work) {
+    let (work, opened) = match &launch.workspace {
+        Some(workspace) => (workspace.path(), workspace.open()),
+        None => (dir.join("work"), open_folder(&dir.join("work"))),
+    };
+    let folder = opened.map_err(|error| {
         let code = Some(126).filter(|_| !is_lack_of_resources(&error));
-        let message = format!("{}: {}", work.display(), describe(&error));
-        return Err(NotStarted { code, message });
-    }
+        NotStarted { code, message: format!("{}: {}", work.display(), describe(&error)) }
+    })?;
     #[expect(clippy::disallowed_methods, reason = "the one place that starts a job's process")]
     let mut command = Command::new(program);
     command
@@ -129,7 +132,6 @@ pub(super) fn start(
         .env_clear()
         .envs(&launch.env)
         .env(COOKIE, dir)
-        .current_dir(&work)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
@@ -140,6 +142,8 @@ pub(super) fn start(
     let limits = Rlimits::of(&launch.resources, group)
         .map_err(|message| NotStarted { code: None, message })?;
     let prepare = move || {
+        // The folder that was opened, whatever its path leads to by now.
+        nix::unistd::fchdir(&folder)?;
         enter_own_session(mask)?;
         doors.iter().try_for_each(|door| nix::unistd::write(door, b"0").map(drop))?;
         limits.set()
@@ -151,6 +155,11 @@ pub(super) fn start(
         NotStarted { code, message: format!("{program}: {reason}") }
     })?;
     Running::of(child).or_else(|error| refuse(126, format!("{program}: {error}")))
+}
+
+fn open_folder(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    Ok(open(path, flags, Mode::empty())?)
 }
 
 fn enter_own_session(mask: Mode) -> io::Result<()> {

@@ -185,6 +185,7 @@ mod tests {
 
     fn limits(lease: Option<Duration>) -> Limits {
         let launch = Launch {
+            workspace: None,
             command: vec!["true".into()],
             env: BTreeMap::new(),
             soft_timeout: s(60),
@@ -295,6 +296,7 @@ mod tests {
     #[test]
     fn unlimited_times_do_not_overflow() {
         let launch = Launch {
+            workspace: None,
             command: vec![],
             env: BTreeMap::new(),
             soft_timeout: Duration::MAX,

@@ -4,3 +4,5 @@
 //! until proven otherwise; nothing in here runs any of it.
 
 pub mod archive;
+pub mod git;
+pub mod workspace;

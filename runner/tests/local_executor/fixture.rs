@@ -92,6 +92,7 @@ pub(crate) fn boottime() -> Duration {
 
 pub(crate) fn launch(command: &[&str]) -> Launch {
     Launch {
+        workspace: None,
         command: command.iter().map(ToString::to_string).collect(),
         env: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
         soft_timeout: FOREVER,

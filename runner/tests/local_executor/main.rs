@@ -56,6 +56,7 @@ fn main() -> ExitCode {
             the_environment_is_exactly_the_given_one,
             a_job_inherits_no_file_and_no_signal_setting,
             a_job_starts_in_its_work_folder_and_leads_its_own_session,
+            a_job_works_in_its_workspace_or_not_at_all,
             a_path_longer_than_a_socket_address_works,
             an_attempt_starts_only_once;
         output:

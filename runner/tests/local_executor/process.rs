@@ -3,7 +3,10 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use baton_proto::spool::Kind;
-use baton_runner::executor::{Executor as _, ExecutorError, Exit, ExitStatus, Progress};
+use baton_runner::{
+    executor::{Executor as _, ExecutorError, Exit, ExitStatus, Launch, Progress},
+    source::workspace::Workspace,
+};
 
 use crate::fixture::{Attempt, done, ended, executor, executor_with_open_files, launch, sh};
 
@@ -121,6 +124,27 @@ pub(crate) async fn a_job_starts_in_its_work_folder_and_leads_its_own_session() 
     assert_eq!(lines[0], attempt.dir.work().to_str().unwrap());
     let fields: Vec<&str> = lines[2].split(' ').collect();
     assert_eq!((fields[4], fields[5]), (lines[1], lines[1]), "process group and session");
+}
+
+pub(crate) async fn a_job_works_in_its_workspace_or_not_at_all() {
+    let root = tempfile::tempdir().unwrap();
+    let (base, outside) = (root.path().join("base"), root.path().join("outside"));
+    std::fs::create_dir_all(base.join("app")).unwrap();
+    std::fs::create_dir_all(&outside).unwrap();
+    let found = || Workspace::find(Some(&base), "app").ok();
+    let launch = Launch { workspace: found(), ..sh("pwd -P; touch here") };
+    let (exit, log) = Attempt::new().run(&launch).await;
+    assert_eq!(exit.status, ExitStatus::Exited(0));
+    let place = base.join("app").canonicalize().unwrap();
+    assert_eq!(log.text(), format!("{}\n", place.display()));
+    assert!(base.join("app/here").exists());
+
+    // Exchanged after the runner looked.
+    std::fs::remove_dir_all(base.join("app")).unwrap();
+    std::os::unix::fs::symlink(&outside, base.join("app")).unwrap();
+    let (exit, _) = Attempt::new().run(&launch).await;
+    assert!(matches!(exit.status, ExitStatus::NotStarted { code: 126, .. }), "{exit:?}");
+    assert!(!outside.join("here").exists());
 }
 
 pub(crate) async fn a_path_longer_than_a_socket_address_works() {

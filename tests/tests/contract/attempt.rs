@@ -59,6 +59,7 @@ pub(crate) fn command(words: &[&str]) -> Launch {
         place: Default::default(),
         resources: Resources::default(),
         names: Names::default(),
+        workspace: None,
     }
 }
 

@@ -11,6 +11,14 @@ mod cases;
 /// One test for each case over each backend that can be had here.
 macro_rules! contract {
     ($($case:ident),+ $(,)?) => {
+        #[test]
+        fn every_case_is_in_the_table() {
+            let table = include_str!("../../../docs/executors.md");
+            for case in [$(stringify!($case)),+] {
+                assert!(table.contains(&format!("| `{case}` |")), "{case}");
+            }
+        }
+
         contract!(@over local Local: $($case),+);
         contract!(@over docker Docker: $($case),+);
         contract!(@over ssh Ssh: $($case),+);

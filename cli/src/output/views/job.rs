@@ -104,12 +104,25 @@ pub(crate) struct ResourcesView {
     pub(crate) open_files: Option<u32>,
 }
 
-/// The code that a job brought along.
+/// Where the code of a job came from.
 #[derive(Debug, Serialize)]
-pub(crate) struct SourceView {
-    pub(crate) kind: &'static str,
-    pub(crate) digest: String,
-    pub(crate) size: u64,
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub(crate) enum SourceView {
+    Archive {
+        digest: String,
+        size: u64,
+    },
+    Git {
+        url: String,
+        #[serde(rename = "ref")]
+        reference: String,
+        depth: u32,
+        submodules: bool,
+        lfs: bool,
+    },
+    Workspace {
+        path: String,
+    },
 }
 
 /// One lease of a job.
@@ -243,11 +256,7 @@ impl From<v1::JobSpec> for SpecView {
             timeout_seconds: seconds(spec.timeout.as_ref()),
             queue_timeout_seconds: seconds(spec.queue_timeout.as_ref()),
             on_lost: on_lost(spec.on_lost()),
-            source: spec.source.and_then(|source| source.kind).map(|kind| match kind {
-                Kind::Archive(archive) => {
-                    SourceView { kind: "archive", digest: archive.digest, size: archive.size }
-                }
-            }),
+            source: spec.source.and_then(|source| source.kind).map(SourceView::from),
             command: spec.command,
             env: spec.env.into_iter().collect(),
             labels: spec.labels,
@@ -321,6 +330,22 @@ impl From<v1::Resources> for ResourcesView {
             memory: Some(resources.memory).filter(|memory| *memory != 0),
             processes: count(resources.processes),
             open_files: count(resources.open_files),
+        }
+    }
+}
+
+impl From<Kind> for SourceView {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Archive(v1::Archive { digest, size }) => Self::Archive { digest, size },
+            Kind::Git(git) => Self::Git {
+                url: git.url,
+                reference: git.r#ref,
+                depth: git.depth,
+                submodules: !git.no_submodules,
+                lfs: git.lfs,
+            },
+            Kind::Workspace(v1::Workspace { path }) => Self::Workspace { path },
         }
     }
 }

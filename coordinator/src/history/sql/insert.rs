@@ -64,7 +64,7 @@ async fn insert_jobs(connection: &mut SqliteConnection, jobs: &[&Job]) -> Result
             .push_bind(fold(&job.spec.name))
             .push_bind(to_sql(finished_at(job).0))
             .push_bind(i64::from(is_dead_letter(job)))
-            .push_bind(job.spec.source.as_ref().map(|source| source.digest.clone()))
+            .push_bind(job.spec.archive().map(|archive| archive.digest.clone()))
             .push_bind(to_sql(log_bytes(job)));
     });
     // A row that cannot be stored would hold up everything after it.

@@ -185,6 +185,6 @@ fn pruned(job: &Job) -> PrunedJob {
     PrunedJob {
         id: job.id,
         leases: job.attempts.iter().map(|attempt| attempt.lease).collect(),
-        source: job.spec.source.as_ref().map(|archive| archive.digest.clone()),
+        source: job.spec.archive().map(|archive| archive.digest.clone()),
     }
 }

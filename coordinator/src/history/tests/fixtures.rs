@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use baton_state::{
     Archive, Attempt, Event, EventKind, Executor, Final, Index, Job, JobId, JobSpec, Lease, LogEnd,
-    OnLost, Outcome, Phase, Request, Requirements, Resources, RunnerId, Timestamp,
+    OnLost, Outcome, Phase, Request, Requirements, Resources, RunnerId, Source, Timestamp,
 };
 
 use crate::history::{Batch, History};
@@ -52,7 +52,8 @@ impl Finished {
     pub(super) fn job(&self) -> Job {
         let requirements = Requirements { labels: self.labels.clone(), executor: Executor::Local };
         let outcome = Outcome::without_process(self.state, "", "");
-        let source = self.source.clone().map(|digest| Archive { digest, size: 1 });
+        let archive = |digest| Source::Archive(Archive { digest, size: 1 });
+        let source = self.source.clone().map(archive);
         Job {
             id: self.id(),
             spec: Arc::new(spec(&self.name, &self.project, requirements, source)),
@@ -113,7 +114,7 @@ fn log(file_length: u64) -> LogEnd {
     }
 }
 
-fn spec(name: &str, project: &str, requirements: Requirements, source: Option<Archive>) -> JobSpec {
+fn spec(name: &str, project: &str, requirements: Requirements, source: Option<Source>) -> JobSpec {
     JobSpec {
         command: vec!["true".to_owned()],
         name: name.to_owned(),

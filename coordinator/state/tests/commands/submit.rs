@@ -1,6 +1,9 @@
 //! Submissions: acceptance, keys and the history.
 
-use baton_state::{Command, EventKind, JobId, JobSpec, Phase, Refusal, Reply, command::Submit};
+use baton_state::{
+    Archive, Command, EventKind, JobId, JobSpec, Level, Phase, Refusal, Reply, Source, Workspace,
+    command::Submit,
+};
 
 use crate::{
     fixture::{Fixture, request},
@@ -21,6 +24,20 @@ fn a_submitted_job_waits_for_a_runner() {
     assert_eq!(events, [EventKind::JobSubmitted { job, by: "ann".to_owned() }]);
     assert_eq!(fixture.job(job).phase, Phase::Queued { not_before: None });
     assert_eq!(fixture.queue(), [job]);
+}
+
+#[test]
+fn a_source_that_older_members_do_not_know_waits_until_all_know_it() {
+    let fixture = Fixture::new();
+    let level = |source| {
+        let spec = JobSpec { source, ..spec::plain() };
+        Command::Submit(fixture.submission(spec)).level()
+    };
+    let archive = Archive { digest: "00".repeat(32), size: 1 };
+    assert_eq!(level(None), Level(1));
+    assert_eq!(level(Some(Source::Archive(archive))), Level(1));
+    let workspace = Workspace { path: "app".to_owned() };
+    assert_eq!(level(Some(Source::Workspace(workspace))), Level(2));
 }
 
 #[test]

@@ -3,7 +3,8 @@
 //! point, and a sequence still means something after it was shrunk.
 
 use baton_state::{
-    Archive, Executor, Final, JobSpec, LogEnd, OnLost, Outcome, Requirements, command::LossCause,
+    Archive, Executor, Final, Git, JobSpec, LogEnd, OnLost, Outcome, Requirements, Source,
+    Workspace, command::LossCause,
 };
 use proptest::{
     collection::{btree_set, vec},
@@ -182,16 +183,27 @@ fn register() -> impl Strategy<Value = Action> {
         .prop_map(|(runner, labels, slots, boot)| Action::Register { runner, labels, slots, boot })
 }
 
+fn source() -> impl Strategy<Value = Source> {
+    let archive = |size| Source::Archive(Archive { digest: "00".repeat(32), size });
+    let git = |depth, submodules, lfs| {
+        let (url, reference) = ("https://example.org/x".to_owned(), "main".to_owned());
+        Source::Git(Git { url, reference, depth, submodules, lfs })
+    };
+    prop_oneof![
+        any::<u64>().prop_map(archive),
+        any::<(u32, bool, bool)>().prop_map(move |(depth, modules, lfs)| git(depth, modules, lfs)),
+        "[a-z]{1,8}".prop_map(|path| Source::Workspace(Workspace { path })),
+    ]
+}
+
 fn job_spec() -> impl Strategy<Value = JobSpec> {
-    let source =
-        option::of(any::<u64>().prop_map(|size| Archive { digest: "00".repeat(32), size }));
     (
         labels(),
         -1..=1_i32,
         1..=3_u32,
         on_lost(),
         option::weighted(0.3, 0..5_000_u64),
-        source,
+        option::of(source()),
         executor(),
         "\\PC{0,8}",
     )

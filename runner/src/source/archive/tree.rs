@@ -129,8 +129,13 @@ impl Tree {
             .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
             .resolve(ResolveFlag::RESOLVE_BENEATH);
         for link in &self.winding {
+            let mut opened = openat2(&self.top, link.as_slice(), beneath);
+            // Somebody renames something on this host, and the kernel is not sure.
+            while opened.as_ref().err() == Some(&Errno::EAGAIN) {
+                opened = openat2(&self.top, link.as_slice(), beneath);
+            }
             // One that leads nowhere leads to nothing outside.
-            if openat2(&self.top, link.as_slice(), beneath).err() == Some(Errno::EXDEV) {
+            if opened.err() == Some(Errno::EXDEV) {
                 return Err(Fault::from(LayoutFault::LinkLeaves).about(link));
             }
         }
