@@ -130,6 +130,7 @@ struct RunnerSettings {
     docker: Option<DockerSettings>,
     #[arg(skip)]
     ssh: SshSettings,
+    #[arg(skip)]
     git: GitSettings,
 }
 
