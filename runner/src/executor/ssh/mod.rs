@@ -9,6 +9,7 @@ mod config;
 pub(crate) mod connection;
 pub(crate) mod control;
 mod known_hosts;
+mod login;
 pub mod remote;
 pub(crate) mod shell;
 
