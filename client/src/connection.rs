@@ -88,24 +88,26 @@ impl Connection {
         let service = Failover::over(channels.collect());
         let connection = Self { service, endpoint, answer_by: None };
         let (mut leaderless, mut failures) = (None, BTreeMap::new());
-        let finding = connection.find(&mut leaderless, &mut failures);
+        let mut silent = BTreeSet::new();
+        let finding = connection.find(&mut leaderless, &mut failures, &mut silent);
         let found = tokio::time::timeout(connect_timeout, finding).await;
         let found =
             found.unwrap_or_else(|_| leaderless.ok_or_else(|| connection.unreachable(&failures)));
         connection.service.prefer(found?);
+        silent.into_iter().for_each(|index| connection.service.is_silent(index));
         Ok(connection)
     }
 
     /// Which coordinator answers first and knows a leader, or only answers. Who answers
-    /// first and knows none is noted, and why others do not answer.
+    /// first and knows none is noted, why others do not answer, and who has not yet.
     async fn find(
         &self,
         leaderless: &mut Option<usize>,
         failures: &mut BTreeMap<usize, String>,
+        silent: &mut BTreeSet<usize>,
     ) -> Result<usize, ClientError> {
         let mut next = self.service.channels().iter().enumerate().fuse().peekable();
         let mut asked = FuturesUnordered::new();
-        let mut silent = BTreeSet::new();
         loop {
             if let Some((index, channel)) = next.next() {
                 silent.insert(index);
@@ -117,21 +119,18 @@ impl Connection {
                         silent.remove(index);
                     }
                     match answer {
-                    Some((index, Ok(Answer { leader: true }))) => {
-                        silent.iter().for_each(|index| self.service.is_silent(*index));
-                        return Ok(index);
+                        Some((index, Ok(Answer { leader: true }))) => return Ok(index),
+                        Some((index, Ok(Answer { leader: false }))) => {
+                            leaderless.get_or_insert(index);
+                        }
+                        Some((_, Err(error))) if !error.is_temporary() && leaderless.is_none() => {
+                            return Err(error);
+                        }
+                        Some((index, Err(error))) => {
+                            failures.insert(index, error.to_string());
+                        }
+                        None => return leaderless.ok_or_else(|| self.unreachable(failures)),
                     }
-                    Some((index, Ok(Answer { leader: false }))) => {
-                        leaderless.get_or_insert(index);
-                    }
-                    Some((_, Err(error))) if !error.is_temporary() && leaderless.is_none() => {
-                        return Err(error);
-                    }
-                    Some((index, Err(error))) => {
-                        failures.insert(index, error.to_string());
-                    }
-                    None => return leaderless.ok_or_else(|| self.unreachable(failures)),
-                }
                 }
                 () = tokio::time::sleep(NEXT_AFTER) => {
                     if let Some(index) = leaderless.filter(|_| next.peek().is_none()) {
