@@ -140,7 +140,6 @@ pub(crate) fn command(words: &[&str]) -> Launch {
         lease_limit: None,
         lease_renewed: Duration::ZERO,
         place: Place::Host,
-        workspace: None,
         resources: Resources::default(),
         names: Names::default(),
         workspace: None,
