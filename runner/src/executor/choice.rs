@@ -89,6 +89,12 @@ impl Executors {
         futures::join!(self.local.detach(), join_all(elsewhere));
     }
 
+    /// All of them, whether jobs can have them or not.
+    pub(crate) fn all(&self) -> Vec<Arc<dyn Executor>> {
+        let elsewhere = self.elsewhere().into_iter().map(|(_, executor)| executor);
+        [Arc::clone(&self.local)].into_iter().chain(elsewhere).collect()
+    }
+
     /// Those of jobs that do not run on this host.
     fn elsewhere(&self) -> Vec<(String, Arc<dyn Executor>)> {
         let docker = self.docker.iter().map(|it| ("docker".to_owned(), Arc::clone(it)));

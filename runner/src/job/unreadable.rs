@@ -7,7 +7,7 @@ use tracing::warn;
 
 use super::{Attempts, journal::Journal, remove};
 use crate::{
-    executor::{Control, Execution, Progress, Recovered, StopCause},
+    executor::{AttemptDir, Control, Execution, Executor, Progress, Recovered, StopCause},
     retry::Delays,
 };
 
@@ -17,22 +17,26 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// Ends everything of it and removes its folder.
 pub(super) async fn end(attempts: &Attempts, journal: &Journal) {
     let dir = journal.dir();
+    // Where it ran is not known either.
+    for executor in attempts.0.executors.all() {
+        end_with(&*executor, dir).await;
+    }
+    if let Err(error) = remove::remove(attempts.threads(), dir.path(), &attempts.trash()).await {
+        warn!(dir = %dir.path().display(), %error, "folder not removed");
+    }
+}
+
+async fn end_with(executor: &dyn Executor, dir: &AttemptDir) {
     let mut delays = Delays::new(AGAIN);
     loop {
-        match attempts.0.executors.local.recover(dir).await {
-            Ok(Recovered::Started(execution)) => {
-                stop(execution).await;
-                break;
-            }
-            Ok(Recovered::NotStarted) => break,
+        match executor.recover(dir).await {
+            Ok(Recovered::Started(execution)) => return stop(execution).await,
+            Ok(Recovered::NotStarted) => return,
             Err(error) => {
                 warn!(dir = %dir.path().display(), %error, "not known yet whether a job runs");
                 delays.wait().await;
             }
         }
-    }
-    if let Err(error) = remove::remove(attempts.threads(), dir.path(), &attempts.trash()).await {
-        warn!(dir = %dir.path().display(), %error, "folder not removed");
     }
 }
 
