@@ -245,10 +245,13 @@ async fn a_file_that_is_gone_is_noticed() {
                 node.stop().await;
             }
             Err(
-                RaftError::DamagedLog { .. }
+                error @ (RaftError::DamagedLog { .. }
                 | RaftError::LogIncomplete { .. }
-                | RaftError::Snapshot { .. },
-            ) => noticed += 1,
+                | RaftError::DamagedSnapshot { .. }),
+            ) => {
+                assert!(error.to_string().contains("join again"), "{error}");
+                noticed += 1;
+            }
             Err(error) => panic!("{}: {error}", file.display()),
         }
     }
