@@ -18,7 +18,7 @@ use crate::{
     },
     health::{Checks, Health},
     identity::Identity,
-    job::Attempts,
+    job::{Attempts, Surroundings},
     session::Session,
     shim,
 };
@@ -128,17 +128,17 @@ impl Runner {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let (link, linked) = watch::channel(None);
         let (report, reports) = mpsc::unbounded_channel();
-        let attempts = Attempts::new(
-            config.clone(),
-            environment.clone(),
-            executors.clone(),
-            identity.runner_id.clone(),
-            health.clone(),
-            linked,
-            report,
-            tasks.clone(),
-            stop.clone(),
-        );
+        let attempts = Attempts::new(Surroundings {
+            config: config.clone(),
+            environment: environment.clone(),
+            executors: executors.clone(),
+            runner_id: identity.runner_id.clone(),
+            health: health.clone(),
+            link: linked,
+            reports: report,
+            tasks: tasks.clone(),
+            stop: stop.clone(),
+        });
         attempts.recover().await?;
         let id = identity.runner_id.clone();
         tasks.spawn({

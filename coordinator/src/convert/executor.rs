@@ -89,9 +89,7 @@ pub(super) fn executors_to_proto(executors: &Executors) -> v1::Executors {
 
 fn container(given: v1::DockerExecutor) -> Result<Container, ApiError> {
     check_image(&format!("{DOCKER}.image"), &given.image)?;
-    for (field, words) in [("entrypoint", &given.entrypoint)] {
-        check_words(&format!("{DOCKER}.{field}"), words)?;
-    }
+    check_words(&format!("{DOCKER}.entrypoint"), &given.entrypoint)?;
     for (field, text) in [("user", &given.user), ("network", &given.network)] {
         check_text(&format!("{DOCKER}.{field}"), text, 255)?;
     }

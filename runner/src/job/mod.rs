@@ -14,6 +14,7 @@ mod unreadable;
 use std::{
     collections::BTreeMap,
     io,
+    ops::Deref,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -34,18 +35,31 @@ use crate::{
 pub(crate) struct Attempts(Arc<Shared>);
 
 struct Shared {
-    config: Config,
-    environment: Environment,
-    executors: Executors,
-    runner_id: String,
-    health: Health,
+    surroundings: Surroundings,
     held: Mutex<BTreeMap<u64, Held>>,
+}
+
+/// What the attempts have of the rest of the runner.
+pub(crate) struct Surroundings {
+    pub(crate) config: Config,
+    pub(crate) environment: Environment,
+    pub(crate) executors: Executors,
+    pub(crate) runner_id: String,
+    pub(crate) health: Health,
     /// The connection to the leader, while there is one.
-    link: watch::Receiver<Option<Arc<dyn Link>>>,
-    /// What the session sends next. It is repeated from `held` after a reconnect.
-    reports: mpsc::UnboundedSender<v1::SessionRequest>,
-    tasks: TaskTracker,
-    stop: CancellationToken,
+    pub(crate) link: watch::Receiver<Option<Arc<dyn Link>>>,
+    /// What the session sends next. It is repeated after a reconnect, from what is held.
+    pub(crate) reports: mpsc::UnboundedSender<v1::SessionRequest>,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) stop: CancellationToken,
+}
+
+impl Deref for Shared {
+    type Target = Surroundings;
+
+    fn deref(&self) -> &Surroundings {
+        &self.surroundings
+    }
 }
 
 /// What is known of one attempt outside of its task.
@@ -77,30 +91,8 @@ enum Stop {
 }
 
 impl Attempts {
-    pub(crate) fn new(
-        config: Config,
-        environment: Environment,
-        executors: Executors,
-        runner_id: String,
-        health: Health,
-        link: watch::Receiver<Option<Arc<dyn Link>>>,
-        reports: mpsc::UnboundedSender<v1::SessionRequest>,
-        tasks: TaskTracker,
-        stop: CancellationToken,
-    ) -> Self {
-        let held = Mutex::default();
-        Self(Arc::new(Shared {
-            config,
-            environment,
-            executors,
-            runner_id,
-            health,
-            held,
-            link,
-            reports,
-            tasks,
-            stop,
-        }))
+    pub(crate) fn new(surroundings: Surroundings) -> Self {
+        Self(Arc::new(Shared { surroundings, held: Mutex::default() }))
     }
 
     /// Takes up the attempts that an earlier process of this runner left.

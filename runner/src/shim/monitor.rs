@@ -45,16 +45,16 @@ impl Monitor {
 
     /// Has the job signalled; SIGKILL is proven to have worked.
     pub(super) fn signal(&mut self, signal: Signal) {
-        self.order(if signal == Signal::SIGKILL { Order::Kill } else { Order::Terminate });
+        self.order(if signal == Signal::SIGKILL { &Order::Kill } else { &Order::Terminate });
     }
 
     /// Passes on until when the lease is good.
     pub(super) fn renew(&mut self, until: Duration) {
-        self.order(Order::Renew(until));
+        self.order(&Order::Renew(until));
     }
 
-    fn order(&mut self, order: Order) {
-        self.lines.queue(&order);
+    fn order(&mut self, order: &Order) {
+        self.lines.queue(order);
         self.lines.flush();
     }
 }

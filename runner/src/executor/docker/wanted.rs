@@ -116,10 +116,10 @@ mod tests {
         }
     }
 
-    fn settled(wanted: v1::DockerExecutor) -> Result<Container, String> {
+    fn settled(wanted: &v1::DockerExecutor) -> Result<Container, String> {
         let engine =
             Engine { host: "unix:///none".to_owned(), tls: None, api: (1, 41), init: true };
-        settle(&wanted, &config(), engine).map_err(|unready| unready.message)
+        settle(wanted, &config(), engine).map_err(|unready| unready.message)
     }
 
     fn with_mount(source: &str) -> v1::DockerExecutor {
@@ -131,10 +131,10 @@ mod tests {
     #[test]
     fn only_folders_below_an_allowed_one_are_mounted() {
         for good in ["/srv/cache", "/srv/cache/a/b", "/srv//cache/"] {
-            assert!(settled(with_mount(good)).is_ok(), "{good}");
+            assert!(settled(&with_mount(good)).is_ok(), "{good}");
         }
         for bad in ["/", "/srv", "/srv/cached", "/srv/cache/../../etc", "srv/cache"] {
-            let message = settled(with_mount(bad)).unwrap_err();
+            let message = settled(&with_mount(bad)).unwrap_err();
             assert!(message.contains("docker.mounts"), "{bad}: {message}");
         }
     }
@@ -146,13 +146,13 @@ mod tests {
             ..Default::default()
         };
         for good in ["", "bridge", "none", "tests"] {
-            assert!(settled(with(good)).is_ok(), "{good}");
+            assert!(settled(&with(good)).is_ok(), "{good}");
         }
         for bad in ["host", "container:x", "other"] {
-            assert!(settled(with(bad)).unwrap_err().contains("docker.networks"), "{bad}");
+            assert!(settled(&with(bad)).unwrap_err().contains("docker.networks"), "{bad}");
         }
         let services = vec![v1::Service { name: "db".to_owned(), ..Default::default() }];
         let both = v1::DockerExecutor { services, ..with("none") };
-        assert!(settled(both).unwrap_err().contains("network of its own"));
+        assert!(settled(&both).unwrap_err().contains("network of its own"));
     }
 }
