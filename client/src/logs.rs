@@ -249,11 +249,13 @@ impl Follower {
         let request = GetJobRequest { job_id: self.options.job_id.clone() };
         let job = self.connection.jobs().get(request).await?.into_inner().job;
         let attempts = job.ok_or_else(|| ClientError::missing("job"))?.attempts;
-        let lost = |attempt: &&Attempt| {
+        let over = |attempt: &&Attempt| {
             attempt.number == self.attempt && attempt.outcome.is_some() && attempt.log.is_none()
         };
-        if attempts.iter().any(|attempt| lost(&attempt)) {
-            return Ok(Some(self.attempt_over(None)));
+        if let Some(attempt) = attempts.iter().find(over) {
+            // Where nothing ever ran, nothing is missing.
+            let end = never_ran(attempt).then(LogEnd::default);
+            return Ok(Some(self.attempt_over(end)));
         }
         if self.options.until == LogUntil::Now {
             self.phase = Phase::Done;
@@ -278,4 +280,9 @@ impl Follower {
         self.received = Received::default();
         LogEvent::End { attempt, end }
     }
+}
+
+/// Its runner saw that there was no process: one whose runner was lost may have had one.
+fn never_ran(attempt: &Attempt) -> bool {
+    attempt.started_at.is_none() && attempt.outcome.as_ref().is_some_and(|it| it.tree_gone)
 }

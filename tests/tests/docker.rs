@@ -144,6 +144,7 @@ async fn what_the_settings_do_not_allow_is_refused_with_the_key_to_change() {
         let refused = scene.sh(options, "exit 0").await;
         assert_eq!(code(&refused), Some(125), "{refused:?}");
         assert!(text(&refused.stderr).contains(told), "{refused:?}");
+        assert!(!text(&refused.stderr).contains("not whole"), "{refused:?}");
     }
     let missing = ["run", "--image", "baton-tests-none", "--pull", "never", "--", "true"];
     let missing = scene.fleet.baton(&missing).await;
