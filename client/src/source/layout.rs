@@ -18,6 +18,9 @@ pub const MAX_DEPTH: usize = 128;
 /// How much an archive may unpack to unless told otherwise, in bytes.
 pub const DEFAULT_UNPACKED_LIMIT: u64 = 4 << 30;
 
+/// How many links the kernel follows for one path.
+pub const LINKS_FOLLOWED: usize = 40;
+
 /// How a path or a link's target breaks the rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LayoutFault {
@@ -51,6 +54,9 @@ pub enum LayoutFault {
     /// A link that leaves the folder.
     #[error("it is a link that leaves the folder")]
     LinkLeaves,
+    /// A link by way of more others than a kernel follows.
+    #[error("it is a link that leads over more than {} others", LINKS_FOLLOWED - 1)]
+    LinkChain,
 }
 
 /// The names in `path`, in order; `.` and doubled slashes are dropped, so the

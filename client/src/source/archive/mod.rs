@@ -154,8 +154,8 @@ impl Taking<'_> {
             Some(err) => self.uncopied(err),
             None => self.stopped(fault),
         })?;
-        match self.tree.leaving() {
-            Some(link) => Err(refused(link.number, &link.path, LayoutFault::LinkLeaves.into())),
+        match self.tree.astray() {
+            Some((link, fault)) => Err(refused(link.number, &link.path, fault.into())),
             None => Ok(()),
         }
     }

@@ -6,11 +6,9 @@
 use std::collections::BTreeMap;
 
 use super::super::layout::entry::Refusal;
-use super::super::layout::{LayoutFault, pieces, winds};
+use super::super::layout::{LINKS_FOLLOWED, LayoutFault, pieces, winds};
 
 const TOP: usize = 0;
-/// How many links the kernel follows for one path.
-const LINKS_FOLLOWED: usize = 40;
 
 enum Node {
     /// With its index.
@@ -121,9 +119,10 @@ impl Tree {
         }
     }
 
-    /// A link that leaves the top folder by way of another one.
-    pub(super) fn leaving(&self) -> Option<&Winding> {
-        self.winding.iter().find(|link| self.leaves(link))
+    /// A link that leaves the top folder by way of another one, or of which it cannot be
+    /// known.
+    pub(super) fn astray(&self) -> Option<(&Winding, LayoutFault)> {
+        self.winding.iter().find_map(|link| self.fault(link).map(|fault| (link, fault)))
     }
 
     fn add(&mut self, folder: usize, name: &[u8], node: Node) -> Result<(), Fault> {
@@ -147,14 +146,14 @@ impl Tree {
 
     /// Follows a link as the kernel does. One that leads nowhere leads to
     /// nothing outside.
-    fn leaves(&self, link: &Winding) -> bool {
+    fn fault(&self, link: &Winding) -> Option<LayoutFault> {
         let (mut here, mut followed) = (link.folder, 1);
         let mut ahead: Vec<&[u8]> = pieces(&link.target).rev().collect();
         while let Some(piece) = ahead.pop() {
             if piece == b".." {
                 match self.folders[here].parent {
                     Some(parent) => here = parent,
-                    None => return true,
+                    None => return Some(LayoutFault::LinkLeaves),
                 }
                 continue;
             }
@@ -163,13 +162,13 @@ impl Tree {
                 Some(Node::Link(target)) => {
                     followed += 1;
                     if followed > LINKS_FOLLOWED {
-                        return false;
+                        return Some(LayoutFault::LinkChain);
                     }
                     ahead.extend(pieces(target).rev());
                 }
-                Some(Node::File) | None => return false,
+                Some(Node::File) | None => return None,
             }
         }
-        false
+        None
     }
 }

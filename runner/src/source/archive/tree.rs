@@ -27,6 +27,9 @@ const MODE_KEPT: u32 = 0o755;
 /// The year 9999: what file systems and tools still understand.
 const MTIME_MAX: u64 = 253_402_300_799;
 
+/// How often the kernel may say that a link leads over too many others before it is believed.
+const CHAINS_DOUBTED: u32 = 8;
+
 struct Folder {
     name: Vec<u8>,
     handle: OwnedFd,
@@ -129,14 +132,21 @@ impl Tree {
             .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
             .resolve(ResolveFlag::RESOLVE_BENEATH);
         for link in &self.winding {
-            let mut opened = openat2(&self.top, link.as_slice(), beneath);
-            // Somebody renames something on this host, and the kernel is not sure.
-            while opened.as_ref().err() == Some(&Errno::EAGAIN) {
-                opened = openat2(&self.top, link.as_slice(), beneath);
-            }
-            // One that leads nowhere leads to nothing outside.
-            if opened.err() == Some(Errno::EXDEV) {
-                return Err(Fault::from(LayoutFault::LinkLeaves).about(link));
+            let mut chains = 0;
+            let fault = loop {
+                match openat2(&self.top, link.as_slice(), beneath) {
+                    // Somebody renames something on this host, and the kernel is not sure.
+                    Err(Errno::EAGAIN) => {}
+                    // When it begins again for such a reason, it counts the links again as well.
+                    Err(Errno::ELOOP) if chains < CHAINS_DOUBTED => chains += 1,
+                    Err(Errno::ELOOP) => break Some(LayoutFault::LinkChain),
+                    Err(Errno::EXDEV) => break Some(LayoutFault::LinkLeaves),
+                    // One that leads nowhere leads to nothing outside.
+                    Ok(_) | Err(_) => break None,
+                }
+            };
+            if let Some(fault) = fault {
+                return Err(Fault::from(fault).about(link));
             }
         }
         Ok(())
