@@ -13,6 +13,7 @@ mod baseline;
 mod failover;
 mod jobs;
 mod memory;
+mod overhead;
 mod start;
 
 use clap::{Parser, Subcommand};
@@ -38,6 +39,13 @@ enum What {
         #[arg(long, default_value_t = 100_000)]
         jobs: usize,
     },
+    /// A command that does nothing, as a job and by hand: on this host, in a container and
+    /// over SSH
+    Overhead {
+        /// How many times each
+        #[arg(long, default_value_t = 50)]
+        times: usize,
+    },
     /// From SIGKILL of the leader of three to the next lease
     Failover {
         /// How many times
@@ -60,6 +68,7 @@ async fn main() {
     match Arguments::parse().what {
         What::Start { jobs } => start::measure(jobs).await,
         What::Memory { jobs } => memory::measure(jobs).await,
+        What::Overhead { times } => overhead::measure(times).await,
         What::Failover { tries } => failover::measure(tries).await,
         What::Jobs { jobs, slots } => jobs::measure(jobs, slots).await,
     }

@@ -9,6 +9,7 @@
 pub mod cluster;
 pub mod containers;
 pub mod docker;
+pub mod everywhere;
 pub mod fleet;
 pub mod gate;
 pub mod git_server;
@@ -21,6 +22,7 @@ pub mod wait;
 
 use std::{
     env, fs,
+    io::Write as _,
     path::{Path, PathBuf},
     sync::OnceLock,
     time::SystemTime,
@@ -47,6 +49,17 @@ pub fn baton() -> &'static Path {
         }
         binary
     })
+}
+
+/// Says loudly that the test that runs is skipped, or a part of it, and why.
+///
+/// # Panics
+/// When nobody takes what is said.
+pub fn skip(reason: &str) {
+    // Past the test runner, which keeps what a test prints that does not fail.
+    let name = std::thread::current().name().unwrap_or("a test").to_owned();
+    let told = format!("\ntest {name}: SKIPPED: {reason}\n");
+    std::io::stderr().write_all(told.as_bytes()).expect("standard error takes a line");
 }
 
 fn newest_source(folder: &Path) -> SystemTime {

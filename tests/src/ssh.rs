@@ -18,7 +18,7 @@ use nix::{
 use tempfile::TempDir;
 use tokio::{io::copy_bidirectional, net::TcpListener, task::JoinSet};
 
-use crate::{port, wait};
+use crate::{port, skip, wait};
 
 const SSHD: &str = "/usr/sbin/sshd";
 
@@ -34,9 +34,7 @@ impl Server {
     #[must_use]
     pub fn start(settings: &[String]) -> Option<Self> {
         if !Path::new(SSHD).exists() {
-            eprintln!(
-                "SKIPPED: there is no {SSHD}; install it with: apt-get install openssh-server"
-            );
+            skip(&format!("there is no {SSHD}; install it with: apt-get install openssh-server"));
             return None;
         }
         if geteuid().is_root() {
@@ -118,6 +116,19 @@ impl Server {
             next += 1;
         }
         sessions.split_off(1)
+    }
+
+    /// `ssh` with a command for it, as [`Server::user`].
+    #[must_use]
+    pub fn ssh(&self, command: &[&str]) -> Command {
+        let mut ssh = Command::new("ssh");
+        ssh.args(["-F", "none", "-o", "BatchMode=yes", "-o"])
+            .arg(format!("UserKnownHostsFile={}", self.known_hosts().display()))
+            .arg("-i")
+            .arg(self.key())
+            .args(["-p", &self.port.to_string(), &format!("{}@127.0.0.1", Self::user())])
+            .args(command);
+        ssh
     }
 
     /// The port that it listens at.

@@ -19,7 +19,7 @@ use baton_tests::{
     git_server::{
         GitDaemon, GitServer, GitSshd, Manner, PASSWORD, USER, commit, git, make_repository,
     },
-    wait,
+    skip, wait,
 };
 
 /// A fleet whose runner has `config` beside the rest, and a folder for repositories.
@@ -137,7 +137,7 @@ async fn a_server_is_asked_by_ssh_if_it_is_the_known_one() {
     let folder = tempfile::Builder::new().prefix("keys and hosts ").tempdir().unwrap();
     let keys = tempfile::tempdir().unwrap();
     let Some(sshd) = GitSshd::start(keys.path()) else {
-        eprintln!("SKIPPED: there is no sshd that can be started here");
+        skip("there is no sshd that can be started here");
         return;
     };
     let (app, commit) = repository(folder.path(), "app", "by ssh");

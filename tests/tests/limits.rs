@@ -3,9 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::disallowed_methods, reason = "tests start processes")]
 
-use std::{io::Write as _, process::Output};
+use std::process::Output;
 
-use baton_tests::fleet::{Fleet, code, text};
+use baton_tests::{
+    fleet::{Fleet, code, text},
+    skip,
+};
 use serde_json::Value;
 
 /// Runs a job; how it ended, what it wrote, and what its record says of it.
@@ -25,8 +28,7 @@ async fn sh(fleet: &Fleet, options: &[&str], script: &str) -> (Output, Value) {
 fn by(record: &Value, limit: &str) -> Option<String> {
     let by = record["limits"][limit].as_str().unwrap().to_owned();
     if by == "none" || (limit == "memory" && by == "rlimit") {
-        let told = format!("\ntest of {limit}: SKIPPED, since no control group holds it here\n");
-        std::io::stderr().write_all(told.as_bytes()).unwrap();
+        skip(&format!("no control group holds {limit} here"));
         return None;
     }
     assert!(["cgroup_v1", "cgroup_v2", "rlimit"].contains(&by.as_str()), "{record}");

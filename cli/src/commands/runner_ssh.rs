@@ -23,6 +23,7 @@ pub(super) struct SshSettings {
     agent: Option<PathBuf>,
     known_hosts: Option<PathBuf>,
     base: Option<String>,
+    workspaces: Option<String>,
     targets: BTreeMap<String, TargetSettings>,
 }
 
@@ -40,6 +41,7 @@ struct TargetSettings {
     labels: Vec<String>,
     slots: Option<u32>,
     base: Option<String>,
+    workspaces: Option<String>,
 }
 
 impl SshSettings {
@@ -81,6 +83,8 @@ impl SshSettings {
         })?;
         let base = given.base.as_deref().or(self.base.as_deref()).unwrap_or(BASE);
         check_line(base).map_err(|text| ("base", text))?;
+        let workspaces = given.workspaces.as_deref().or(self.workspaces.as_deref());
+        workspaces.map(check_line).transpose().map_err(|text| ("workspaces", text))?;
         Ok(TargetConfig {
             address: address(&given.address).map_err(|text| ("address", text))?,
             user: user.clone(),
@@ -89,7 +93,8 @@ impl SshSettings {
             jump: given.jump.as_deref().map(|jump| self.jump(jump)).transpose()?,
             labels: given.labels.iter().cloned().collect(),
             slots,
-            base: base.strip_prefix("~/").unwrap_or(base).to_owned(),
+            base: below_home(base).to_owned(),
+            workspaces: workspaces.map(|folder| below_home(folder).to_owned()),
         })
     }
 
@@ -124,6 +129,11 @@ impl SshSettings {
 
 fn address(text: &str) -> Result<Address, String> {
     Address::parse(text).ok_or_else(|| format!("{text:?} is not HOST or HOST:PORT"))
+}
+
+/// A path that begins with no slash is one from the home of the target's user.
+fn below_home(path: &str) -> &str {
+    path.strip_prefix("~/").unwrap_or(path)
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, String> {
@@ -162,7 +172,8 @@ mod tests {
     #[test]
     fn a_target_has_what_holds_for_all_unless_it_says_otherwise() {
         let own = "[targets.b]\naddress = \"b:2222\"\nuser = \"jo\"\nagent = \"/a\"\n\
-                   known_hosts = \"/o\"\njump = \"a\"\nlabels = [\"gpu\"]\nslots = 4\nbase = \"~/x\"";
+                   known_hosts = \"/o\"\njump = \"a\"\nlabels = [\"gpu\"]\nslots = 4\nbase = \"~/x\"\n\
+                   workspaces = \"~/w\"";
         let targets =
             config(&format!("{ALL}[targets.a]\naddress = \"a\"\njump = \"me@gate\"\n{own}"))
                 .unwrap();
@@ -173,6 +184,7 @@ mod tests {
         assert_eq!(a.jump, Some(Jump::Host { user: Some("me".to_owned()), address: gate }));
         assert_eq!((b.user.as_str(), &b.login), ("jo", &Login::Agent("/a".into())));
         assert_eq!((b.slots, b.base.as_str(), b.address.port), (4, "x", 2222));
+        assert_eq!((&a.workspaces, b.workspaces.as_deref()), (&None, Some("w")));
         assert_eq!(b.jump, Some(Jump::Target("a".to_owned())));
         assert_eq!(b.known_hosts, PathBuf::from("/o"));
     }

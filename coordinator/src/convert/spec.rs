@@ -6,7 +6,7 @@ use std::{
 };
 
 use baton_proto::{DEFAULT_PROJECT, error::ApiError, time::duration_from_proto, v1};
-use baton_state::{Executor, JobSpec, OnLost, Requirements, Source};
+use baton_state::{JobSpec, OnLost, Requirements};
 
 use super::{
     executor, invalid, resources,
@@ -48,11 +48,6 @@ pub(crate) fn spec_from_proto(spec: v1::JobSpec) -> Result<JobSpec, ApiError> {
         .transpose()?;
     let (executor, container) = executor::from_proto(spec.executor.clone())?;
     let source = spec.source.clone().map(source_from_proto).transpose()?;
-    if executor != Executor::Local && matches!(source, Some(Source::Workspace(_))) {
-        let problem =
-            "a workspace is a folder of the runner's host, and the job does not run there";
-        return Err(invalid("spec.source.workspace", problem));
-    }
     Ok(JobSpec {
         name: name(&spec)?,
         project: project(&spec.project)?,
@@ -278,18 +273,6 @@ mod tests {
         given.queue_timeout = Some(prost_types::Duration { seconds: 2, nanos: 0 });
         let once = spec_from_proto(given).unwrap();
         assert_eq!(spec_from_proto(spec_to_proto(&once)).unwrap(), once);
-    }
-
-    #[test]
-    fn a_workspace_is_only_for_jobs_on_the_runners_host() {
-        let workspace = v1::Workspace { path: "a".to_owned() };
-        let source = v1::Source { kind: Some(v1::source::Kind::Workspace(workspace)) };
-        let docker = v1::DockerExecutor { image: "a".to_owned(), ..Default::default() };
-        let executor = v1::Executor { kind: Some(v1::executor::Kind::Docker(docker)) };
-        let local = v1::JobSpec { source: Some(source), ..spec() };
-        assert!(spec_from_proto(local.clone()).is_ok());
-        let message = refused(v1::JobSpec { executor: Some(executor), ..local });
-        assert!(message.starts_with("spec.source.workspace: "), "{message}");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::{
 };
 
 use baton_client::ClientError;
-use baton_proto::v1::{self, source::Kind};
+use baton_proto::v1::{self, executor, source::Kind};
 use futures::StreamExt as _;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -117,13 +117,38 @@ impl Preparation<'_> {
                 Ok(Prepared { commit: Some(commit), workspace: None })
             }
             Kind::Workspace(v1::Workspace { path }) => {
-                let (base, path) = (self.config.workspaces.clone(), path.clone());
-                let find = move || Workspace::find(base.as_deref(), &path);
-                let found = environment::blocking(&*self.environment.blocking, find).await;
-                let workspace = found.map_err(io::Error::other)??;
+                let workspace = self.workspace(path).await?;
                 Ok(Prepared { commit: None, workspace: Some(workspace) })
             }
         }
+    }
+
+    /// Finds the workspace where the job is going to run.
+    async fn workspace(&self, path: &str) -> Result<Workspace, PrepareError> {
+        let executor = self.assign.spec.as_ref().and_then(|spec| spec.executor.as_ref());
+        let base = match executor.and_then(|executor| executor.kind.as_ref()) {
+            Some(executor::Kind::Ssh(v1::SshExecutor { target })) => {
+                let settings = self.config.ssh.get(target);
+                let base = settings.and_then(|settings| settings.workspaces.as_ref());
+                let nowhere = || WorkspaceError::NoBaseThere { target: target.clone() };
+                return Ok(Workspace::elsewhere(base.ok_or_else(nowhere)?, path)?);
+            }
+            Some(executor::Kind::Docker(_)) => {
+                let mounts = self.config.docker.iter().flat_map(|docker| &docker.mounts);
+                let is_mounted = |base: &PathBuf| mounts.clone().any(|m| base.starts_with(m));
+                match self.config.workspaces.clone() {
+                    Some(base) if !is_mounted(&base) => {
+                        return Err(WorkspaceError::NotMounted { base }.into());
+                    }
+                    base => base,
+                }
+            }
+            Some(executor::Kind::Local(_)) | None => self.config.workspaces.clone(),
+        };
+        let path = path.to_owned();
+        let find = move || Workspace::find(base.as_deref(), &path);
+        let found = environment::blocking(&*self.environment.blocking, find).await;
+        Ok(found.map_err(io::Error::other)??)
     }
 
     fn bringing<'a>(&'a self, wanted: &'a v1::Git) -> git::Bringing<'a> {

@@ -1,4 +1,4 @@
-//! Folders that are on the runner's host already, below one that its operator chose. A
+//! Folders that are already where jobs run, below one that the runner's operator chose. A
 //! job works in the folder itself.
 //!
 //! A path is resolved by the kernel, in one step and below the base: whatever links
@@ -19,7 +19,7 @@ use nix::{
 };
 use serde::{Deserialize, Serialize};
 
-/// A workspace of this host, which may not be there.
+/// A workspace, which may not be there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Workspace {
     base: PathBuf,
@@ -32,6 +32,25 @@ pub enum WorkspaceError {
     /// The runner's operator keeps none.
     #[error("this runner keeps no workspaces; set `workspaces` in its runner.toml to a folder")]
     NoBase,
+    /// None on that target.
+    #[error(
+        "this runner knows no workspaces on the target {target}; set `workspaces` in its \
+         runner.toml, in [ssh.targets.{target}], to a folder there"
+    )]
+    NoBaseThere {
+        /// The target's name.
+        target: String,
+    },
+    /// Containers must not have the folder of workspaces.
+    #[error(
+        "workspaces are not for containers on this runner; add {} to docker.mounts in its \
+         runner.toml",
+        base.display()
+    )]
+    NotMounted {
+        /// The folder of workspaces.
+        base: PathBuf,
+    },
     /// No path below a folder.
     #[error("the workspace's path {0}")]
     Refused(&'static str),
@@ -54,8 +73,8 @@ impl WorkspaceError {
 }
 
 impl Workspace {
-    /// The workspace at `path`, which a caller chose, below `base`. It is there at the
-    /// moment.
+    /// The workspace at `path`, which a caller chose, below `base` on this host. It is there
+    /// at the moment.
     ///
     /// # Errors
     /// [`WorkspaceError`].
@@ -79,7 +98,26 @@ impl Workspace {
         }
     }
 
-    /// Opens the folder.
+    /// The one at `path`, which a caller chose, below `base` on another host.
+    ///
+    /// # Errors
+    /// [`WorkspaceError::Refused`].
+    pub fn elsewhere(base: &str, path: &str) -> Result<Self, WorkspaceError> {
+        workspace_path(path).map_err(WorkspaceError::Refused)?;
+        Ok(Self { base: base.into(), path: path.into() })
+    }
+
+    /// The folder that it is below.
+    pub(crate) fn base(&self) -> &Path {
+        &self.base
+    }
+
+    /// Its path from there: plain names, as long as nobody puts a link in their way.
+    pub(crate) fn within(&self) -> &Path {
+        &self.path
+    }
+
+    /// Opens the folder, on this host.
     pub(crate) fn open(&self) -> io::Result<OwnedFd> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let base = openat(AT_FDCWD, &self.base, flags, Mode::empty())?;

@@ -10,7 +10,6 @@ mod image;
 mod network;
 
 use std::{
-    io::Write as _,
     path::Path,
     process::{Command, Output, Stdio},
     sync::{
@@ -25,6 +24,8 @@ pub use self::{
     image::Image,
     network::Network,
 };
+
+use crate::skip;
 
 const LABEL: &str = "baton-tests";
 
@@ -51,10 +52,7 @@ pub fn missing() -> Option<&'static str> {
 #[must_use]
 pub fn or_skip() -> Option<()> {
     let Some(reason) = missing() else { return Some(()) };
-    // Past the test runner, which keeps what a test prints that does not fail.
-    let name = std::thread::current().name().unwrap_or("a test").to_owned();
-    let told = format!("\ntest {name}: SKIPPED, since it needs Docker: {reason}\n");
-    std::io::stderr().write_all(told.as_bytes()).unwrap();
+    skip(&format!("it needs Docker: {reason}"));
     None
 }
 

@@ -131,6 +131,7 @@ impl Ssh {
             labels: Default::default(),
             slots: 1,
             base: self.server.path("base").display().to_string(),
+            workspaces: None,
         }
     }
 }

@@ -98,6 +98,7 @@ pub(crate) fn config(server: &Server) -> TargetConfig {
         labels: BTreeSet::new(),
         slots: 4,
         base: server.path("base").display().to_string(),
+        workspaces: None,
     }
 }
 

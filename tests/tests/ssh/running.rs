@@ -269,7 +269,7 @@ async fn busybox_is_enough() {
     let installed =
         std::process::Command::new("busybox").args(["--install", "-s"]).arg(folder.path()).status();
     if !installed.is_ok_and(|status| status.success()) {
-        eprintln!("SKIPPED: there is no busybox; install it with: apt-get install busybox");
+        baton_tests::skip("there is no busybox; install it with: apt-get install busybox");
         return;
     }
     let Some(target) = Target::with_commands(&folder).await else { return };

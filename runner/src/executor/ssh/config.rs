@@ -29,6 +29,9 @@ pub struct TargetConfig {
     pub slots: u32,
     /// The folder there for everything of Baton's.
     pub base: String,
+    /// The folder there below which jobs find workspaces; none: they get none. From the
+    /// user's home when it does not begin with a slash.
+    pub workspaces: Option<String>,
 }
 
 /// Where an SSH server is.
@@ -131,6 +134,7 @@ mod tests {
             labels: BTreeSet::new(),
             slots: 1,
             base: ".baton".to_owned(),
+            workspaces: None,
         }
     }
 

@@ -7,6 +7,7 @@ use super::remote::Remote;
 use crate::{
     executor::{Launch, Names},
     shim::COOKIE,
+    source::workspace::Workspace,
 };
 
 /// What is executed on a target; the rest follows over its standard input.
@@ -126,14 +127,17 @@ pub(crate) fn job(launch: &Launch) -> String {
         .open_files
         .map_or_else(String::new, |files| format!("ulimit -n {files} || exit 126\n"));
     let (program, words) = (quote(program), words.join(" "));
+    let enter = launch
+        .workspace
+        .as_ref()
+        .map_or_else(|| format!("cd \"${COOKIE}/work\" || exit 126\n"), enter_workspace);
     // Whatever ends this shell is a refusal: a command that starts takes its place.
     format!(
         r#"rm -f "${COOKIE}/job"
 umask "$1"
 exec 3>&2 2>/dev/null
 trap 'echo refused >"${COOKIE}/refused"' EXIT
-cd "${COOKIE}/work" || exit 126
-unset PWD OLDPWD SHLVL _
+{enter}unset PWD OLDPWD SHLVL _
 {limit}{variables}case {program} in
     */*)
         [ -e {program} ] || exit 127
@@ -143,6 +147,30 @@ unset PWD OLDPWD SHLVL _
 esac
 exec {words} 2>&3 3>&-
 "#
+    )
+}
+
+/// Goes to where the workspace is, and no further when that is not below its base: whatever
+/// links there are, the folder that was entered is the one that was looked at.
+fn enter_workspace(workspace: &Workspace) -> String {
+    let (base, path) = (workspace.base().to_string_lossy(), workspace.within().to_string_lossy());
+    let shown = quote(&workspace.path().to_string_lossy());
+    format!(
+        r#"{}cd -P -- "$base" && base=$(pwd -P) && cd -P -- {} || {{
+    echo "the workspace "{shown}" cannot be entered; make the folder first" >&3
+    exit 126
+}}
+case $(pwd -P)/ in
+    "${{base%/}}"/*) ;;
+    *)
+        echo "the workspace "{shown}" is refused: a link in it leads out of \`workspaces\`" >&3
+        exit 126
+        ;;
+esac
+unset base
+"#,
+        set_base(&base),
+        quote(&format!("./{path}")),
     )
 }
 

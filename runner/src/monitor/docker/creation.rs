@@ -1,5 +1,7 @@
 //! From a launch to what an engine is asked to create.
 
+use std::path::Path;
+
 use bollard::{
     Docker,
     errors::Error,
@@ -20,8 +22,11 @@ use crate::{
         },
     },
     monitor::protocol::Task,
+    source::workspace::Workspace,
 };
 
+/// Where the runner's folder of workspaces is in a container.
+const WORKSPACES: &str = "/workspaces";
 /// How many times its length a line of one byte takes in an engine's log, at most.
 const LINE_OVERHEAD: u64 = 48;
 
@@ -41,14 +46,14 @@ pub(super) async fn create(
         entrypoint: container.entrypoint.clone().map(entrypoint),
         user: container.user.clone(),
         env: Some(variables(&launch.env)),
-        working_dir: Some(WORK.to_owned()),
+        working_dir: Some(working_folder(launch.workspace.as_ref())),
         labels: Some(engine::labels(&launch.names, &task.dir)),
         attach_stdout: Some(true),
         attach_stderr: Some(true),
         host_config: Some(HostConfig {
             init: Some(container.engine.init),
             network_mode: network.map(str::to_owned),
-            mounts: Some(container.mounts.iter().map(mount).collect()),
+            mounts: Some(mounts(container, launch.workspace.as_ref())),
             tmpfs: Some(container.tmpfs.iter().map(tmpfs).collect()),
             log_config: Some(whole_log(launch.output_limit)),
             ..limits(&launch.resources)
@@ -103,6 +108,23 @@ fn limits(resources: &Resources) -> HostConfig {
         ulimits: open_files.map(|files| vec![files]),
         ..HostConfig::default()
     }
+}
+
+/// Where the command starts, in the container.
+fn working_folder(workspace: Option<&Workspace>) -> String {
+    let folder = workspace.map(|workspace| Path::new(WORKSPACES).join(workspace.within()));
+    folder.map_or_else(|| WORK.to_owned(), |folder| folder.display().to_string())
+}
+
+/// With a workspace comes the folder that it is in: a link which somebody puts in its way
+/// leads nowhere but into the container then.
+fn mounts(container: &Container, workspace: Option<&Workspace>) -> Vec<EngineMount> {
+    let workspaces = workspace.map(|workspace| Mount {
+        source: workspace.base().display().to_string(),
+        target: WORKSPACES.to_owned(),
+        read_only: false,
+    });
+    container.mounts.iter().chain(&workspaces).map(mount).collect()
 }
 
 fn mount(mount: &Mount) -> EngineMount {
