@@ -7,7 +7,7 @@
 use std::{path::PathBuf, process::Output, sync::Arc};
 
 use baton_tests::{
-    docker::{self, Image},
+    docker::{self, Image, Registry, TlsEngine},
     fleet::{Fleet, code, text},
     wait,
 };
@@ -154,6 +154,79 @@ async fn what_the_settings_do_not_allow_is_refused_with_the_key_to_change() {
     assert_eq!(code(&user), Some(126), "{user:?}");
     assert!(text(&user.stderr).contains("no user"), "{user:?}");
     scene.nothing_is_left().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_is_pulled_with_the_password_that_the_runner_has_for_its_registry() {
+    if docker::or_skip().is_none() {
+        return;
+    }
+    let image = Image::make();
+    let registry = Registry::with(&image);
+    // The engine must not have its parts already.
+    drop(image);
+    let folder = tempfile::tempdir().unwrap();
+    let password = folder.path().join("password");
+    let settings = format!(
+        "[docker.registries.{:?}]\nusername = {:?}\npassword_file = {:?}\n",
+        registry.host(),
+        docker::USER,
+        password.to_str().unwrap()
+    );
+    let Some(scene) = Scene::with(SOCKET, &settings).await else { return };
+    let image = registry.image();
+    let run = async |options: &[&str]| {
+        let image = ["run", "--attempts", "1", "--image", &image];
+        scene.fleet.baton(&[&image[..], options, &["--", "sh", "-c", "echo ran"]].concat()).await
+    };
+    std::fs::write(&password, "another").unwrap();
+    let refused = run(&[]).await;
+    assert_eq!(code(&refused), Some(125), "{refused:?}");
+    assert!(text(&refused.stderr).contains(&format!("the image {image}: ")), "{refused:?}");
+    assert_eq!(registry.pulls(), 0);
+
+    std::fs::write(&password, format!("{}\n", docker::PASSWORD)).unwrap();
+    let pulled = run(&[]).await;
+    assert_run(&pulled, Some(0), "ran\n");
+    assert!(text(&pulled.stderr).contains(&format!("pulling the image {image}")), "{pulled:?}");
+    let pulls = registry.pulls();
+    assert!(pulls > 0);
+    let again = run(&[]).await;
+    assert_run(&again, Some(0), "ran\n");
+    assert!(!text(&again.stderr).contains("pulling"), "{again:?}");
+    assert_eq!(registry.pulls(), pulls);
+    let always = run(&["--pull", "always"]).await;
+    assert_run(&always, Some(0), "ran\n");
+    assert!(registry.pulls() > pulls);
+    assert!(!scene.fleet.logs().contains(docker::PASSWORD));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_is_reached_over_tls_by_those_whom_it_knows() {
+    if docker::or_skip().is_none() {
+        return;
+    }
+    let Some(engine) = TlsEngine::start().await else { return };
+    let image = Image::make();
+    let mut fleet = Fleet::start(&[]).await;
+    for (name, keys) in [("known", engine.known()), ("stranger", engine.stranger())] {
+        let file = fleet.folder().join(name);
+        let (host, keys) = (engine.host(), keys.display().to_string());
+        let settings =
+            format!("health_interval = \"200ms\"\n[docker]\nhost = {host:?}\ntls = {keys:?}\n");
+        std::fs::write(&file, settings).unwrap();
+        let file = file.to_str().unwrap().to_owned();
+        fleet.add_runner(name, &["--config", &file, "-l", name]).await;
+    }
+    let run = ["run", "--image", image.name(), "-l", "known", "--", "sh", "-c", "echo over TLS"];
+    assert_run(&fleet.baton(&run).await, Some(0), "over TLS\n");
+    wait::until("the stranger to be refused", async || {
+        let shown = fleet.baton(&["runners", "show", "stranger", "-o", "json"]).await;
+        let shown: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();
+        let unhealthy = shown["unhealthy"].as_array()?.iter().any(|it| it["name"] == "docker");
+        unhealthy.then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,6 +8,8 @@ mod disk;
 mod host;
 mod image;
 mod network;
+mod registry;
+mod tls;
 
 use std::{
     path::Path,
@@ -23,6 +25,8 @@ pub use self::{
     host::{Host, Mount},
     image::Image,
     network::Network,
+    registry::{PASSWORD, Registry, USER},
+    tls::TlsEngine,
 };
 
 use crate::skip;
