@@ -1,7 +1,9 @@
 //! Baton's runner: takes leases from a coordinator, runs the jobs, sends their
 //! output back.
 
+mod caches;
 mod clock;
+mod collect;
 mod config;
 mod environment;
 pub mod executor;
@@ -21,6 +23,7 @@ mod untrusted;
 use std::{ffi::OsString, process::ExitCode};
 
 pub use self::{
+    collect::{Chosen, Leaves},
     config::Config,
     environment::{Blocking, Clock, Environment},
     network::{Answers, Link, Network, Requests},

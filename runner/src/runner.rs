@@ -12,6 +12,7 @@ use tracing::{info, warn};
 
 use crate::{
     Config, Environment,
+    caches::Caches,
     environment::blocking,
     executor::{
         Executor, Executors, docker::DockerExecutor, local::LocalExecutor, ssh::SshExecutor,
@@ -56,6 +57,7 @@ pub struct Runner {
     id: String,
     executors: Executors,
     health: Health,
+    caches: Caches,
     config: Config,
     session: JoinHandle<Option<ApiError>>,
     tasks: TaskTracker,
@@ -97,6 +99,7 @@ impl Runner {
             data_dir: self.config.data_dir.clone(),
             min_free: self.config.min_free,
             interval: self.config.health_interval,
+            caches: self.caches.clone(),
         };
         let (health, stop) = (self.health.clone(), self.stop.clone());
         self.tasks
@@ -118,12 +121,12 @@ impl Runner {
         let data_dir =
             std::path::absolute(&given).map_err(|source| Error::DataDir { dir: given, source })?;
         let config = Config { data_dir, ..config };
-        let dir = config.data_dir.clone();
-        let identity = blocking(&*environment.blocking, move || Identity::take(&dir)).await;
-        let identity = identity.map_err(|error| Error::DataDir {
-            dir: config.data_dir.clone(),
-            source: io::Error::other(error),
-        })??;
+        let (dir, cache_limit) = (config.data_dir.clone(), config.cache_limit);
+        let failed = |source| Error::DataDir { dir: config.data_dir.clone(), source };
+        let take = move || Ok((Identity::take(&dir)?, Caches::open(&dir, cache_limit)));
+        let taken: Result<Result<_, Error>, _> = blocking(&*environment.blocking, take).await;
+        let (identity, caches) = taken.map_err(|error| failed(io::Error::other(error)))??;
+        let caches = caches.map_err(failed)?;
         let health = Health::default();
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let (link, linked) = watch::channel(None);
@@ -134,6 +137,7 @@ impl Runner {
             executors: executors.clone(),
             runner_id: identity.runner_id.clone(),
             health: health.clone(),
+            caches: caches.clone(),
             link: linked,
             reports: report,
             tasks: tasks.clone(),
@@ -157,7 +161,7 @@ impl Runner {
         };
         let stopped = stop.clone();
         let session = tasks.spawn(async move { stopped.run_until_cancelled(session.keep()).await });
-        Ok(Self { id, executors, health, config, session, tasks, stop })
+        Ok(Self { id, executors, health, caches, config, session, tasks, stop })
     }
 
     /// The id that it made for itself.

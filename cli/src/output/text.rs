@@ -61,12 +61,22 @@ pub(crate) fn job(job: &JobView, now: Timestamp) -> String {
         let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).cloned().collect();
         lines.add("outcome", &parts.join(", "));
     }
+    for (name, value) in job.outcome.iter().flat_map(|outcome| &outcome.outputs) {
+        lines.add(&format!("output {name}"), value);
+    }
     lines.add("name", &job.name);
     lines.add("project", &job.project);
     lines.add("command", &job.spec.command.join(" "));
     lines.add("source", &source(&job.spec));
     lines.add("executor", &executor(&job.spec.executor));
     lines.add("limits", &limits(&job.spec.resources));
+    if let Some(artifacts) = &job.spec.artifacts {
+        let globs = artifacts.globs.join(", ");
+        lines.add("artifacts", &format!("{globs}, on {}", artifacts.when));
+    }
+    for cache in &job.spec.caches {
+        lines.add("cache", &format!("{}: {}", cache.key, cache.paths.join(", ")));
+    }
     lines.add("labels", &job.spec.labels.join(", "));
     lines.add("priority", &job.spec.priority.to_string());
     lines.add("timeouts", &timeouts(&job.spec));

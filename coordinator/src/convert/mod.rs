@@ -1,6 +1,7 @@
 //! Between the API's messages and the state's types. What comes in is checked
 //! here, once; behind this the rest of the crate needs no checks.
 
+mod artifacts;
 mod executor;
 mod health;
 mod job;

@@ -9,6 +9,7 @@ use baton_proto::{DEFAULT_PROJECT, error::ApiError, time::duration_from_proto, v
 use baton_state::{Executor, JobSpec, OnLost, Requirements, Source};
 
 use super::{
+    artifacts::{artifacts_from_proto, artifacts_to_proto, cache_to_proto, caches_from_proto},
     executor, invalid, resources,
     source::{source_from_proto, source_to_proto},
 };
@@ -67,6 +68,8 @@ pub(crate) fn spec_from_proto(spec: v1::JobSpec) -> Result<JobSpec, ApiError> {
         output_limit: if spec.output_limit == 0 { OUTPUT_LIMIT } else { spec.output_limit },
         container,
         resources: resources::from_proto(spec.resources)?,
+        artifacts: spec.artifacts.map(artifacts_from_proto).transpose()?,
+        caches: caches_from_proto(spec.caches)?,
         command: spec.command,
         env: spec.env,
     })
@@ -105,6 +108,8 @@ pub(crate) fn spec_to_proto(spec: &JobSpec) -> v1::JobSpec {
         output_limit: spec.output_limit,
         executor: executor::to_proto(&spec.requirements.executor, spec.container.as_ref()),
         resources: resources::to_proto(spec.resources),
+        artifacts: spec.artifacts.as_ref().map(artifacts_to_proto),
+        caches: spec.caches.iter().map(cache_to_proto).collect(),
     }
 }
 

@@ -63,6 +63,8 @@ impl World {
             output_limit: 1,
             container: None,
             resources: Resources::default(),
+            artifacts: None,
+            caches: Vec::new(),
         });
         self.apply(Command::Submit(Submit {
             id,

@@ -481,7 +481,12 @@ impl Session {
             log: None,
             transient: finished.transient,
         };
-        if finish.outcome.level() > self.dispatch.raft.state().level() {
+        let level = self.dispatch.raft.state().level();
+        if finish.outcome.level() > level {
+            // While a cluster has members that do not know of them.
+            finish.outcome.outputs.clear();
+        }
+        if finish.outcome.level() > level {
             // Of a job that asked for none: whoever asks needs the same level.
             finish.outcome.limits.clear();
         }

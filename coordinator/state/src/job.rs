@@ -105,13 +105,20 @@ pub struct Outcome {
     /// What held each limit that was asked for: only of jobs that did.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub limits: BTreeMap<String, String>,
+    /// What the job said by names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub outputs: BTreeMap<String, String>,
 }
 
 impl Outcome {
     /// The first level that knows all of it.
     #[must_use]
     pub fn level(&self) -> Level {
-        if self.limits.is_empty() { Level(1) } else { Level(2) }
+        match (self.outputs.is_empty(), self.limits.is_empty()) {
+            (false, _) => Level(3),
+            (true, false) => Level(2),
+            (true, true) => Level(1),
+        }
     }
 
     /// An outcome that no process had a part in.
@@ -126,6 +133,7 @@ impl Outcome {
             tree_gone: false,
             killed: 0,
             limits: BTreeMap::new(),
+            outputs: BTreeMap::new(),
         }
     }
 }

@@ -8,6 +8,7 @@
 //! Replaying a log gives, byte for byte, the same [`snapshot`] as loading a
 //! snapshot and replaying the tail.
 
+pub mod artifacts;
 pub mod command;
 pub mod event;
 pub mod explain;
@@ -22,6 +23,7 @@ pub mod snapshot;
 pub mod spec;
 mod state;
 
+pub use artifacts::{Artifacts, Cache};
 pub use command::{Command, Refusal, Reply};
 pub use event::{Event, EventKind};
 pub use ids::{Index, JobId, Lease, NodeId, RunnerId, Timestamp};

@@ -8,7 +8,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::member::Level;
+use crate::{
+    artifacts::{Artifacts, Cache},
+    member::Level,
+};
 
 /// A job as asked for. Never changes once accepted. Durations are milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +49,12 @@ pub struct JobSpec {
     /// What its processes may use together.
     #[serde(default, skip_serializing_if = "Resources::is_unlimited")]
     pub resources: Resources,
+    /// What is kept of its work folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifacts: Option<Artifacts>,
+    /// What stays on the runner from one job to the next.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub caches: Vec<Cache>,
 }
 
 impl JobSpec {
@@ -61,6 +70,9 @@ impl JobSpec {
     /// The first level that knows every field and value it has.
     #[must_use]
     pub fn level(&self) -> Level {
+        if self.artifacts.is_some() || !self.caches.is_empty() {
+            return Level(3);
+        }
         let has_new_source = match self.source {
             None | Some(Source::Archive(_)) => false,
             Some(Source::Git(_) | Source::Workspace(_)) => true,

@@ -3,6 +3,9 @@
 use std::{fs, path::Path};
 
 use nix::sys::statvfs::statvfs;
+use tracing::{info, warn};
+
+use crate::caches::Caches;
 
 /// What this host has, and what of it is left. A figure that cannot be had is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -40,6 +43,21 @@ pub(super) fn look(folder: &Path) -> Host {
         disk_total: bytes(disk.map_or(0, |disk| disk.blocks())),
         disk_available: bytes(disk.map_or(0, |disk| disk.blocks_available())),
     }
+}
+
+/// Looks, and where less than `min_free` bytes are free removes caches first.
+pub(super) fn look_and_make_room(folder: &Path, min_free: u64, caches: &Caches) -> Host {
+    let host = look(folder);
+    let lacking = min_free.saturating_sub(host.disk_available);
+    if host.disk_total == 0 || lacking == 0 {
+        return host;
+    }
+    match caches.reclaim(lacking) {
+        Ok(0) => return host,
+        Ok(freed) => info!(freed, "the disk is nearly full: removed caches"),
+        Err(error) => warn!(%error, "the disk is nearly full, and caches cannot be removed"),
+    }
+    look(folder)
 }
 
 /// A field of /proc/meminfo in bytes.

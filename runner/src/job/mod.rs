@@ -3,8 +3,11 @@
 //! or not; what a session must know of them is kept here.
 
 mod attempt;
+mod caching;
 mod env;
+mod epilogue;
 mod journal;
+mod keeping;
 mod outcome;
 mod output;
 mod prepare;
@@ -27,7 +30,7 @@ use tracing::{info, warn};
 
 use self::{attempt::Attempt, journal::Journal};
 use crate::{
-    Blocking, Config, Environment, Error, Link, environment, executor::Executors, health::Health,
+    Blocking, Config, Environment, Error, Link, caches::Caches, environment, executor::Executors, health::Health,
 };
 
 /// All attempts of this runner. Cheap to clone.
@@ -46,6 +49,7 @@ pub(crate) struct Surroundings {
     pub(crate) executors: Executors,
     pub(crate) runner_id: String,
     pub(crate) health: Health,
+    pub(crate) caches: Caches,
     /// The connection to the leader, while there is one.
     pub(crate) link: watch::Receiver<Option<Arc<dyn Link>>>,
     /// What the session sends next. It is repeated after a reconnect, from what is held.

@@ -49,6 +49,7 @@ pub(super) fn of_exit(exit: &Exit) -> v1::Outcome {
         tree_gone: exit.tree_gone,
         killed: exit.killed,
         limits: exit.limits.clone().into_iter().collect(),
+        ..v1::Outcome::default()
     }
 }
 

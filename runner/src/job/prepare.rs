@@ -18,9 +18,14 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::blocking;
+use super::{
+    blocking,
+    caching::{Caching, CachingError},
+};
 use crate::{
-    Blocking, Config, Environment, Link, environment,
+    Blocking, Config, Environment, Link,
+    caches::Caches,
+    collect, environment,
     executor::AttemptDir,
     notes::SpoolNotes,
     source::{
@@ -62,6 +67,9 @@ pub(super) enum PrepareError {
     /// There is no such workspace.
     #[error(transparent)]
     Workspace(#[from] WorkspaceError),
+    /// Its caches could not be brought.
+    #[error(transparent)]
+    Caches(#[from] CachingError),
     /// It is none that this version knows.
     #[error("this runner does not know the kind of the source; install a newer Baton on it")]
     UnknownKind,
@@ -85,6 +93,7 @@ pub(super) struct Prepared {
 /// What it takes to get the code.
 pub(super) struct Preparation<'a> {
     pub(super) config: &'a Config,
+    pub(super) caches: &'a Caches,
     pub(super) environment: &'a Environment,
     pub(super) link: watch::Receiver<Option<Arc<dyn Link>>>,
     pub(super) assign: &'a v1::Assign,
@@ -94,15 +103,49 @@ pub(super) struct Preparation<'a> {
 }
 
 impl Preparation<'_> {
-    /// Gets the code. No process of it is left when this returns.
+    /// Gets the code, and then the caches. No process of it is left when this returns.
     pub(super) async fn prepare(self) -> Result<Prepared, PrepareError> {
+        let prepared = self.bring_source().await?;
+        self.bring_caches(prepared.workspace.as_ref()).await?;
+        Ok(prepared)
+    }
+
+    async fn bring_caches(&self, workspace: Option<&Workspace>) -> Result<(), PrepareError> {
+        let Some(spec) = self.assign.spec.as_ref().filter(|spec| !spec.caches.is_empty()) else {
+            return Ok(());
+        };
+        let caching = Caching {
+            caches: self.caches.clone(),
+            project: spec.project.clone(),
+            dir: self.dir.path().to_owned(),
+            now: self.environment.clock.wall(),
+        };
+        let (wanted, work) = (spec.caches.clone(), self.dir.work());
+        let (workspace, clock) = (workspace.cloned(), Arc::clone(&self.environment.clock));
+        let stop = self.stop.clone();
+        let restore = move || {
+            let work = match workspace {
+                Some(workspace) => workspace.open()?,
+                None => collect::open_folder(&work)?,
+            };
+            caching.restore(&wanted, &work, &|| clock.boottime(), &|| stop.is_cancelled())
+        };
+        let notes = environment::blocking(&*self.environment.blocking, restore).await;
+        let spool = SpoolNotes::new(self.environment, self.dir.spool());
+        for note in notes.map_err(io::Error::other)?? {
+            spool.say(&note).await;
+        }
+        Ok(())
+    }
+
+    async fn bring_source(&self) -> Result<Prepared, PrepareError> {
         let source = self.assign.spec.as_ref().and_then(|spec| spec.source.as_ref());
         let Some(source) = source else { return Ok(Prepared::default()) };
         match source.kind.as_ref().ok_or(PrepareError::UnknownKind)? {
             Kind::Archive(archive) => {
                 let bring = bring_archive(
                     &*self.environment.blocking,
-                    self.link,
+                    self.link.clone(),
                     self.assign,
                     archive,
                     self.dir.path().join("source"),
@@ -150,6 +193,7 @@ impl PrepareError {
             Self::Fetch(_)
             | Self::Damaged
             | Self::Short { .. }
+            | Self::Caches(_)
             | Self::UnknownKind
             | Self::Stopped
             | Self::Io(_) => false,
@@ -270,7 +314,8 @@ async fn unpack_file(
     environment::blocking(threads, unpacking).await.map_err(io::Error::other)?
 }
 
-struct SetOnDrop(Arc<AtomicBool>);
+/// Tells work that it is wanted no more.
+pub(super) struct SetOnDrop(pub(super) Arc<AtomicBool>);
 
 impl Drop for SetOnDrop {
     fn drop(&mut self) {

@@ -197,6 +197,7 @@ mod tests {
             resources: Resources::default(),
             names: Names::default(),
             open_files: None,
+            leaves: crate::Leaves::default(),
         };
         Limits::new(&launch, s(1000))
     }
@@ -309,6 +310,7 @@ mod tests {
             resources: Resources::default(),
             names: Names::default(),
             open_files: None,
+            leaves: crate::Leaves::default(),
         };
         let mut limits = Limits::new(&launch, s(1));
         assert_eq!(limits.wake_at(), None);

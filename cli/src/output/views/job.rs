@@ -44,6 +44,23 @@ pub(crate) struct SpecView {
     pub(crate) output_limit: u64,
     pub(crate) executor: ExecutorView,
     pub(crate) resources: ResourcesView,
+    pub(crate) artifacts: Option<ArtifactsView>,
+    pub(crate) caches: Vec<CacheView>,
+}
+
+/// What is kept of a work folder.
+#[derive(Debug, Serialize)]
+pub(crate) struct ArtifactsView {
+    pub(crate) globs: Vec<String>,
+    pub(crate) when: &'static str,
+}
+
+/// What stays on a runner.
+#[derive(Debug, Serialize)]
+pub(crate) struct CacheView {
+    pub(crate) key: String,
+    pub(crate) paths: Vec<String>,
+    pub(crate) fallbacks: Vec<String>,
 }
 
 /// Where a job's command runs. What is of no meaning there is left out.
@@ -150,6 +167,7 @@ pub(crate) struct OutcomeView {
     pub(crate) tree_gone: bool,
     pub(crate) killed: u32,
     pub(crate) limits: BTreeMap<String, String>,
+    pub(crate) outputs: BTreeMap<String, String>,
 }
 
 /// Somebody's wish to stop a job.
@@ -267,7 +285,25 @@ impl From<v1::JobSpec> for SpecView {
             output_limit: spec.output_limit,
             executor: ExecutorView::from(spec.executor.and_then(|executor| executor.kind)),
             resources: ResourcesView::from(spec.resources.unwrap_or_default()),
+            artifacts: spec.artifacts.map(ArtifactsView::from),
+            caches: spec.caches.into_iter().map(CacheView::from).collect(),
         }
+    }
+}
+
+impl From<v1::Artifacts> for ArtifactsView {
+    fn from(artifacts: v1::Artifacts) -> Self {
+        let when = match artifacts.when() {
+            v1::ArtifactsWhen::Unspecified | v1::ArtifactsWhen::Success => "success",
+            v1::ArtifactsWhen::Always => "always",
+        };
+        Self { globs: artifacts.globs, when }
+    }
+}
+
+impl From<v1::Cache> for CacheView {
+    fn from(v1::Cache { key, paths, fallbacks }: v1::Cache) -> Self {
+        Self { key, paths, fallbacks }
     }
 }
 
@@ -379,6 +415,7 @@ impl From<&Outcome> for OutcomeView {
             tree_gone: outcome.tree_gone,
             killed: outcome.killed,
             limits: outcome.limits.clone().into_iter().collect(),
+            outputs: outcome.outputs.clone().into_iter().collect(),
         }
     }
 }
@@ -477,7 +514,7 @@ mod tests {
             view["outcome"],
             json!({
                 "state": "failed", "exit_code": 137, "signal": 9, "reason": "", "message": "",
-                "tree_gone": true, "killed": 0, "limits": {},
+                "tree_gone": true, "killed": 0, "limits": {}, "outputs": {},
             })
         );
         assert_eq!(view["spec"]["timeout_seconds"], 90.0);

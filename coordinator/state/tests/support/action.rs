@@ -3,7 +3,7 @@
 //! point, and a sequence still means something after it was shrunk.
 
 use baton_state::{
-    Archive, Executor, Final, Git, JobSpec, LogEnd, OnLost, Outcome, Requirements, Source,
+    Archive, Artifacts, Cache, Executor, Final, Git, JobSpec, LogEnd, OnLost, Outcome, Requirements, Source,
     Workspace, command::LossCause,
 };
 use proptest::{
@@ -206,9 +206,10 @@ fn job_spec() -> impl Strategy<Value = JobSpec> {
         option::of(source()),
         executor(),
         "\\PC{0,8}",
+        option::weighted(0.2, any::<bool>()),
     )
         .prop_map(
-            |(labels, priority, attempts, on_lost, queue_timeout, source, executor, name)| {
+            |(labels, priority, attempts, on_lost, queue_timeout, source, executor, name, keeps)| {
                 JobSpec {
                     requirements: Requirements {
                         labels: labels.into_iter().map(str::to_owned).collect(),
@@ -220,10 +221,21 @@ fn job_spec() -> impl Strategy<Value = JobSpec> {
                     queue_timeout,
                     source,
                     name,
+                    artifacts: keeps
+                        .map(|always| Artifacts { globs: vec!["out/**".to_owned()], always }),
+                    caches: keeps.into_iter().map(cache).collect(),
                     ..spec::plain()
                 }
             },
         )
+}
+
+fn cache(has_fallback: bool) -> Cache {
+    Cache {
+        key: "key".to_owned(),
+        paths: vec!["target".to_owned()],
+        fallbacks: has_fallback.then(|| "k".to_owned()).into_iter().collect(),
+    }
 }
 
 fn labels() -> impl Strategy<Value = Vec<&'static str>> {
@@ -320,11 +332,18 @@ fn outcome() -> impl Strategy<Value = Outcome> {
             exit_code,
             signal,
             reason: String::new(),
+            outputs: outputs(&message),
             message,
             tree_gone,
             killed,
             limits: Default::default(),
         })
+}
+
+/// Of some outcomes.
+fn outputs(message: &str) -> std::collections::BTreeMap<String, String> {
+    let text = Some(message).filter(|message| message.len() % 2 == 1);
+    text.map(|text| ("OUTPUT".to_owned(), text.to_owned())).into_iter().collect()
 }
 
 fn log_end() -> impl Strategy<Value = LogEnd> {

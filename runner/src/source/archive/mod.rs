@@ -17,7 +17,7 @@ mod fuzz;
 mod hostile;
 #[cfg(test)]
 mod roundtrip;
-mod tree;
+pub(crate) mod tree;
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -164,7 +164,7 @@ impl Unpacking<'_> {
 }
 
 /// What went wrong with one entry, before its name is put to it.
-enum Fault {
+pub(crate) enum Fault {
     Refused(Refusal),
     Local(io::Error),
     Other(UnpackError),

@@ -37,7 +37,7 @@ struct Folder {
 }
 
 /// A top folder, and the folders below it that lead to the last entry.
-pub(super) struct Tree {
+pub(crate) struct Tree {
     top: OwnedFd,
     open: Vec<Folder>,
     /// Links that go up again behind a name, which may be another link's.
@@ -48,7 +48,7 @@ pub(super) struct Tree {
 
 impl Tree {
     /// Opens the empty folder `dest`; at most `limit` things are created in it.
-    pub(super) fn open(dest: &Path, limit: u64) -> Result<Self, UnpackError> {
+    pub(crate) fn open(dest: &Path, limit: u64) -> Result<Self, UnpackError> {
         let fault = |source| UnpackError::Destination { path: dest.into(), source };
         if std::fs::read_dir(dest).map_err(fault)?.next().is_some() {
             return Err(fault(io::ErrorKind::DirectoryNotEmpty.into()));
@@ -58,8 +58,13 @@ impl Tree {
         Ok(Self { top, open: Vec::new(), winding: Vec::new(), created: 0, limit })
     }
 
+    /// Begins below the open folder `top`, where there may be something already.
+    pub(crate) fn within(top: OwnedFd, limit: u64) -> Self {
+        Self { top, open: Vec::new(), winding: Vec::new(), created: 0, limit }
+    }
+
     /// A folder, made where it is not there yet.
-    pub(super) fn folder(&mut self, names: &[&[u8]], mode: u32, mtime: u64) -> Result<(), Fault> {
+    pub(crate) fn folder(&mut self, names: &[&[u8]], mode: u32, mtime: u64) -> Result<(), Fault> {
         self.enter(names)?;
         if let Some(folder) = self.open.last_mut() {
             fchmod(&folder.handle, kept(mode | 0o700)).map_err(io::Error::from)?;
@@ -70,7 +75,7 @@ impl Tree {
 
     /// A new file, open for writing; nobody else may read it before
     /// [`seal`].
-    pub(super) fn create(&mut self, folders: &[&[u8]], name: &[u8]) -> Result<File, Fault> {
+    pub(crate) fn create(&mut self, folders: &[&[u8]], name: &[u8]) -> Result<File, Fault> {
         self.enter(folders)?;
         self.count()?;
         let flags =
@@ -80,7 +85,7 @@ impl Tree {
         Ok(file.into())
     }
 
-    pub(super) fn symlink(
+    pub(crate) fn symlink(
         &mut self,
         folders: &[&[u8]],
         name: &[u8],
@@ -105,7 +110,7 @@ impl Tree {
     }
 
     /// Another name for a regular file that is there already.
-    pub(super) fn hard_link(
+    pub(crate) fn hard_link(
         &mut self,
         folders: &[&[u8]],
         name: &[u8],
@@ -126,7 +131,7 @@ impl Tree {
 
     /// Sets the times of the folders still open. Only now it shows whether a link
     /// leaves the top folder by way of another one.
-    pub(super) fn close(&mut self) -> Result<(), UnpackError> {
+    pub(crate) fn close(&mut self) -> Result<(), UnpackError> {
         self.leave(0).map_err(|fault| fault.about(b"."))?;
         let beneath = OpenHow::new()
             .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
@@ -157,7 +162,7 @@ impl Tree {
     }
 
     /// Makes the folder of these names the current one.
-    fn enter(&mut self, names: &[&[u8]]) -> Result<(), Fault> {
+    pub(crate) fn enter(&mut self, names: &[&[u8]]) -> Result<(), Fault> {
         let common =
             self.open.iter().zip(names).take_while(|(folder, name)| folder.name == **name).count();
         self.leave(common)?;
@@ -201,7 +206,7 @@ impl Tree {
 }
 
 /// Gives a file that has all its content its mode and time.
-pub(super) fn seal(file: &File, mode: u32, mtime: u64) -> io::Result<()> {
+pub(crate) fn seal(file: &File, mode: u32, mtime: u64) -> io::Result<()> {
     fchmod(file, kept(mode | 0o600))?;
     futimens(file, &TimeSpec::UTIME_OMIT, &timestamp(mtime))?;
     Ok(())
