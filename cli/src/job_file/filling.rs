@@ -114,11 +114,7 @@ impl Filling<'_> {
         self.value("open_files", &mut options.open_files, &fields.open_files, count)
     }
 
-    fn keeping(
-        &mut self,
-        options: &mut KeepingOptions,
-        fields: &Fields,
-    ) -> Result<(), UsageError> {
+    fn keeping(&mut self, options: &mut KeepingOptions, fields: &Fields) -> Result<(), UsageError> {
         let text = |text: &str| Ok::<_, String>(text.to_owned());
         self.values("artifacts", &mut options.artifacts, &fields.artifacts, text)?;
         let (when, given) = (&mut options.artifact_when, &fields.artifact_when);

@@ -97,10 +97,7 @@ fn a_field_says_what_its_option_says() {
         ("cpus: 1.50", "--cpus 1.5"),
         ("memory: 512MiB", "--memory 512MiB"),
         ("artifacts: [out, '**/*.xml']", "--artifact out --artifact **/*.xml"),
-        (
-            "artifacts: [a]\nartifact_when: always",
-            "--artifact a --artifact-when always",
-        ),
+        ("artifacts: [a]\nartifact_when: always", "--artifact a --artifact-when always"),
         (
             "caches: ['k-{hash:a.lock}=b,c']\ncache_fallbacks: [k-]",
             "--cache k-{hash:a.lock}=b,c --cache-fallback k-",

@@ -73,6 +73,13 @@ impl Choice {
         if self.bases.iter().any(leads) { Verdict::Entered } else { Verdict::Left }
     }
 
+    /// Whether the entry at this path is meant, or a folder that it is in.
+    pub(crate) fn takes(&self, path: &[u8]) -> bool {
+        let path = Path::new(OsStr::from_bytes(path));
+        let mut ancestors = path.ancestors().filter(|path| !path.as_os_str().is_empty());
+        ancestors.any(|path| self.judge(path.as_os_str().as_bytes()) == Verdict::Taken)
+    }
+
     /// The folders and files that hold all that can be meant, none inside of another. The
     /// folder itself is an empty path.
     pub(crate) fn bases(&self) -> Vec<PathBuf> {

@@ -79,7 +79,8 @@ pub(crate) fn copy(
     Ok(bytes)
 }
 
-fn failed(fault: Fault) -> io::Error {
+/// Why something could not be made in a folder.
+pub(crate) fn failed(fault: Fault) -> io::Error {
     match fault {
         Fault::Local(error) => error,
         Fault::Refused(refusal) => io::Error::other(refusal),

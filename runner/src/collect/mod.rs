@@ -8,13 +8,13 @@ mod copy;
 mod pick;
 mod wanted;
 
+pub use self::wanted::{Chosen, Leaves};
 pub(crate) use self::{
     choice::Choice,
-    copy::{copy, open_file},
+    copy::{copy, failed, open_file},
     pick::{Limits, PickError, Picked, PickedKind, pick},
-    wanted::{BROUGHT, Brought, Part, left, left_folder},
+    wanted::{BROUGHT, Brought, OUTPUT_NAME, Part, left, left_folder},
 };
-pub use self::wanted::{Chosen, Leaves, OUTPUT_IN_CONTAINER, OUTPUT_NAME};
 
 use std::{
     io,

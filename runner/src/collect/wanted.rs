@@ -8,9 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::executor::ExitStatus;
 
 /// What the file is called that a job writes its outputs into.
-pub const OUTPUT_NAME: &str = "baton-output";
-/// Where that is in a container.
-pub const OUTPUT_IN_CONTAINER: &str = "/.baton/baton-output";
+pub(crate) const OUTPUT_NAME: &str = "baton-output";
 /// The record of it; without one, nothing was brought.
 pub(crate) const BROUGHT: &str = "left.json";
 
@@ -52,6 +50,14 @@ pub(crate) struct Brought {
 pub(crate) enum Part {
     Artifacts,
     Caches,
+}
+
+impl Brought {
+    /// Nothing could be.
+    pub(crate) fn none(problem: &str) -> Self {
+        let problem = Some(problem.to_owned());
+        Self { artifacts: problem.clone(), caches: problem.clone(), outputs: problem }
+    }
 }
 
 impl Leaves {

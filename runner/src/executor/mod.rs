@@ -21,7 +21,10 @@ use futures::future::{BoxFuture, FutureExt as _};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
-use crate::{collect::{Leaves, OUTPUT_NAME}, source::workspace::Workspace};
+use crate::{
+    collect::{Leaves, OUTPUT_NAME},
+    source::workspace::Workspace,
+};
 
 /// The folder of one attempt: everything that must survive a restart of the runner.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -97,7 +97,10 @@ impl Caching {
             let known = restored.is_some_and(|restored| restored.key == key);
             record.push(Resolved { key, paths: paths.clone(), known });
         }
-        untrusted::replace(&self.dir.join(RECORD), &serde_json::to_vec(&record).map_err(io::Error::from)?)?;
+        untrusted::replace(
+            &self.dir.join(RECORD),
+            &serde_json::to_vec(&record).map_err(io::Error::from)?,
+        )?;
         Ok(notes)
     }
 
@@ -143,11 +146,7 @@ fn told(key: &str, restored: Option<&Restored>, took: Duration) -> Vec<String> {
 }
 
 /// The key with what its parts stand for.
-fn resolve(
-    text: &str,
-    work: &OwnedFd,
-    stopped: &dyn Fn() -> bool,
-) -> Result<String, CacheError> {
+fn resolve(text: &str, work: &OwnedFd, stopped: &dyn Fn() -> bool) -> Result<String, CacheError> {
     let parts = globs::key(text).map_err(CacheError::Choice)?;
     let part = |part| match part {
         KeyPart::Text(text) => Ok(text),
@@ -157,11 +156,7 @@ fn resolve(
 }
 
 /// What stands for the files that match, by their names and content.
-fn hash(
-    pattern: &str,
-    work: &OwnedFd,
-    stopped: &dyn Fn() -> bool,
-) -> Result<String, CacheError> {
+fn hash(pattern: &str, work: &OwnedFd, stopped: &dyn Fn() -> bool) -> Result<String, CacheError> {
     let choice = Choice::of_globs(&[pattern.to_owned()]).map_err(CacheError::Choice)?;
     let mut hasher = blake3::Hasher::new();
     for picked in collect::pick(work, &choice, HASHED, stopped)? {

@@ -144,9 +144,7 @@ impl Keeping<'_> {
         let (dir, base, is_here) =
             (self.dir.clone(), self.config.workspaces.clone(), runs_here(spec));
         move || match workspace {
-            Some(path) => {
-                Workspace::find(base.as_deref(), &path).map_err(io::Error::other)?.open()
-            }
+            Some(path) => Workspace::find(base.as_deref(), &path).map_err(io::Error::other)?.open(),
             None if is_here => collect::open_folder(&dir.work()),
             None => {
                 let brought: Option<Brought> = record::read(dir.path(), BROUGHT)?;

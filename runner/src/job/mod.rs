@@ -30,7 +30,8 @@ use tracing::{info, warn};
 
 use self::{attempt::Attempt, journal::Journal};
 use crate::{
-    Blocking, Config, Environment, Error, Link, caches::Caches, environment, executor::Executors, health::Health,
+    Blocking, Config, Environment, Error, Link, caches::Caches, environment, executor::Executors,
+    health::Health,
 };
 
 /// All attempts of this runner. Cheap to clone.

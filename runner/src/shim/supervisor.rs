@@ -410,6 +410,9 @@ impl Supervisor {
     fn serve_monitor(&mut self) {
         if let Some(monitor) = &mut self.monitor {
             monitor.serve(|note| self.output.note(note));
+            if monitor.brings() {
+                self.limits.end_timeouts();
+            }
         }
     }
 

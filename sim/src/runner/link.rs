@@ -260,7 +260,7 @@ async fn believe(coordinator: &Coordinator, finished: &v1::Finished) {
     let outcome = baton_state::Outcome {
         killed: finished.outcome.as_ref().map_or(0, |outcome| outcome.killed),
         limits: Default::default(),
-            outputs: Default::default(),
+        outputs: Default::default(),
         ..baton_state::Outcome::without_process(baton_state::Final::Succeeded, "", "believed")
     };
     let at = Timestamp(1);

@@ -131,8 +131,8 @@ fn spec(name: &str, project: &str, requirements: Requirements, source: Option<So
         output_limit: 1,
         container: None,
         resources: Resources::default(),
-            artifacts: None,
-            caches: Vec::new(),
+        artifacts: None,
+        caches: Vec::new(),
     }
 }
 

@@ -3,8 +3,8 @@
 //! point, and a sequence still means something after it was shrunk.
 
 use baton_state::{
-    Archive, Artifacts, Cache, Executor, Final, Git, JobSpec, LogEnd, OnLost, Outcome, Requirements, Source,
-    Workspace, command::LossCause,
+    Archive, Artifacts, Cache, Executor, Final, Git, JobSpec, LogEnd, OnLost, Outcome,
+    Requirements, Source, Workspace, command::LossCause,
 };
 use proptest::{
     collection::{btree_set, vec},
@@ -209,7 +209,17 @@ fn job_spec() -> impl Strategy<Value = JobSpec> {
         option::weighted(0.2, any::<bool>()),
     )
         .prop_map(
-            |(labels, priority, attempts, on_lost, queue_timeout, source, executor, name, keeps)| {
+            |(
+                labels,
+                priority,
+                attempts,
+                on_lost,
+                queue_timeout,
+                source,
+                executor,
+                name,
+                keeps,
+            )| {
                 JobSpec {
                     requirements: Requirements {
                         labels: labels.into_iter().map(str::to_owned).collect(),
