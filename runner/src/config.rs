@@ -36,6 +36,8 @@ pub struct Config {
     pub stop_grace: Duration,
     /// The most bytes that an unpacked source may have.
     pub unpack_limit: u64,
+    /// Bytes of folders that earlier jobs brought which are kept for later ones.
+    pub chunk_limit: u64,
     /// How often it looks at itself and its executors.
     pub health_interval: Duration,
     /// Bytes that must be free on the disk of `data_dir`: with less it takes no jobs.
@@ -69,6 +71,7 @@ impl Config {
             base_env: BTreeMap::new(),
             stop_grace: Duration::from_secs(10),
             unpack_limit: 4 * 1024 * 1024 * 1024,
+            chunk_limit: 10 * 1024 * 1024 * 1024,
             health_interval: Duration::from_secs(30),
             min_free: 256 * 1024 * 1024,
             local: true,

@@ -3,6 +3,7 @@
 
 mod clock;
 mod config;
+mod content;
 mod environment;
 pub mod executor;
 mod health;
@@ -22,6 +23,7 @@ use std::{ffi::OsString, process::ExitCode};
 
 pub use self::{
     config::Config,
+    content::{ContentStore, Hold},
     environment::{Blocking, Clock, Environment},
     network::{Answers, Link, Network, Requests},
     runner::{Error, Runner},

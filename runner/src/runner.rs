@@ -12,6 +12,7 @@ use tracing::{info, warn};
 
 use crate::{
     Config, Environment,
+    content::ContentStore,
     environment::blocking,
     executor::{
         Executor, Executors, docker::DockerExecutor, local::LocalExecutor, ssh::SshExecutor,
@@ -124,6 +125,12 @@ impl Runner {
             dir: config.data_dir.clone(),
             source: io::Error::other(error),
         })??;
+        let (chunks, limit) = (config.data_dir.join("chunks"), config.chunk_limit);
+        let open = move || ContentStore::open(chunks, limit);
+        let contents = blocking(&*environment.blocking, open).await;
+        let contents = contents.map_err(io::Error::other).flatten();
+        let contents =
+            contents.map_err(|source| Error::DataDir { dir: config.data_dir.clone(), source })?;
         let health = Health::default();
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let (link, linked) = watch::channel(None);
@@ -132,6 +139,7 @@ impl Runner {
             config: config.clone(),
             environment: environment.clone(),
             executors: executors.clone(),
+            contents,
             runner_id: identity.runner_id.clone(),
             health: health.clone(),
             link: linked,

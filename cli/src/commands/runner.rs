@@ -32,6 +32,7 @@ const EXAMPLE: &str = r#"Example:
   slots = 4
   stop_grace = "10s"
   unpack_limit = "4GiB"
+  chunk_limit = "10GiB"
   health_interval = "30s"
   min_free = "256MiB"
   workspaces = "/srv/workspaces"
@@ -112,6 +113,9 @@ struct RunnerSettings {
     /// The most that an unpacked source may have [default: 4GiB]
     #[arg(long, value_name = "BYTES")]
     unpack_limit: Option<Size>,
+    /// Bytes of source folders to keep for later jobs [default: 10GiB]
+    #[arg(long, value_name = "BYTES")]
+    chunk_limit: Option<Size>,
     /// Folder below which jobs find workspaces [default: none, and no job gets one]
     #[arg(long, value_name = "DIR")]
     workspaces: Option<PathBuf>,
@@ -174,6 +178,7 @@ impl Settings for RunnerSettings {
             slots: self.slots.or(file.slots),
             stop_grace: self.stop_grace.or(file.stop_grace),
             unpack_limit: self.unpack_limit.or(file.unpack_limit),
+            chunk_limit: self.chunk_limit.or(file.chunk_limit),
             workspaces: self.workspaces.or(file.workspaces),
             env: file.env.into_iter().chain(self.env).collect(),
             health_interval: self.health_interval.or(file.health_interval),
@@ -201,6 +206,7 @@ impl RunnerSettings {
         }
         config.stop_grace = self.stop_grace.map_or(config.stop_grace, |span| span.0);
         config.unpack_limit = self.unpack_limit.map_or(config.unpack_limit, |size| size.0);
+        config.chunk_limit = self.chunk_limit.map_or(config.chunk_limit, |size| size.0);
         config.health_interval = self.health_interval.map_or(config.health_interval, |span| span.0);
         if config.health_interval.is_zero() {
             return Err(UsageError("health_interval: must be more than 0s".to_owned()).into());

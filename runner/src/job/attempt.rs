@@ -173,6 +173,7 @@ impl Attempt {
         let preparation = Preparation {
             config: &self.attempts.0.config,
             environment: &self.attempts.0.environment,
+            contents: &self.attempts.0.contents,
             link: self.attempts.0.link.clone(),
             assign: &self.assign,
             dir: self.journal.dir(),

@@ -3,7 +3,7 @@
 //! point, and a sequence still means something after it was shrunk.
 
 use baton_state::{
-    Archive, Executor, Final, Git, JobSpec, LogEnd, OnLost, Outcome, Requirements, Source,
+    Archive, Executor, Final, Git, JobSpec, LogEnd, OnLost, Outcome, Requirements, Source, Tree,
     Workspace, command::LossCause,
 };
 use proptest::{
@@ -193,6 +193,9 @@ fn source() -> impl Strategy<Value = Source> {
         any::<u64>().prop_map(archive),
         any::<(u32, bool, bool)>().prop_map(move |(depth, modules, lfs)| git(depth, modules, lfs)),
         "[a-z]{1,8}".prop_map(|path| Source::Workspace(Workspace { path })),
+        any::<(u64, u64)>().prop_map(|(size, content)| {
+            Source::Tree(Tree { digest: "00".repeat(32), size, content })
+        }),
     ]
 }
 
