@@ -15,10 +15,11 @@ use crate::{
     disk::DiskGuard,
     environment::Environment,
     errors::{from_history, from_propose, internal, job_not_found},
-    files::{Digest, Files},
+    files::Files,
     history::{History, JobFilter, Listed},
     raft::{ProposeError, RaftHandle},
     replication::{Records, Replication},
+    trees::Trees,
     uploads::Uploads,
     watchers::Watchers,
 };
@@ -40,6 +41,7 @@ pub(crate) struct Jobs {
     pub(crate) files: Files,
     pub(crate) replication: Replication,
     pub(crate) uploads: Uploads,
+    pub(crate) trees: Trees,
     pub(crate) disk: DiskGuard,
     pub(crate) watchers: Arc<Watchers>,
     pub(crate) environment: Environment,
@@ -175,22 +177,6 @@ impl Jobs {
         Ok(())
     }
 
-    async fn check_source(&self, spec: &JobSpec) -> Result<(), ApiError> {
-        let Some(archive) = spec.archive() else {
-            return Ok(());
-        };
-        let digest: Digest = archive.digest.parse().map_err(internal)?;
-        self.uploads.keep(digest).await;
-        if self.replication.keep_source(digest, archive.size).await? {
-            return Ok(());
-        }
-        Err(ApiError::new(
-            Reason::SourceNotUploaded,
-            format!("no archive {digest} of {} bytes is stored", archive.size),
-            "send it with Jobs.Upload first",
-        ))
-    }
-
     /// One job.
     pub(crate) async fn get(&self, id: JobId) -> Result<Job, ApiError> {
         self.raft.read_barrier().await.map_err(from_propose)?;
@@ -293,6 +279,8 @@ impl Jobs {
         Records {
             raft: self.raft.clone(),
             history: self.history.clone(),
+            files: self.files.clone(),
+            trees: self.trees.clone(),
             clock: self.environment.clock.clone(),
         }
     }

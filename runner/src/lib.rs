@@ -5,6 +5,7 @@ mod caches;
 mod clock;
 mod collect;
 mod config;
+mod content;
 mod environment;
 pub mod executor;
 mod health;
@@ -25,6 +26,7 @@ use std::{ffi::OsString, process::ExitCode};
 pub use self::{
     collect::{Chosen, Leaves},
     config::Config,
+    content::{ContentStore, Hold},
     environment::{Blocking, Clock, Environment},
     network::{Answers, Link, Network, Requests},
     runner::{Error, Runner},

@@ -54,7 +54,7 @@ pub trait Link: Send + Sync {
         requests: Requests<v1::SendLogRequest>,
     ) -> BoxFuture<'_, Result<Answers<v1::SendLogResponse>, ClientError>>;
 
-    /// Fetches the archive of a job, from an offset on.
+    /// Fetches the archive of a job, or something of its tree, from an offset on.
     ///
     /// # Errors
     /// As [`Link::session`].

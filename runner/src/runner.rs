@@ -13,11 +13,12 @@ use tracing::{info, warn};
 use crate::{
     Config, Environment,
     caches::Caches,
+    content::ContentStore,
     environment::blocking,
     executor::{
         Executor, Executors, docker::DockerExecutor, local::LocalExecutor, ssh::SshExecutor,
     },
-    health::{Checks, Health},
+    health::{Checks, Health, Stores},
     identity::Identity,
     job::{Attempts, Surroundings},
     session::Session,
@@ -58,6 +59,7 @@ pub struct Runner {
     executors: Executors,
     health: Health,
     caches: Caches,
+    contents: ContentStore,
     config: Config,
     session: JoinHandle<Option<ApiError>>,
     tasks: TaskTracker,
@@ -99,7 +101,7 @@ impl Runner {
             data_dir: self.config.data_dir.clone(),
             min_free: self.config.min_free,
             interval: self.config.health_interval,
-            caches: self.caches.clone(),
+            stores: Stores { caches: self.caches.clone(), contents: self.contents.clone() },
         };
         let (health, stop) = (self.health.clone(), self.stop.clone());
         self.tasks
@@ -122,11 +124,17 @@ impl Runner {
             std::path::absolute(&given).map_err(|source| Error::DataDir { dir: given, source })?;
         let config = Config { data_dir, ..config };
         let (dir, cache_limit) = (config.data_dir.clone(), config.cache_limit);
+        let (chunks, chunk_limit) = (config.data_dir.join("chunks"), config.chunk_limit);
         let failed = |source| Error::DataDir { dir: config.data_dir.clone(), source };
-        let take = move || Ok((Identity::take(&dir)?, Caches::open(&dir, cache_limit)));
+        let take = move || {
+            let identity = Identity::take(&dir)?;
+            let stores = Caches::open(&dir, cache_limit)
+                .and_then(|caches| Ok((caches, ContentStore::open(chunks, chunk_limit)?)));
+            Ok((identity, stores))
+        };
         let taken: Result<Result<_, Error>, _> = blocking(&*environment.blocking, take).await;
-        let (identity, caches) = taken.map_err(|error| failed(io::Error::other(error)))??;
-        let caches = caches.map_err(failed)?;
+        let (identity, stores) = taken.map_err(|error| failed(io::Error::other(error)))??;
+        let (caches, contents) = stores.map_err(failed)?;
         let health = Health::default();
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let (link, linked) = watch::channel(None);
@@ -135,6 +143,7 @@ impl Runner {
             config: config.clone(),
             environment: environment.clone(),
             executors: executors.clone(),
+            contents: contents.clone(),
             runner_id: identity.runner_id.clone(),
             health: health.clone(),
             caches: caches.clone(),
@@ -161,7 +170,7 @@ impl Runner {
         };
         let stopped = stop.clone();
         let session = tasks.spawn(async move { stopped.run_until_cancelled(session.keep()).await });
-        Ok(Self { id, executors, health, caches, config, session, tasks, stop })
+        Ok(Self { id, executors, health, caches, contents, config, session, tasks, stop })
     }
 
     /// The id that it made for itself.

@@ -35,6 +35,7 @@ const EXAMPLE: &str = r#"Example:
   artifact_limit = "10GiB"
   artifact_files = 100000
   cache_limit = "20GiB"
+  chunk_limit = "10GiB"
   health_interval = "30s"
   min_free = "256MiB"
   workspaces = "/srv/workspaces"
@@ -125,6 +126,9 @@ struct RunnerSettings {
     /// longest time are removed [default: 20GiB]
     #[arg(long, value_name = "BYTES")]
     cache_limit: Option<Size>,
+    /// Bytes of source folders to keep for later jobs [default: 10GiB]
+    #[arg(long, value_name = "BYTES")]
+    chunk_limit: Option<Size>,
     /// Folder below which jobs find workspaces [default: none, and no job gets one]
     #[arg(long, value_name = "DIR")]
     workspaces: Option<PathBuf>,
@@ -190,6 +194,7 @@ impl Settings for RunnerSettings {
             artifact_limit: self.artifact_limit.or(file.artifact_limit),
             artifact_files: self.artifact_files.or(file.artifact_files),
             cache_limit: self.cache_limit.or(file.cache_limit),
+            chunk_limit: self.chunk_limit.or(file.chunk_limit),
             workspaces: self.workspaces.or(file.workspaces),
             env: file.env.into_iter().chain(self.env).collect(),
             health_interval: self.health_interval.or(file.health_interval),
@@ -220,6 +225,7 @@ impl RunnerSettings {
         config.artifact_bytes = self.artifact_limit.map_or(config.artifact_bytes, |size| size.0);
         config.artifact_files = self.artifact_files.unwrap_or(config.artifact_files);
         config.cache_limit = self.cache_limit.map_or(config.cache_limit, |size| size.0);
+        config.chunk_limit = self.chunk_limit.map_or(config.chunk_limit, |size| size.0);
         config.health_interval = self.health_interval.map_or(config.health_interval, |span| span.0);
         if config.health_interval.is_zero() {
             return Err(UsageError("health_interval: must be more than 0s".to_owned()).into());

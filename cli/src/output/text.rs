@@ -269,6 +269,9 @@ fn source(spec: &SpecView) -> String {
         Some(SourceView::Archive { digest, size }) => {
             format!("archive of {}, BLAKE3 {digest}", bytes(*size))
         }
+        Some(SourceView::Tree { digest, content, .. }) => {
+            format!("folder of {}, BLAKE3 {digest}", bytes(*content))
+        }
         Some(SourceView::Git { url, reference, depth, submodules, lfs }) => {
             let mut text = format!("git:{url}");
             if !reference.is_empty() {

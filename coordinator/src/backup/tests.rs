@@ -34,6 +34,7 @@ use crate::{
     jobs::Jobs,
     raft::{self, Beginning},
     replication::Replication,
+    trees::Trees,
     uploads::Uploads,
 };
 
@@ -199,6 +200,7 @@ async fn open(folder: &Path, beginning: Beginning) -> Jobs {
         replication: Replication::alone(files.clone()),
         files,
         uploads: Uploads::default(),
+        trees: Trees::default(),
         disk: DiskGuard::new(folder.to_owned(), 0),
         watchers: Arc::default(),
         environment: Environment::system(),

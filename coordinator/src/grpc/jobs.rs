@@ -5,7 +5,7 @@ use baton_proto::{
     time::millis_from_timestamp,
     v1::{self, jobs_server},
 };
-use baton_state::{Job, JobId, Timestamp, explain::Waiting};
+use baton_state::{Job, JobId, JobSpec, Timestamp, explain::Waiting};
 use prost::Message;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -13,6 +13,7 @@ use super::{Answers, Services, job_id, logs, readers, upload, watch};
 use crate::{
     auth::principal,
     convert::{self, check_text, invalid, job_to_proto, spec_from_proto},
+    files::Digest,
     history::{JobFilter, JobState},
     jobs::Caller,
 };
@@ -21,6 +22,7 @@ const KEY_MAX: usize = 128;
 const PROJECTS_MAX: usize = 64;
 const PAGE_DEFAULT: u32 = 50;
 const PAGE_MAX: u32 = 1000;
+const DIGESTS_MAX: usize = 10_000;
 
 #[tonic::async_trait]
 impl jobs_server::Jobs for Services {
@@ -30,7 +32,9 @@ impl jobs_server::Jobs for Services {
     ) -> Result<Response<v1::SubmitResponse>, Status> {
         let caller = caller("submit", &request, |body| &mut body.idempotency_key)?;
         let spec = request.into_inner().spec.ok_or_else(|| invalid("spec", "is missing"))?;
-        let job = self.jobs.submit(&caller, spec_from_proto(spec)?, None).await?;
+        let spec = spec_from_proto(spec)?;
+        self.check_size(&spec)?;
+        let job = self.jobs.submit(&caller, spec, None).await?;
         Ok(Response::new(v1::SubmitResponse { job: Some(job_to_proto(&job)) }))
     }
 
@@ -137,6 +141,38 @@ impl jobs_server::Jobs for Services {
         let inbound = request.into_inner();
         Ok(Response::new(self.stream(|answers| upload::upload(jobs, limit, inbound, answers))))
     }
+
+    async fn find_missing(
+        &self,
+        request: Request<v1::FindMissingRequest>,
+    ) -> Result<Response<v1::FindMissingResponse>, Status> {
+        let v1::FindMissingRequest { digests, trees } = request.into_inner();
+        if digests.len() + trees.len() > DIGESTS_MAX {
+            return Err(invalid("digests", format!("must be at most {DIGESTS_MAX}")).into());
+        }
+        let (digests, trees) = (read_digests("digests", &digests)?, read_digests("trees", &trees)?);
+        let missing = self.jobs.find_missing(digests, trees).await?;
+        let missing = missing.iter().map(Digest::to_string).collect();
+        Ok(Response::new(v1::FindMissingResponse { missing }))
+    }
+}
+
+impl Services {
+    fn check_size(&self, spec: &JobSpec) -> Result<(), ApiError> {
+        match spec.tree() {
+            Some(tree) if tree.content > self.tree_limit => Err(ApiError::new(
+                Reason::TooLarge,
+                format!("the folder has {} bytes, the limit is {}", tree.content, self.tree_limit),
+                "leave files out with .batonignore, or raise the coordinator's tree limit",
+            )),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+fn read_digests(field: &'static str, digests: &[String]) -> Result<Vec<Digest>, ApiError> {
+    let digests = digests.iter().map(|digest| digest.parse());
+    digests.collect::<Result<_, _>>().map_err(|error| invalid(field, error))
 }
 
 /// Who asks, and a hash of what for: of the whole body but its key.

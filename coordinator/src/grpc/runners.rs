@@ -4,7 +4,7 @@ use baton_proto::{
     error::{ApiError, Reason},
     v1::{self, runners_server},
 };
-use baton_state::{Lease, Runner, State};
+use baton_state::{JobSpec, Lease, Runner, State};
 use futures::StreamExt as _;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
@@ -15,9 +15,9 @@ use super::{
     send_log::{self, LogStore},
 };
 use crate::{
-    convert::runner_to_proto,
+    convert::{invalid, runner_to_proto},
     errors::{from_propose, internal},
-    files::FileName,
+    files::{Digest, FileName},
     jobs::Jobs,
     runners,
 };
@@ -65,10 +65,7 @@ impl runners_server::Runners for Services {
         let (job, lease) = (job_id(&request.job_id)?, Lease(request.lease));
         send_log::check_lease(&self.jobs.raft, job, lease)?;
         let spec = self.jobs.get(job).await?.spec;
-        let archive = spec.archive().ok_or_else(|| {
-            ApiError::new(Reason::InvalidArgument, "the job brings no archive", "start it without")
-        })?;
-        let digest = archive.digest.parse().map_err(internal)?;
+        let digest = self.wanted_content(&spec, &request.chunk).await?;
         let name = FileName::Upload { digest };
         self.jobs.replication.ensure(name).await.map_err(ApiError::from)?;
         let mut reader =
@@ -123,6 +120,31 @@ impl runners_server::Runners for Services {
 }
 
 impl Services {
+    /// What a runner may fetch for a job: its archive, the manifest of its tree, or a chunk
+    /// of that.
+    async fn wanted_content(&self, spec: &JobSpec, chunk: &str) -> Result<Digest, ApiError> {
+        let refused = |message: &str| {
+            ApiError::new(Reason::InvalidArgument, message, "fetch what the job brings, or nothing")
+        };
+        let source = spec.archive().map(|archive| &archive.digest);
+        let source = source.or_else(|| spec.tree().map(|tree| &tree.digest));
+        let source = source.ok_or_else(|| refused("the job brings nothing that is stored"))?;
+        let source: Digest = source.parse().map_err(internal)?;
+        if chunk.is_empty() {
+            return Ok(source);
+        }
+        let chunk: Digest = chunk.parse().map_err(|error| invalid("chunk", error))?;
+        self.jobs.replication.ensure(FileName::Upload { digest: source }).await?;
+        let content = match spec.tree() {
+            Some(_) => self.jobs.content(source).await?,
+            None => None,
+        };
+        match content {
+            Some(content) if content.digests().any(|named| named == chunk) => Ok(chunk),
+            Some(_) | None => Err(refused("the job brings no such chunk")),
+        }
+    }
+
     fn runner(&self, state: &State, runner: &Runner) -> v1::Runner {
         let (id, dispatch) = (&runner.facts.id, &self.dispatch);
         runner_to_proto(state, runner, dispatch.last_heard(id), dispatch.reported(id))

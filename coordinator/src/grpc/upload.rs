@@ -1,4 +1,4 @@
-//! Jobs.Upload: an archive comes in, from where an earlier try stopped. Several
+//! Jobs.Upload: an archive, or a manifest or a chunk of a tree, comes in, from where an earlier try stopped. Several
 //! clients may bring the same one at once; it is over for all when it is whole, and on
 //! a majority of the coordinators. Until then it is on this one alone: an upload that
 //! breaks off goes on here or begins again elsewhere.
@@ -36,7 +36,7 @@ pub(super) async fn upload(
             "leave files out with .batonignore, or raise the coordinator's archive limit",
         ));
     }
-    jobs.uploads.keep(digest).await;
+    jobs.uploads.keep([digest]).await;
     let name = FileName::Upload { digest };
     let stored = jobs.files.stat(name).await?;
     if !stored.is_some_and(|stat| stat.sealed) {
@@ -47,7 +47,7 @@ pub(super) async fn upload(
         receive(&mut appender, open.size, inbound, &answers).await?;
     }
     appender.seal(open.size, digest).await?;
-    jobs.uploads.keep(digest).await;
+    jobs.uploads.keep([digest]).await;
     jobs.replication.renew_source(digest).await?;
     jobs.replication.sealed(name, digest).await;
     answers.send(response(open.size, true)).await.map_err(gone)

@@ -33,6 +33,6 @@ pub use refound::{RefoundError, Refounding};
 pub use runner::{Connection, Executors, HOST, Runner, RunnerFacts, Target, Unhealthy};
 pub use spec::{
     Archive, Container, Executor, Git, JobSpec, Mount, OnLost, Pull, Requirements, Resources,
-    Service, Source, Tmpfs, Workspace,
+    Service, Source, Tmpfs, Tree, Workspace,
 };
 pub use state::{Removal, Request, State};

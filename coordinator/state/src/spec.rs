@@ -63,7 +63,16 @@ impl JobSpec {
     pub fn archive(&self) -> Option<&Archive> {
         match &self.source {
             Some(Source::Archive(archive)) => Some(archive),
-            Some(Source::Git(_) | Source::Workspace(_)) | None => None,
+            Some(Source::Git(_) | Source::Workspace(_) | Source::Tree(_)) | None => None,
+        }
+    }
+
+    /// The tree that it needs to be stored, if it does.
+    #[must_use]
+    pub fn tree(&self) -> Option<&Tree> {
+        match &self.source {
+            Some(Source::Tree(tree)) => Some(tree),
+            Some(Source::Archive(_) | Source::Git(_) | Source::Workspace(_)) | None => None,
         }
     }
 
@@ -76,6 +85,7 @@ impl JobSpec {
         let has_new_source = match self.source {
             None | Some(Source::Archive(_)) => false,
             Some(Source::Git(_) | Source::Workspace(_)) => true,
+            Some(Source::Tree(_)) => return Level(3),
         };
         let is_new = has_new_source
             || self.requirements.executor != Executor::Local
@@ -261,6 +271,8 @@ pub enum Source {
     Git(Git),
     /// A folder of the runner's host.
     Workspace(Workspace),
+    /// A folder that was sent in pieces.
+    Tree(Tree),
 }
 
 /// An uploaded archive, named by its content.
@@ -271,6 +283,18 @@ pub struct Archive {
     pub digest: String,
     /// Bytes.
     pub size: u64,
+}
+
+/// A folder that was sent in pieces: its manifest, named by its content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tree {
+    /// BLAKE3 of the manifest, 64 hexadecimal digits.
+    pub digest: String,
+    /// Bytes of the manifest.
+    pub size: u64,
+    /// The sum of all files' sizes, in bytes.
+    pub content: u64,
 }
 
 /// A commit of a Git repository.
@@ -318,7 +342,8 @@ mod tests {
         let (url, reference) = ("https://example.org/x".to_owned(), "main".to_owned());
         let git = Git { url, reference, depth: 1, submodules: true, lfs: false };
         let workspace = Workspace { path: "a".to_owned() };
-        for source in [Source::Git(git), Source::Workspace(workspace)] {
+        let tree = Tree { digest: "00".repeat(32), size: 1, content: 2 };
+        for source in [Source::Git(git), Source::Workspace(workspace), Source::Tree(tree)] {
             assert_eq!(rmp_serde::from_slice::<Source>(&bytes(&source)).unwrap(), source);
             assert!(rmp_serde::from_slice::<Archive>(&bytes(&source)).is_err());
         }

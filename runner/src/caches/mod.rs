@@ -26,6 +26,7 @@ use std::{
     },
 };
 
+use baton_client::tree::Creation;
 use nix::{
     errno::Errno,
     fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2},
@@ -39,7 +40,6 @@ use self::{
 };
 use crate::{
     collect::{self, Choice, Limits, PickError, Picked, open_folder},
-    source::archive::tree::Tree,
     untrusted,
 };
 
@@ -136,7 +136,7 @@ impl Caches {
             let choice =
                 Choice::of_paths(std::slice::from_ref(path)).map_err(CacheError::Choice)?;
             let picked = collect::pick(&from, &choice, limits, stopped)?;
-            let mut to = Tree::within(work.try_clone()?, FILES_MAX);
+            let mut to = Creation::within(work.try_clone()?, FILES_MAX);
             restored.bytes += collect::copy(&from, &picked, &mut to, stopped)?;
         }
         // It only tells what to remove first.
@@ -215,7 +215,7 @@ impl Caches {
     ) -> Result<Saved, CacheError> {
         let content = draft.join(CONTENT);
         fs::create_dir_all(&content)?;
-        let mut to = Tree::within(open_folder(&content)?, FILES_MAX);
+        let mut to = Creation::within(open_folder(&content)?, FILES_MAX);
         let bytes = collect::copy(work, picked, &mut to, stopped)?;
         let (key, paths) = (wanted.key.to_owned(), wanted.paths.to_vec());
         let record = Record { key, paths, bytes, saved_at: now };

@@ -15,14 +15,17 @@ use std::{
     path::Path,
 };
 
-use baton_client::source::layout;
+use baton_client::{
+    source::layout,
+    tree::{Creation, CreationFault},
+};
 use nix::{
     errno::Errno,
     fcntl::{OFlag, OpenHow, ResolveFlag, openat2},
 };
 
 use super::{Picked, PickedKind};
-use crate::source::archive::{Fault, tree::Tree};
+
 
 /// Opens a regular file below `top`, without any link on the way.
 pub(crate) fn open_file(top: &OwnedFd, path: &Path) -> io::Result<File> {
@@ -52,7 +55,7 @@ pub(crate) fn open_file(top: &OwnedFd, path: &Path) -> io::Result<File> {
 pub(crate) fn copy(
     from: &OwnedFd,
     picked: &[Picked],
-    to: &mut Tree,
+    to: &mut Creation,
     stopped: &dyn Fn() -> bool,
 ) -> io::Result<u64> {
     let mut bytes = 0;
@@ -64,7 +67,7 @@ pub(crate) fn copy(
         let Some((name, folders)) = names.split_last() else { continue };
         match kind {
             PickedKind::Folder => to.enter(&names).map_err(failed)?,
-            PickedKind::Link(target) => to.symlink(folders, name, target, 0).map_err(failed)?,
+            PickedKind::Link(target) => to.symlink(folders, name, target, None).map_err(failed)?,
             PickedKind::File(found) => {
                 let mut source = open_file(from, Path::new(OsStr::from_bytes(path)))?;
                 let mut copy = to.create(folders, name).map_err(failed)?;
@@ -80,10 +83,10 @@ pub(crate) fn copy(
 }
 
 /// Why something could not be made in a folder.
-pub(crate) fn failed(fault: Fault) -> io::Error {
+pub(crate) fn failed(fault: CreationFault) -> io::Error {
     match fault {
-        Fault::Local(error) => error,
-        Fault::Refused(refusal) => io::Error::other(refusal),
-        Fault::Other(error) => io::Error::other(error),
+        CreationFault::Local(error) => error,
+        CreationFault::Refused(refusal) => io::Error::other(refusal),
+        CreationFault::Full => io::Error::other("there are more files than there may be"),
     }
 }

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use nix::sys::statvfs::statvfs;
 use tracing::{info, warn};
 
-use crate::caches::Caches;
+use super::Stores;
 
 /// What this host has, and what of it is left. A figure that cannot be had is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -45,18 +45,23 @@ pub(super) fn look(folder: &Path) -> Host {
     }
 }
 
-/// Looks, and where less than `min_free` bytes are free removes caches first.
-pub(super) fn look_and_make_room(folder: &Path, min_free: u64, caches: &Caches) -> Host {
+/// Looks, and where less than `min_free` bytes are free makes room first: by caches, and
+/// then by parts of sources.
+pub(super) fn look_and_make_room(folder: &Path, min_free: u64, stores: &Stores) -> Host {
     let host = look(folder);
     let lacking = min_free.saturating_sub(host.disk_available);
     if host.disk_total == 0 || lacking == 0 {
         return host;
     }
-    match caches.reclaim(lacking) {
-        Ok(0) => return host,
-        Ok(freed) => info!(freed, "the disk is nearly full: removed caches"),
-        Err(error) => warn!(%error, "the disk is nearly full, and caches cannot be removed"),
+    let freed = stores.caches.reclaim(lacking).unwrap_or_else(|error| {
+        warn!(%error, "the disk is nearly full, and caches cannot be removed");
+        0
+    });
+    let freed = freed + stores.contents.reclaim(lacking.saturating_sub(freed));
+    if freed == 0 {
+        return host;
     }
+    info!(freed, "the disk was nearly full: removed what was kept for later jobs");
     look(folder)
 }
 

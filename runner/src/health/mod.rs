@@ -20,7 +20,7 @@ use baton_proto::{
 use tokio::{sync::watch, time::Instant};
 use tracing::{info, warn};
 
-use crate::{caches::Caches, clock, executor::Executors};
+use crate::{caches::Caches, clock, content::ContentStore, executor::Executors};
 
 /// Failures in a row after which an executor gets no jobs.
 const FAILURES: u32 = 3;
@@ -61,7 +61,14 @@ pub(crate) struct Checks {
     pub(crate) min_free: u64,
     pub(crate) interval: Duration,
     /// What can be removed when there is less.
+    pub(crate) stores: Stores,
+}
+
+/// What a runner keeps for later jobs, and can do without.
+#[derive(Clone)]
+pub(crate) struct Stores {
     pub(crate) caches: Caches,
+    pub(crate) contents: ContentStore,
 }
 
 impl Health {
@@ -120,9 +127,9 @@ impl Health {
                 _ => {}
             }
         }
-        let (data_dir, caches, min_free) =
-            (checks.data_dir.clone(), checks.caches.clone(), checks.min_free);
-        let look = move || host::look_and_make_room(&data_dir, min_free, &caches);
+        let (data_dir, stores, min_free) =
+            (checks.data_dir.clone(), checks.stores.clone(), checks.min_free);
+        let look = move || host::look_and_make_room(&data_dir, min_free, &stores);
         let host = tokio::task::spawn_blocking(look).await.unwrap_or_default();
         let problem = host.problem(&checks.data_dir, checks.min_free);
         self.0.report.send_replace(Some(v1::Health {

@@ -175,6 +175,7 @@ impl Attempt {
             config: &self.attempts.0.config,
             caches: &self.attempts.0.caches,
             environment: &self.attempts.0.environment,
+            contents: &self.attempts.0.contents,
             link: self.attempts.0.link.clone(),
             assign: &self.assign,
             dir: self.journal.dir(),

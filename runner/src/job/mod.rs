@@ -12,6 +12,7 @@ mod outcome;
 mod output;
 mod prepare;
 mod remove;
+mod tree;
 mod unreadable;
 
 use std::{
@@ -30,8 +31,8 @@ use tracing::{info, warn};
 
 use self::{attempt::Attempt, journal::Journal};
 use crate::{
-    Blocking, Config, Environment, Error, Link, caches::Caches, environment, executor::Executors,
-    health::Health,
+    Blocking, Config, Environment, Error, Link, caches::Caches, content::ContentStore, environment,
+    executor::Executors, health::Health,
 };
 
 /// All attempts of this runner. Cheap to clone.
@@ -48,6 +49,8 @@ pub(crate) struct Surroundings {
     pub(crate) config: Config,
     pub(crate) environment: Environment,
     pub(crate) executors: Executors,
+    /// Chunks of trees.
+    pub(crate) contents: ContentStore,
     pub(crate) runner_id: String,
     pub(crate) health: Health,
     pub(crate) caches: Caches,

@@ -11,7 +11,10 @@ use std::{
     time::Duration,
 };
 
-use baton_client::ClientError;
+use baton_client::{
+    ClientError,
+    tree::{MaterializeError, TreeFault},
+};
 use baton_proto::v1::{self, source::Kind};
 use futures::StreamExt as _;
 use tokio::sync::watch;
@@ -21,11 +24,14 @@ use tracing::warn;
 use super::{
     blocking,
     caching::{Caching, CachingError},
+    tree,
 };
 use crate::{
     Blocking, Config, Environment, Link,
     caches::Caches,
-    collect, environment,
+    collect,
+    content::ContentStore,
+    environment,
     executor::AttemptDir,
     notes::SpoolNotes,
     source::{
@@ -37,7 +43,7 @@ use crate::{
 };
 
 /// The wait after a broken transfer.
-const RETRY_AFTER: Duration = Duration::from_millis(500);
+pub(super) const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// Why the code could not be brought.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +67,12 @@ pub(super) enum PrepareError {
     /// The archive could not be unpacked.
     #[error("the source could not be unpacked: {0}")]
     Unpack(#[from] UnpackError),
+    /// The manifest is not accepted.
+    #[error("the source's tree is refused: {0}")]
+    Tree(#[from] TreeFault),
+    /// No folder came of the tree.
+    #[error("the source could not be brought: {0}")]
+    Materialize(#[from] MaterializeError),
     /// The repository could not be fetched.
     #[error(transparent)]
     Git(#[from] GitError),
@@ -95,6 +107,7 @@ pub(super) struct Preparation<'a> {
     pub(super) config: &'a Config,
     pub(super) caches: &'a Caches,
     pub(super) environment: &'a Environment,
+    pub(super) contents: &'a ContentStore,
     pub(super) link: watch::Receiver<Option<Arc<dyn Link>>>,
     pub(super) assign: &'a v1::Assign,
     pub(super) dir: &'a AttemptDir,
@@ -155,6 +168,18 @@ impl Preparation<'_> {
                 let brought = self.stop.run_until_cancelled(bring).await;
                 brought.ok_or(PrepareError::Stopped)?.map(|()| Prepared::default())
             }
+            Kind::Tree(tree) => {
+                let bringing = tree::Bringing {
+                    threads: &*self.environment.blocking,
+                    link: self.link.clone(),
+                    assign: self.assign,
+                    contents: self.contents,
+                    work: self.dir.work(),
+                    limit: self.config.unpack_limit,
+                };
+                let brought = self.stop.run_until_cancelled(bringing.bring(tree)).await;
+                brought.ok_or(PrepareError::Stopped)?.map(|()| Prepared::default())
+            }
             Kind::Git(wanted) => {
                 let commit = git::bring(self.bringing(wanted)).await?;
                 Ok(Prepared { commit: Some(commit), workspace: None })
@@ -188,6 +213,8 @@ impl PrepareError {
     pub(super) fn is_permanent(&self) -> bool {
         match self {
             Self::Unpack(error) => error.is_permanent(),
+            Self::Tree(_) => true,
+            Self::Materialize(error) => error.is_permanent(),
             Self::Git(error) => error.is_permanent(),
             Self::Workspace(error) => error.is_permanent(),
             Self::Fetch(_)
@@ -215,12 +242,7 @@ async fn bring_archive(
     let stored = blocking(threads, move || Stored::create(&create)).await?;
     let mut fetch = Fetch { threads, stored: Arc::new(Mutex::new(stored)), length: 0 };
     while fetch.length < archive.size {
-        let Ok(connection) = link.wait_for(Option::is_some).await.map(|link| link.clone()) else {
-            return Err(io::Error::other("the runner is stopping").into());
-        };
-        let Some(connection) = connection else {
-            continue;
-        };
+        let connection = linked(&mut link).await?;
         let before = fetch.length;
         match fetch.transfer(&*connection, assign).await {
             // All of it, or the way to another coordinator.
@@ -241,6 +263,14 @@ async fn bring_archive(
         return Err(PrepareError::Damaged);
     }
     unpack_file(threads, file, work, unpack_limit).await
+}
+
+/// The connection to the leader, once there is one.
+pub(super) async fn linked(
+    link: &mut watch::Receiver<Option<Arc<dyn Link>>>,
+) -> Result<Arc<dyn Link>, PrepareError> {
+    let connection = link.wait_for(Option::is_some).await.ok().and_then(|link| link.clone());
+    connection.ok_or_else(|| io::Error::other("the runner is stopping").into())
 }
 
 /// What of the archive is there already.
@@ -280,6 +310,7 @@ impl Fetch<'_> {
             job_id: assign.job_id.clone(),
             lease: assign.lease,
             offset: self.length,
+            chunk: String::new(),
         };
         let mut chunks = link.fetch_source(request).await.map_err(PrepareError::Fetch)?;
         while let Some(chunk) = chunks.next().await {

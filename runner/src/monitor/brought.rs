@@ -8,9 +8,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use baton_client::source::layout::{
-    self, entry,
-    meter::{Meter, Metered},
+use baton_client::{
+    source::layout::{
+        self, entry,
+        meter::{Meter, Metered},
+    },
+    tree::{Creation, seal},
 };
 use bytes::Bytes;
 use tar::{Archive, Entry, EntryType};
@@ -18,7 +21,6 @@ use tokio::sync::mpsc;
 
 use crate::{
     collect::{self, Choice, Chosen, OUTPUT_NAME, Part},
-    source::archive::tree::{self, Tree},
     untrusted,
 };
 
@@ -73,7 +75,7 @@ pub(super) fn choice(chosen: &Chosen, part: Part) -> io::Result<Choice> {
 
 /// One part of what a job left, as it arrives.
 pub(super) struct Unpacking {
-    tree: Tree,
+    tree: Creation,
     choice: Choice,
     bytes_left: u64,
     limit: u64,
@@ -90,7 +92,7 @@ impl Unpacking {
         fs::create_dir(&folder)?;
         let top = collect::open_folder(&folder)?;
         Ok(Self {
-            tree: Tree::within(top, chosen.files),
+            tree: Creation::within(top, chosen.files),
             choice: choice(chosen, part)?,
             bytes_left: chosen.bytes,
             limit: chosen.bytes,
@@ -144,7 +146,7 @@ impl Unpacking {
                 if target.is_empty() || target.contains(&0) {
                     return Err(io::Error::other("it is a link without a target"));
                 }
-                self.tree.symlink(folders, name, &target, 0).map_err(collect::failed)
+                self.tree.symlink(folders, name, &target, None).map_err(collect::failed)
             }
             EntryType::Link => {
                 let other = place(&target(), strip, at);
@@ -184,7 +186,7 @@ impl Unpacking {
             })?;
             file.write_all(&self.buffer[..read])?;
         }
-        tree::seal(&file, judged.mode, judged.mtime)
+        seal(&file, judged.mode, Some(judged.mtime))
     }
 }
 

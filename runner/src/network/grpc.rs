@@ -10,7 +10,7 @@ use std::{
 use baton_client::{ClientError, Connection, Endpoint};
 use baton_proto::v1;
 use futures::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _, future::BoxFuture};
-use tonic::{Response, Status, Streaming};
+use tonic::{Response, Status, Streaming, codec::CompressionEncoding};
 
 use super::{Answers, Link, Network, Requests};
 
@@ -62,7 +62,9 @@ impl Link for Linked {
         &self,
         request: v1::FetchSourceRequest,
     ) -> BoxFuture<'_, Result<Answers<v1::FileChunk>, ClientError>> {
-        async move { answers(self.connection.runners().fetch_source(request).await) }.boxed()
+        let runners = self.connection.runners();
+        let mut runners = runners.accept_compressed(CompressionEncoding::Zstd);
+        async move { answers(runners.fetch_source(request).await) }.boxed()
     }
 }
 

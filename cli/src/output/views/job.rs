@@ -129,6 +129,11 @@ pub(crate) enum SourceView {
         digest: String,
         size: u64,
     },
+    Tree {
+        digest: String,
+        size: u64,
+        content: u64,
+    },
     Git {
         url: String,
         #[serde(rename = "ref")]
@@ -376,6 +381,9 @@ impl From<Kind> for SourceView {
     fn from(kind: Kind) -> Self {
         match kind {
             Kind::Archive(v1::Archive { digest, size }) => Self::Archive { digest, size },
+            Kind::Tree(v1::TreeSource { digest, size, content }) => {
+                Self::Tree { digest, size, content }
+            }
             Kind::Git(git) => Self::Git {
                 url: git.url,
                 reference: git.r#ref,

@@ -7,7 +7,7 @@ use sqlx::{Connection as _, QueryBuilder, Sqlite, SqliteConnection};
 
 use super::{
     rows::{EVENTS, JOBS, RECORDS, REQUESTS},
-    state_word, to_sql, verify,
+    source_word, state_word, to_sql, verify,
 };
 use crate::history::{
     Batch,
@@ -63,7 +63,7 @@ async fn insert_jobs(connection: &mut SqliteConnection, jobs: &[&Job]) -> Result
         let state = job.outcome().map_or("", |outcome| state_word(outcome.state));
         let (at, log_bytes) = (to_sql(finished_at(job).0), to_sql(log_bytes(job)));
         let dead_letter = i64::from(is_dead_letter(job));
-        let source = job.spec.archive().map(|archive| archive.digest.as_str());
+        let source = source_word(&job.spec);
         let checksum = JOBS.checksum(&[
             id.as_str().into(),
             job.spec.project.as_str().into(),
@@ -71,7 +71,7 @@ async fn insert_jobs(connection: &mut SqliteConnection, jobs: &[&Job]) -> Result
             name.as_str().into(),
             at.into(),
             dead_letter.into(),
-            source.into(),
+            source.as_deref().into(),
             log_bytes.into(),
         ]);
         row.push_bind(id)
@@ -80,7 +80,7 @@ async fn insert_jobs(connection: &mut SqliteConnection, jobs: &[&Job]) -> Result
             .push_bind(name)
             .push_bind(at)
             .push_bind(dead_letter)
-            .push_bind(source.map(str::to_owned))
+            .push_bind(source)
             .push_bind(log_bytes)
             .push_bind(checksum);
     });

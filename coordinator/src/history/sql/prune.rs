@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use baton_state::{Index, Job, JobId, Lease, Timestamp};
+use baton_state::{Index, Job, JobId, Lease, Source, Timestamp};
 use sqlx::{AssertSqlSafe, Connection as _, QueryBuilder, Sqlite, SqliteConnection};
 
 use super::{
@@ -40,8 +40,8 @@ pub struct PrunedJob {
     pub id: JobId,
     /// Its leases, each of which may have a log file.
     pub leases: Vec<Lease>,
-    /// The digest of its archive, which other jobs may use too.
-    pub source: Option<String>,
+    /// Its code, which other jobs may use too.
+    pub source: Option<Source>,
 }
 
 /// A job about to go.
@@ -209,10 +209,9 @@ async fn remove_events(connection: &mut SqliteConnection, cutoff: i64, limit: u3
 /// The files of one that cannot be read are found later, as those of no job.
 fn pruned(candidate: &Candidate) -> Result<PrunedJob> {
     let job = candidate.job.as_ref();
-    let source = job.and_then(|job| job.spec.archive());
     Ok(PrunedJob {
         id: read_id(&candidate.id)?,
         leases: job.iter().flat_map(|job| &job.attempts).map(|attempt| attempt.lease).collect(),
-        source: source.map(|archive| archive.digest.clone()),
+        source: job.and_then(|job| job.spec.source.clone()),
     })
 }

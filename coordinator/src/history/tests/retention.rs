@@ -44,7 +44,7 @@ async fn old_jobs_go_with_everything_about_them() {
         .map(|job| PrunedJob {
             id: job.id(),
             leases: vec![Lease(job.number * 100 + 1), Lease(job.number * 100 + 2)],
-            source: Some(format!("source {}", job.number)),
+            source: job.job().spec.source.clone(),
         })
         .collect();
     assert_eq!(pruned, expected);

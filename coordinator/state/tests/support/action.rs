@@ -4,7 +4,7 @@
 
 use baton_state::{
     Archive, Artifacts, Cache, Executor, Final, Git, JobSpec, LogEnd, OnLost, Outcome,
-    Requirements, Source, Workspace, command::LossCause,
+    Requirements, Source, Tree, Workspace, command::LossCause,
 };
 use proptest::{
     collection::{btree_set, vec},
@@ -193,6 +193,9 @@ fn source() -> impl Strategy<Value = Source> {
         any::<u64>().prop_map(archive),
         any::<(u32, bool, bool)>().prop_map(move |(depth, modules, lfs)| git(depth, modules, lfs)),
         "[a-z]{1,8}".prop_map(|path| Source::Workspace(Workspace { path })),
+        any::<(u64, u64)>().prop_map(|(size, content)| {
+            Source::Tree(Tree { digest: "00".repeat(32), size, content })
+        }),
     ]
 }
 
