@@ -106,13 +106,16 @@ impl Jobs {
         spec: JobSpec,
         retry_of: Option<JobId>,
     ) -> Result<Job, ApiError> {
-        let spec = Arc::new(spec);
+        let mut spec = Arc::new(spec);
         loop {
             let history_seen = self.raft.state().evicted_at();
             if let Some(job) = self.answered_before(caller).await? {
                 return self.get(job).await;
             }
             self.check_room()?;
+            if spec.inputs.iter().any(|input| input.tree.digest.is_empty()) {
+                spec = Arc::new(self.with_inputs((*spec).clone()).await?);
+            }
             self.check_source(&spec).await?;
             let at = self.environment.clock.now();
             let command = Command::Submit(Submit {

@@ -147,7 +147,7 @@ async fn shrink(jobs: &Jobs, limit: u64) -> Result<(), RetentionError> {
             break;
         };
         used = used.saturating_sub(remove_logs(jobs, job).await?);
-        used = used.saturating_sub(remove_source(jobs, job).await?);
+        used = used.saturating_sub(remove_contents(jobs, job).await?);
         removed += 1;
     }
     if removed > 0 {
@@ -206,7 +206,8 @@ fn needed(jobs: &Jobs) -> (HashSet<JobId>, HashSet<Digest>) {
     let state = jobs.raft.state();
     let live = || state.jobs().values().filter(|job| !job.is_finished());
     let archives = live().filter_map(|job| job.spec.archive()).map(|archive| &archive.digest);
-    let trees = live().filter_map(|job| job.spec.tree()).map(|tree| &tree.digest);
+    let archives = archives.map(String::as_str);
+    let trees = live().flat_map(|job| job.trees());
     let sources = archives.chain(trees).filter_map(|digest| digest.parse().ok()).collect();
     (live().map(|job| job.id).collect(), sources)
 }
@@ -236,18 +237,21 @@ async fn remove_logs(jobs: &Jobs, pruned: &PrunedJob) -> Result<u64, FilesError>
     Ok(freed)
 }
 
-/// Removes what a job brought along if nothing else uses it; gives the bytes that this
-/// freed.
-async fn remove_source(jobs: &Jobs, pruned: &PrunedJob) -> Result<u64, RetentionError> {
-    let (digest, is_tree) = match &pruned.source {
-        Some(Source::Archive(archive)) => (&archive.digest, false),
-        Some(Source::Tree(tree)) => (&tree.digest, true),
-        Some(Source::Git(_) | Source::Workspace(_)) | None => return Ok(0),
+/// Removes what a job brought along, and what it left, if nothing else uses it; gives the
+/// bytes that this freed.
+async fn remove_contents(jobs: &Jobs, pruned: &PrunedJob) -> Result<u64, RetentionError> {
+    let (archive, tree) = match &pruned.source {
+        Some(Source::Archive(archive)) => (Some(&archive.digest), None),
+        Some(Source::Tree(tree)) => (None, Some(&tree.digest)),
+        Some(Source::Git(_) | Source::Workspace(_)) | None => (None, None),
     };
-    let Ok(digest) = digest.parse() else { return Ok(0) };
-    let mut digests = vec![digest];
-    if is_tree && let Ok(Some(content)) = jobs.content(digest).await {
-        digests.extend(content.digests());
+    let mut digests: Vec<Digest> = archive.into_iter().filter_map(|it| it.parse().ok()).collect();
+    for tree in tree.into_iter().chain(&pruned.artifacts) {
+        let Ok(manifest) = tree.parse() else { continue };
+        digests.push(manifest);
+        if let Ok(Some(content)) = jobs.content(manifest).await {
+            digests.extend(content.digests());
+        }
     }
     let mut freed = 0_u64;
     for digest in digests {

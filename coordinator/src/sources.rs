@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use baton_proto::error::{ApiError, Reason};
-use baton_state::{Archive, JobSpec, Source, Tree};
+use baton_state::{Archive, ArtifactTree, Input, JobId, JobSpec, Source, Tree};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use crate::{
@@ -23,10 +23,29 @@ impl Jobs {
     /// kept until the job has it.
     pub(crate) async fn check_source(&self, spec: &JobSpec) -> Result<(), ApiError> {
         match &spec.source {
-            Some(Source::Archive(archive)) => self.check_archive(archive).await,
-            Some(Source::Tree(tree)) => self.check_tree(tree).await,
-            Some(Source::Git(_) | Source::Workspace(_)) | None => Ok(()),
+            Some(Source::Archive(archive)) => self.check_archive(archive).await?,
+            Some(Source::Tree(tree)) => self.check_tree(tree).await?,
+            Some(Source::Git(_) | Source::Workspace(_)) | None => {}
         }
+        for Input { job, tree, .. } in &spec.inputs {
+            let ArtifactTree { digest, size, content, .. } = tree.clone();
+            let stored = self.check_tree(&Tree { digest, size, content }).await;
+            stored.map_err(|error| no_input(*job, &error.message))?;
+        }
+        Ok(())
+    }
+
+    /// The job with what its inputs are at this moment.
+    pub(crate) async fn with_inputs(&self, mut spec: JobSpec) -> Result<JobSpec, ApiError> {
+        for input in &mut spec.inputs {
+            let job = self.get(input.job).await?;
+            if !job.is_finished() {
+                return Err(no_input(job.id, "it has not ended"));
+            }
+            let tree = job.artifacts().next_back();
+            input.tree = tree.ok_or_else(|| no_input(job.id, "it left none"))?.clone();
+        }
+        Ok(spec)
     }
 
     async fn check_archive(&self, archive: &Archive) -> Result<(), ApiError> {
@@ -119,6 +138,14 @@ impl Jobs {
             }
         }
     }
+}
+
+fn no_input(job: JobId, why: &str) -> ApiError {
+    ApiError::new(
+        Reason::NoArtifacts,
+        format!("spec.inputs: job {job} has no artifacts to bring: {why}"),
+        "wait for the end of a job that keeps artifacts, and name that",
+    )
 }
 
 fn incomplete(what: String) -> ApiError {

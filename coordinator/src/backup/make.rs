@@ -229,13 +229,14 @@ impl Writer {
         {
             self.put_source(digest, job.id, sources)?;
         }
-        if let Some(tree) = job.spec.tree()
-            && let Ok(digest) = tree.digest.parse()
-            && self.put_source(digest, job.id, sources)?
-            && let Ok(Some(content)) = self.runtime.block_on(self.jobs.content(digest))
-        {
-            for chunk in content.digests() {
-                self.put_source(chunk, job.id, sources)?;
+        for tree in job.trees() {
+            if let Ok(digest) = tree.parse()
+                && self.put_source(digest, job.id, sources)?
+                && let Ok(Some(content)) = self.runtime.block_on(self.jobs.content(digest))
+            {
+                for chunk in content.digests() {
+                    self.put_source(chunk, job.id, sources)?;
+                }
             }
         }
         Ok(())

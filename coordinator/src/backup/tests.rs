@@ -134,6 +134,7 @@ impl World {
             },
             log: Some(log),
             transient: false,
+        artifacts: None,
         };
         self.propose(Command::Finish(finish)).await;
     }

@@ -1,7 +1,7 @@
 //! What a job leaves behind: checked, and as the API shows it.
 
 use baton_proto::{error::ApiError, globs, v1};
-use baton_state::{Artifacts, Cache};
+use baton_state::{ArtifactTree, Artifacts, Cache, Input};
 
 use super::invalid;
 
@@ -9,6 +9,7 @@ const GLOBS_MAX: usize = 100;
 const CACHES_MAX: usize = 32;
 const PATHS_MAX: usize = 32;
 const FALLBACKS_MAX: usize = 16;
+const INPUTS_MAX: usize = 32;
 
 pub(super) fn artifacts_from_proto(artifacts: v1::Artifacts) -> Result<Artifacts, ApiError> {
     let field = "spec.artifacts";
@@ -65,6 +66,45 @@ fn cache_from_proto(cache: v1::Cache) -> Result<Cache, ApiError> {
 pub(super) fn cache_to_proto(cache: &Cache) -> v1::Cache {
     let Cache { key, paths, fallbacks } = cache.clone();
     v1::Cache { key, paths, fallbacks }
+}
+
+/// The artifacts that a job wants of others. What they are is yet to be looked up.
+pub(super) fn inputs_from_proto(inputs: Vec<v1::Input>) -> Result<Vec<Input>, ApiError> {
+    let field = "spec.inputs";
+    if inputs.len() > INPUTS_MAX {
+        return Err(invalid(field, format!("must be at most {INPUTS_MAX}")));
+    }
+    let input = |input: v1::Input| {
+        let v1::Input { job_id, path, .. } = input;
+        let job = job_id.parse();
+        let job = job.map_err(|error| invalid(field, format!("{job_id:?}: {error}")))?;
+        if !globs::plain(&path).is_empty() {
+            globs::path(&path).map_err(|problem| invalid(field, format!("{path:?} {problem}")))?;
+        }
+        let tree = ArtifactTree { digest: String::new(), size: 0, files: 0, content: 0 };
+        Ok(Input { job, path: globs::plain(&path), tree })
+    };
+    inputs.into_iter().map(input).collect()
+}
+
+pub(super) fn input_to_proto(input: &Input) -> v1::Input {
+    v1::Input {
+        job_id: input.job.to_string(),
+        path: input.path.clone(),
+        tree: Some(tree_to_proto(&input.tree)),
+    }
+}
+
+/// A folder of artifacts as the API shows it.
+pub(crate) fn tree_to_proto(tree: &ArtifactTree) -> v1::ArtifactTree {
+    let ArtifactTree { digest, size, files, content } = tree.clone();
+    v1::ArtifactTree { digest, size, files, content }
+}
+
+/// What a runner says that it has stored.
+pub(crate) fn tree_from_proto(tree: v1::ArtifactTree) -> ArtifactTree {
+    let v1::ArtifactTree { digest, size, files, content } = tree;
+    ArtifactTree { digest, size, files, content }
 }
 
 #[cfg(test)]

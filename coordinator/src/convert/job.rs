@@ -12,7 +12,7 @@ use baton_state::{
     Attempt, Connection, Final, Job, LogEnd, Outcome, Phase, Runner, State, Timestamp,
 };
 
-use super::{executor::executors_to_proto, invalid, spec_to_proto};
+use super::{artifacts::tree_to_proto, executor::executors_to_proto, invalid, spec_to_proto};
 use crate::dispatch::Reported;
 
 /// The limits that a runner can be asked for.
@@ -144,6 +144,7 @@ fn attempt(number: u32, attempt: &Attempt) -> v1::Attempt {
         finished_at: attempt.finished_at.map(time),
         outcome: attempt.outcome.as_ref().map(outcome_to_proto),
         log: attempt.log.as_ref().map(log_end_to_proto),
+        artifacts: attempt.artifacts.as_ref().map(tree_to_proto),
     }
 }
 

@@ -12,6 +12,7 @@ mod spec;
 
 pub use self::spec::check_spec;
 pub(crate) use self::{
+    artifacts::{tree_from_proto, tree_to_proto},
     executor::executors_from_proto,
     health::unhealthy,
     job::{

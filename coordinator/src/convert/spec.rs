@@ -9,7 +9,10 @@ use baton_proto::{DEFAULT_PROJECT, error::ApiError, time::duration_from_proto, v
 use baton_state::{Executor, JobSpec, OnLost, Requirements, Source};
 
 use super::{
-    artifacts::{artifacts_from_proto, artifacts_to_proto, cache_to_proto, caches_from_proto},
+    artifacts::{
+        artifacts_from_proto, artifacts_to_proto, cache_to_proto, caches_from_proto,
+        input_to_proto, inputs_from_proto,
+    },
     executor, invalid, resources,
     source::{source_from_proto, source_to_proto},
 };
@@ -70,6 +73,7 @@ pub(crate) fn spec_from_proto(spec: v1::JobSpec) -> Result<JobSpec, ApiError> {
         resources: resources::from_proto(spec.resources)?,
         artifacts: spec.artifacts.map(artifacts_from_proto).transpose()?,
         caches: caches_from_proto(spec.caches)?,
+        inputs: inputs_from_proto(spec.inputs)?,
         command: spec.command,
         env: spec.env,
     })
@@ -110,6 +114,7 @@ pub(crate) fn spec_to_proto(spec: &JobSpec) -> v1::JobSpec {
         resources: resources::to_proto(spec.resources),
         artifacts: spec.artifacts.as_ref().map(artifacts_to_proto),
         caches: spec.caches.iter().map(cache_to_proto).collect(),
+        inputs: spec.inputs.iter().map(input_to_proto).collect(),
     }
 }
 

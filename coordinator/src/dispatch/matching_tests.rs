@@ -65,6 +65,7 @@ impl World {
             resources: Resources::default(),
             artifacts: None,
             caches: Vec::new(),
+            inputs: Vec::new(),
         });
         self.apply(Command::Submit(Submit {
             id,

@@ -1,6 +1,7 @@
 //! The services of the API, one file each: they read a request, call what does
 //! the work, and write the answer. No decision is made here.
 
+mod artifacts;
 mod cluster;
 mod forward;
 mod jobs;

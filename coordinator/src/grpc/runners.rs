@@ -11,8 +11,9 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    Answers, Services, gone, job_id, jobs,
+    Answers, Services, job_id, jobs,
     send_log::{self, LogStore},
+    upload,
 };
 use crate::{
     convert::{invalid, runner_to_proto},
@@ -65,25 +66,31 @@ impl runners_server::Runners for Services {
         let (job, lease) = (job_id(&request.job_id)?, Lease(request.lease));
         send_log::check_lease(&self.jobs.raft, job, lease)?;
         let spec = self.jobs.get(job).await?.spec;
-        let digest = self.wanted_content(&spec, &request.chunk).await?;
-        let name = FileName::Upload { digest };
-        self.jobs.replication.ensure(name).await.map_err(ApiError::from)?;
-        let mut reader =
-            self.jobs.files.read(name, request.offset).await.map_err(ApiError::from)?;
-        let replication = self.jobs.replication.clone();
-        Ok(Response::new(self.stream(|answers| async move {
-            loop {
-                let offset = reader.offset();
-                let data = match reader.next().await {
-                    Ok(Some(data)) => data,
-                    Ok(None) => return Ok(()),
-                    Err(error) => {
-                        return Err(replication.repaired(name, digest, error.into()).await);
-                    }
-                };
-                answers.send(v1::FileChunk { offset, data }).await.map_err(gone)?;
-            }
-        })))
+        let digest = self.wanted_content(&spec, request.input, &request.chunk).await?;
+        Ok(Response::new(self.content(digest, request.offset).await?))
+    }
+
+    async fn find_missing(
+        &self,
+        request: Request<v1::FindMissingContentRequest>,
+    ) -> Result<Response<v1::FindMissingResponse>, Status> {
+        let request = request.into_inner();
+        let (job, lease) = (job_id(&request.job_id)?, Lease(request.lease));
+        send_log::check_lease(&self.jobs.raft, job, lease)?;
+        let missing = self.missing(request.request.unwrap_or_default()).await?;
+        Ok(Response::new(missing))
+    }
+
+    type SendContentStream = Answers<v1::UploadResponse>;
+
+    async fn send_content(
+        &self,
+        request: Request<Streaming<v1::SendContentRequest>>,
+    ) -> Result<Response<Self::SendContentStream>, Status> {
+        let (jobs, limit) = (self.jobs.clone(), self.archive_limit);
+        let inbound = request.into_inner();
+        let take = |answers| upload::send_content(jobs, limit, inbound, answers);
+        Ok(Response::new(self.stream(take)))
     }
 
     async fn list(
@@ -120,14 +127,25 @@ impl runners_server::Runners for Services {
 }
 
 impl Services {
-    /// What a runner may fetch for a job: its archive, the manifest of its tree, or a chunk
-    /// of that.
-    async fn wanted_content(&self, spec: &JobSpec, chunk: &str) -> Result<Digest, ApiError> {
+    /// What a runner may fetch for a job: its archive, the manifest of its tree, or of one of
+    /// its inputs when `input` is not 0, or a chunk of that.
+    async fn wanted_content(
+        &self,
+        spec: &JobSpec,
+        input: u32,
+        chunk: &str,
+    ) -> Result<Digest, ApiError> {
         let refused = |message: &str| {
             ApiError::new(Reason::InvalidArgument, message, "fetch what the job brings, or nothing")
         };
-        let source = spec.archive().map(|archive| &archive.digest);
-        let source = source.or_else(|| spec.tree().map(|tree| &tree.digest));
+        let inputs = || spec.inputs.get((input as usize).checked_sub(1)?);
+        let (source, is_tree) = match input {
+            0 => {
+                let archive = spec.archive().map(|archive| &archive.digest);
+                (archive.or_else(|| spec.tree().map(|it| &it.digest)), spec.tree().is_some())
+            }
+            _ => (inputs().map(|input| &input.tree.digest), true),
+        };
         let source = source.ok_or_else(|| refused("the job brings nothing that is stored"))?;
         let source: Digest = source.parse().map_err(internal)?;
         if chunk.is_empty() {
@@ -135,10 +153,7 @@ impl Services {
         }
         let chunk: Digest = chunk.parse().map_err(|error| invalid("chunk", error))?;
         self.jobs.replication.ensure(FileName::Upload { digest: source }).await?;
-        let content = match spec.tree() {
-            Some(_) => self.jobs.content(source).await?,
-            None => None,
-        };
+        let content = if is_tree { self.jobs.content(source).await? } else { None };
         match content {
             Some(content) if content.digests().any(|named| named == chunk) => Ok(chunk),
             Some(_) | None => Err(refused("the job brings no such chunk")),

@@ -307,7 +307,7 @@ impl History {
         self.noted(select::request(&self.shared.readers, key)).await
     }
 
-    /// The digests of the manifests of all trees that jobs here were submitted with.
+    /// The digests of the manifests of all trees that jobs here were submitted with, or left.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -315,7 +315,8 @@ impl History {
         self.waited(select::trees(&self.shared.readers)).await
     }
 
-    /// Whether any job here was submitted with this archive, or the tree of this manifest.
+    /// Whether any job here was submitted with this archive, or the tree of this manifest, or
+    /// left that.
     ///
     /// # Errors
     /// When the database cannot be read.

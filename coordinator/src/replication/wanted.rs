@@ -98,7 +98,7 @@ impl Records {
             let mut jobs = state.jobs().values();
             jobs.any(|job| {
                 job.spec.archive().is_some_and(|archive| archive.digest == digest)
-                    || job.spec.tree().is_some_and(|tree| tree.digest == digest)
+                    || job.trees().any(|tree| tree == digest)
             })
         };
         if live {
@@ -116,8 +116,8 @@ impl Records {
     pub(crate) async fn read_trees(&self) -> Result<Vec<Digest>, history::Error> {
         let mut manifests: HashSet<Digest> = {
             let state = self.raft.state();
-            let trees = state.jobs().values().filter_map(|job| job.spec.tree());
-            trees.filter_map(|tree| tree.digest.parse().ok()).collect()
+            let trees = state.jobs().values().flat_map(|job| job.trees());
+            trees.filter_map(|tree| tree.parse().ok()).collect()
         };
         self.history_is_whole().await?;
         let finished = self.history.trees().await?;

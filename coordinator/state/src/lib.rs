@@ -23,7 +23,7 @@ pub mod snapshot;
 pub mod spec;
 mod state;
 
-pub use artifacts::{Artifacts, Cache};
+pub use artifacts::{ArtifactTree, Artifacts, Cache, Input};
 pub use command::{Command, Refusal, Reply};
 pub use event::{Event, EventKind};
 pub use ids::{Index, JobId, Lease, NodeId, RunnerId, Timestamp};

@@ -9,7 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    artifacts::{Artifacts, Cache},
+    artifacts::{Artifacts, Cache, Input},
     member::Level,
 };
 
@@ -55,6 +55,9 @@ pub struct JobSpec {
     /// What stays on the runner from one job to the next.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub caches: Vec<Cache>,
+    /// Artifacts of earlier jobs that it needs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inputs: Vec<Input>,
 }
 
 impl JobSpec {
@@ -76,10 +79,16 @@ impl JobSpec {
         }
     }
 
+    /// The manifests of all trees that it needs to be stored.
+    pub fn trees(&self) -> impl Iterator<Item = &str> {
+        let source = self.tree().map(|tree| tree.digest.as_str());
+        source.into_iter().chain(self.inputs.iter().map(|input| input.tree.digest.as_str()))
+    }
+
     /// The first level that knows every field and value it has.
     #[must_use]
     pub fn level(&self) -> Level {
-        if self.artifacts.is_some() || !self.caches.is_empty() {
+        if self.artifacts.is_some() || !self.caches.is_empty() || !self.inputs.is_empty() {
             return Level(3);
         }
         let has_new_source = match self.source {

@@ -273,6 +273,7 @@ async fn believe(coordinator: &Coordinator, finished: &v1::Finished) {
         outcome,
         log: None,
         transient: false,
+        artifacts: None,
     };
     let _ = coordinator.raft().propose(Command::Finish(finish)).await;
 }

@@ -98,12 +98,16 @@ async fn insert_jobs(connection: &mut SqliteConnection, jobs: &[&Job]) -> Result
     insert_records(connection, jobs).await?;
     let mut runners = Vec::new();
     let mut labels = Vec::new();
+    let mut artifacts = Vec::new();
     for job in jobs {
+        artifacts.extend(artifact_words(job).map(|word| (word.to_owned(), job.id)));
         runners.extend(runner_words(job).map(|word| (word, job.id)));
         labels.extend(job.spec.requirements.labels.iter().map(|word| (word.clone(), job.id)));
     }
     insert_words(connection, "INSERT INTO job_runners (runner, job) ", &runners).await?;
     insert_words(connection, "INSERT INTO job_labels (label, job) ", &labels).await?;
+    let statement = "INSERT INTO job_artifacts (manifest, job) ";
+    insert_words(connection, statement, &artifacts).await?;
     insert_requests(connection, jobs).await
 }
 
@@ -263,6 +267,12 @@ pub(super) fn runner_words(job: &Job) -> impl Iterator<Item = String> + use<> {
         .flat_map(|attempt| [attempt.runner.0.clone(), attempt.runner_name.clone()])
         .collect();
     words.into_iter()
+}
+
+/// The manifests of what a job left, each once.
+pub(super) fn artifact_words(job: &Job) -> impl Iterator<Item = &str> {
+    let manifests = job.artifacts().map(|tree| tree.digest.as_str());
+    manifests.collect::<BTreeSet<_>>().into_iter()
 }
 
 fn finished_at(job: &Job) -> Timestamp {

@@ -7,7 +7,7 @@ use baton_state::{Index, Job, JobId, Lease, Source, Timestamp};
 use sqlx::{AssertSqlSafe, Connection as _, QueryBuilder, Sqlite, SqliteConnection};
 
 use super::{
-    insert::{add_totals, runner_words},
+    insert::{add_totals, artifact_words, runner_words},
     rows::{JOBS, RECORDS, Read},
     select::{read_id, read_job},
     to_sql,
@@ -42,6 +42,8 @@ pub struct PrunedJob {
     pub leases: Vec<Lease>,
     /// Its code, which other jobs may use too.
     pub source: Option<Source>,
+    /// The manifests of what it left, which others may have left too.
+    pub artifacts: Vec<String>,
 }
 
 /// A job about to go.
@@ -171,9 +173,11 @@ async fn remove(connection: &mut SqliteConnection, candidate: &Candidate) -> Res
     }
     let Some(job) = &candidate.job else {
         // No index leads to these.
-        for statement in
-            ["DELETE FROM job_runners WHERE job = ?", "DELETE FROM job_labels WHERE job = ?"]
-        {
+        for statement in [
+            "DELETE FROM job_runners WHERE job = ?",
+            "DELETE FROM job_labels WHERE job = ?",
+            "DELETE FROM job_artifacts WHERE job = ?",
+        ] {
             sqlx::query(statement).bind(&candidate.id).execute(&mut *connection).await?;
         }
         return Ok(());
@@ -182,6 +186,13 @@ async fn remove(connection: &mut SqliteConnection, candidate: &Candidate) -> Res
     for runner in runners {
         sqlx::query("DELETE FROM job_runners WHERE runner = ? AND job = ?")
             .bind(runner)
+            .bind(&candidate.id)
+            .execute(&mut *connection)
+            .await?;
+    }
+    for manifest in artifact_words(job) {
+        sqlx::query("DELETE FROM job_artifacts WHERE manifest = ? AND job = ?")
+            .bind(manifest)
             .bind(&candidate.id)
             .execute(&mut *connection)
             .await?;
@@ -213,5 +224,6 @@ fn pruned(candidate: &Candidate) -> Result<PrunedJob> {
         id: read_id(&candidate.id)?,
         leases: job.iter().flat_map(|job| &job.attempts).map(|attempt| attempt.lease).collect(),
         source: job.and_then(|job| job.spec.source.clone()),
+        artifacts: job.iter().flat_map(|job| artifact_words(job)).map(str::to_owned).collect(),
     })
 }
