@@ -190,6 +190,7 @@ impl JobOptions {
             resources: self.executor.resources(),
             artifacts: self.keeping.artifacts(places)?,
             caches: self.keeping.caches(places)?,
+            inputs: self.keeping.inputs(),
         })
     }
 
@@ -217,7 +218,7 @@ impl JobOptions {
             (Some(place), _) => format!("{place}: "),
             (None, "") => String::new(),
             (None, "command") => "COMMAND: ".to_owned(),
-            (None, "labels" | "mounts" | "services" | "artifacts" | "caches") => {
+            (None, "labels" | "mounts" | "services" | "artifacts" | "caches" | "inputs") => {
                 format!("--{}: ", field.trim_end_matches('s'))
             }
             (None, "cpu_millis") => "--cpus: ".to_owned(),
@@ -410,6 +411,7 @@ mod tests {
             ("--label a,b", "--label: "),
             ("--artifact ../out", "--artifact: "),
             ("--artifact-when always", "--artifact-when: "),
+            ("--input none", "--input: "),
             ("--cache k=/root", "--cache: "),
             ("--cache-fallback k", "--cache-fallback: "),
             ("--env BATON_X=1", "--env: "),

@@ -16,6 +16,10 @@ pub(crate) struct KeepingOptions {
     /// When to keep them [default: success]
     #[arg(long, value_enum, value_name = "WHEN")]
     pub(crate) artifact_when: Option<ArtifactWhen>,
+    /// Put the artifacts of an earlier job into the work folder, or into this folder in it;
+    /// may be repeated
+    #[arg(long = "input", value_name = "JOB[:PATH]", value_parser = input)]
+    pub(crate) inputs: Vec<Input>,
     /// Files and folders that stay on the runner for later jobs with this key, in which
     /// {hash:GLOB} stands for the content of files; may be repeated
     #[arg(long = "cache", value_name = "KEY=PATH[,PATH...]", value_parser = cache)]
@@ -42,7 +46,24 @@ pub(crate) struct Cache {
     paths: Vec<String>,
 }
 
+/// The artifacts of an earlier job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Input {
+    job_id: String,
+    path: String,
+}
+
 impl KeepingOptions {
+    /// The artifacts of earlier jobs.
+    pub(crate) fn inputs(&self) -> Vec<v1::Input> {
+        let input = |Input { job_id, path }: &Input| v1::Input {
+            job_id: job_id.clone(),
+            path: path.clone(),
+            tree: None,
+        };
+        self.inputs.iter().map(input).collect()
+    }
+
     /// The artifacts; None where nothing is said.
     ///
     /// # Errors
@@ -78,6 +99,13 @@ impl KeepingOptions {
         };
         Ok(self.caches.iter().map(cache).collect())
     }
+}
+
+/// `JOB:PATH`. What they may be is the coordinator's to judge.
+#[expect(clippy::unnecessary_wraps, reason = "as the others are parsed")]
+pub(crate) fn input(text: &str) -> Result<Input, String> {
+    let (job_id, path) = text.split_once(':').unwrap_or((text, ""));
+    Ok(Input { job_id: job_id.to_owned(), path: path.to_owned() })
 }
 
 /// `KEY=PATH,PATH`. What they may be is the coordinator's to judge.

@@ -4,6 +4,7 @@
 //! Nothing in here prints, reads the environment or chooses an exit code, and it
 //! never depends on the coordinator: it knows the API and nothing behind it.
 
+mod artifacts;
 mod connection;
 mod endpoint;
 mod error;
@@ -16,6 +17,7 @@ pub mod tree;
 mod upload;
 mod watch;
 
+pub use artifacts::fetch_artifacts;
 pub use connection::{Bearer, ClusterClient, Connection, JobsClient, RunnersClient};
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::ClientError;

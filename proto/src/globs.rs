@@ -1,6 +1,8 @@
 //! Patterns for files below a folder, and the keys of caches that hold them.
 
-use globset::{Glob, GlobBuilder};
+use std::path::Path;
+
+use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 
 /// The longest pattern or path, in bytes.
 pub const MAX_LENGTH: usize = 1024;
@@ -18,6 +20,34 @@ pub fn glob(text: &str) -> Result<Glob, String> {
     path(text)?;
     let glob = GlobBuilder::new(&plain(text)).literal_separator(true).build();
     glob.map_err(|error| format!("is no pattern: {}", error.kind()))
+}
+
+/// Several patterns. One that names a folder takes all that is in it.
+#[derive(Clone, Debug)]
+pub struct Patterns(GlobSet);
+
+impl Patterns {
+    /// These patterns; none take everything.
+    ///
+    /// # Errors
+    /// Which of them is wrong, and why.
+    pub fn new(patterns: &[String]) -> Result<Self, String> {
+        let mut set = GlobSetBuilder::new();
+        for pattern in patterns {
+            set.add(glob(pattern).map_err(|problem| format!("{pattern:?} {problem}"))?);
+        }
+        if patterns.is_empty() {
+            set.add(glob("**")?);
+        }
+        set.build().map(Self).map_err(|error| error.to_string())
+    }
+
+    /// Whether one of them takes what is at this path.
+    #[must_use]
+    pub fn take(&self, path: &Path) -> bool {
+        let mut ancestors = path.ancestors().filter(|path| !path.as_os_str().is_empty());
+        ancestors.any(|path| self.0.is_match(path))
+    }
 }
 
 /// Whether `text` is a path below a folder.
@@ -112,6 +142,16 @@ mod tests {
         assert!(matches("*.txt", "a.txt") && !matches("*.txt", "b/a.txt"));
         assert!(matches("**/*.txt", "a.txt") && matches("**/*.txt", "b/c/a.txt"));
         assert!(matches("./out//{a,b}/", "out/b") && !matches("out", "out/b"));
+    }
+
+    #[test]
+    fn a_pattern_takes_what_is_in_a_folder_and_none_take_everything() {
+        let takes = |patterns: &[&str], path: &str| {
+            let patterns: Vec<_> = patterns.iter().map(ToString::to_string).collect();
+            Patterns::new(&patterns).unwrap().take(Path::new(path))
+        };
+        assert!(takes(&["out"], "out/a/b") && !takes(&["out"], "outer/a"));
+        assert!(takes(&["x", "*/a"], "out/a/b") && takes(&[], "a/b"));
     }
 
     #[test]

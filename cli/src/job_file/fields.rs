@@ -49,6 +49,7 @@ pub(super) struct Fields {
     pub(super) open_files: Field<Text>,
     pub(super) artifacts: Field<Words>,
     pub(super) artifact_when: Field<Text>,
+    pub(super) inputs: Field<Words>,
     pub(super) caches: Field<Words>,
     pub(super) cache_fallbacks: Field<Words>,
     pub(super) idempotency_key: Field<Text>,

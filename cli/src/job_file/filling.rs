@@ -22,7 +22,7 @@ use crate::{
     job_options::{
         JobOptions, Variable, attempts, idempotency_key, on_lost, output_limit, priority,
     },
-    keeping_options::{KeepingOptions, artifact_when, cache},
+    keeping_options::{KeepingOptions, artifact_when, cache, input},
     quantities::duration,
 };
 
@@ -119,6 +119,7 @@ impl Filling<'_> {
         self.values("artifacts", &mut options.artifacts, &fields.artifacts, text)?;
         let (when, given) = (&mut options.artifact_when, &fields.artifact_when);
         self.value("artifact_when", when, given, artifact_when)?;
+        self.values("inputs", &mut options.inputs, &fields.inputs, input)?;
         self.values("caches", &mut options.caches, &fields.caches, cache)?;
         let (fallbacks, given) = (&mut options.cache_fallbacks, &fields.cache_fallbacks);
         self.values("cache_fallbacks", fallbacks, given, text)

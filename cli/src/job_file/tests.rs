@@ -97,6 +97,10 @@ fn a_field_says_what_its_option_says() {
         ("cpus: 1.50", "--cpus 1.5"),
         ("memory: 512MiB", "--memory 512MiB"),
         ("artifacts: [out, '**/*.xml']", "--artifact out --artifact **/*.xml"),
+        (
+            "inputs: [01JDXA2VPZ1QVTM1T8Q8Z9C5XW, '01JDXA2VPZ1QVTM1T8Q8Z9C5XW:a/b']",
+            "--input 01JDXA2VPZ1QVTM1T8Q8Z9C5XW --input 01JDXA2VPZ1QVTM1T8Q8Z9C5XW:a/b",
+        ),
         ("artifacts: [a]\nartifact_when: always", "--artifact a --artifact-when always"),
         (
             "caches: ['k-{hash:a.lock}=b,c']\ncache_fallbacks: [k-]",
@@ -124,7 +128,7 @@ fn every_option_has_a_field_and_the_guide_has_both() {
     let long = command.get_arguments().filter_map(clap::Arg::get_long);
     for option in long.filter(|long| *long != "file") {
         let field = match option {
-            "label" | "mount" | "service" | "artifact" | "cache" | "cache-fallback" => {
+            "label" | "mount" | "service" | "artifact" | "input" | "cache" | "cache-fallback" => {
                 format!("{}s", option.replace('-', "_"))
             }
             _ => option.replace('-', "_"),

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use super::{
     table::{Table, printable, shorten},
     views::{
-        AttemptView, ClusterView, ExecutorView, JobView, ResourcesView, RunnerView, SourceView,
-        SpecView,
+        ArtifactView, AttemptView, ClusterView, ExecutorView, JobView, ResourcesView, RunnerView,
+        SourceView, SpecView,
     },
 };
 
@@ -74,6 +74,9 @@ pub(crate) fn job(job: &JobView, now: Timestamp) -> String {
         let globs = artifacts.globs.join(", ");
         lines.add("artifacts", &format!("{globs}, on {}", artifacts.when));
     }
+    for input in &job.spec.inputs {
+        lines.add("input", format!("{} {}", input.job_id, input.path).trim_end());
+    }
     for cache in &job.spec.caches {
         lines.add("cache", &format!("{}: {}", cache.key, cache.paths.join(", ")));
     }
@@ -99,11 +102,26 @@ pub(crate) fn job(job: &JobView, now: Timestamp) -> String {
         let text = format!("{how} on {} ({lasted})", attempt.runner_name);
         lines.add(&format!("attempt {}", attempt.number), &text);
         lines.add("  output", &output(attempt));
+        if let Some(artifacts) = &attempt.artifacts {
+            let text = format!("{} files, {} bytes", artifacts.files, artifacts.bytes);
+            lines.add("  artifacts", &text);
+        }
         let held = attempt.outcome.iter().flat_map(|outcome| &outcome.limits);
         let held: Vec<_> = held.map(|(limit, by)| format!("{limit} by {by}")).collect();
         lines.add("  limits held", &held.join(", "));
     }
     lines.0
+}
+
+/// A table of what a job left.
+pub(crate) fn artifacts(artifacts: &[ArtifactView]) -> String {
+    let mut table = Table::new(["SIZE", "PATH"]);
+    for artifact in artifacts {
+        let leads = artifact.target.as_ref().map(|target| format!(" -> {target}"));
+        let path = format!("{}{}", artifact.path, leads.unwrap_or_default());
+        table.row([artifact.size.to_string(), path]);
+    }
+    table.render(|_, _| None)
 }
 
 /// A table of runners, as of `now`.

@@ -11,12 +11,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2};
+use nix::fcntl::{
+    AT_FDCWD, AtFlags, OFlag, OpenHow, RenameFlags, ResolveFlag, openat, openat2, renameat2,
+};
 use nix::sys::stat::{
     FileStat, Mode, SFlag, UtimensatFlags, fchmod, fstatat, futimens, mkdirat, utimensat,
 };
 use nix::sys::time::TimeSpec;
-use nix::unistd::{linkat, symlinkat};
+use nix::unistd::{UnlinkatFlags, linkat, symlinkat, unlinkat};
 
 use crate::source::layout::entry::Refusal;
 use crate::source::layout::{self, LayoutFault};
@@ -95,6 +97,16 @@ impl Creation {
         Self { top, open: Vec::new(), winding: Vec::new(), created: 0, limit }
     }
 
+    /// Another one below the folder of these names, which is made where it is not there yet.
+    ///
+    /// # Errors
+    /// [`CreationFault`].
+    pub fn below(&mut self, names: &[&[u8]]) -> Result<Self, CreationFault> {
+        self.enter(names)?;
+        let top = self.here().try_clone_to_owned()?;
+        Ok(Self::within(top, self.limit))
+    }
+
     /// A folder, made where it is not there yet.
     ///
     /// # Errors
@@ -126,6 +138,31 @@ impl Creation {
         let file =
             openat(self.here(), name, flags, Mode::S_IRUSR | Mode::S_IWUSR).map_err(taken)?;
         Ok(file.into())
+    }
+
+    /// A new file that gets its name later, in the place of one that was never named.
+    ///
+    /// # Errors
+    /// [`CreationFault`].
+    pub fn draft(&mut self, folders: &[&[u8]], draft: &[u8]) -> Result<File, CreationFault> {
+        self.enter(folders)?;
+        match unlinkat(self.here(), draft, UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => self.create(folders, draft),
+            Err(err) => Err(taken(err)),
+        }
+    }
+
+    /// Gives the draft in the current folder its name, if that is free.
+    ///
+    /// # Errors
+    /// [`CreationFault`]. The draft is gone.
+    pub fn name_draft(&mut self, draft: &[u8], name: &[u8]) -> Result<(), CreationFault> {
+        let here = self.here();
+        renameat2(here, draft, here, name, RenameFlags::RENAME_NOREPLACE).map_err(|err| {
+            // It is of no use any more.
+            let _ = unlinkat(here, draft, UnlinkatFlags::NoRemoveDir);
+            taken(err)
+        })
     }
 
     /// A symbolic link.

@@ -17,6 +17,7 @@ mod build;
 mod chunking;
 mod creation;
 mod error;
+mod extract;
 mod manifest;
 mod materialize;
 mod send;
@@ -27,6 +28,7 @@ mod walk;
 pub use build::{BuildProgress, FolderTree, Opener, build, build_from};
 pub use creation::{Creation, CreationFault, seal};
 pub use error::{BuildError, SizedPath};
+pub use extract::{ExtractError, Extraction};
 pub use manifest::{
     CHUNK_MAX, Chunk, DEFAULT_CONTENT_LIMIT, Entry, Kind, MANIFEST_MAX, Tree, TreeFault, TreeLimits,
 };

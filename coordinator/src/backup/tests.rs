@@ -134,7 +134,7 @@ impl World {
             },
             log: Some(log),
             transient: false,
-        artifacts: None,
+            artifacts: None,
         };
         self.propose(Command::Finish(finish)).await;
     }

@@ -178,7 +178,9 @@ pub(crate) async fn serve(
         ))
         // Compresses for callers that ask for it.
         .add_service(InterceptedService::new(
-            RunnersServer::new(services.clone()).send_compressed(CompressionEncoding::Zstd),
+            RunnersServer::new(services.clone())
+                .accept_compressed(CompressionEncoding::Zstd)
+                .send_compressed(CompressionEncoding::Zstd),
             auth.clone(),
         ))
         .add_service(ClusterServer::with_interceptor(services, auth))

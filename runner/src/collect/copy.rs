@@ -24,8 +24,7 @@ use nix::{
     fcntl::{OFlag, OpenHow, ResolveFlag, openat2},
 };
 
-use super::{Picked, PickedKind};
-
+use super::{Choice, Limits, Picked, PickedKind, open_folder, pick};
 
 /// Opens a regular file below `top`, without any link on the way.
 pub(crate) fn open_file(top: &OwnedFd, path: &Path) -> io::Result<File> {
@@ -80,6 +79,23 @@ pub(crate) fn copy(
         }
     }
     Ok(bytes)
+}
+
+/// Copies all that is in the folder `from` to `path` below `to`, where none of it may be.
+pub(crate) fn put(
+    from: &Path,
+    to: &OwnedFd,
+    path: &str,
+    stopped: &dyn Fn() -> bool,
+) -> io::Result<()> {
+    let limits = Limits { bytes: u64::MAX, files: u64::MAX };
+    let all = Choice::of_globs(&["**".to_owned()]).map_err(io::Error::other)?;
+    let from = open_folder(from)?;
+    let picked = pick(&from, &all, limits, stopped).map_err(io::Error::other)?;
+    let names: Vec<_> = path.as_bytes().split(|byte| *byte == b'/').collect();
+    let names = if path.is_empty() { &[][..] } else { &names };
+    let mut below = Creation::within(to.try_clone()?, u64::MAX).below(names).map_err(failed)?;
+    copy(&from, &picked, &mut below, stopped).map(drop)
 }
 
 /// Why something could not be made in a folder.

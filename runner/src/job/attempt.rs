@@ -327,10 +327,12 @@ impl Attempt {
             // It is watched until it is one of the two.
             Progress::Running => return Ended::LeaseLost,
         };
+        let artifacts = kept.artifacts.clone();
         let finished = self.message(kept.settle(outcome), log, transient);
         Ended::Finished(Box::new(v1::Finished {
             started_at: Some(timestamp_from_micros(started_at)),
             time: finished_at.map(timestamp_from_micros).or(finished.time),
+            artifacts,
             ..finished
         }))
     }
@@ -345,6 +347,7 @@ impl Attempt {
             environment: &shared.environment,
             assign: &self.assign,
             dir: self.journal.dir(),
+            link: shared.link.clone(),
             orders: self.orders.clone(),
         };
         let kept = keeping.keep(exit).await;
@@ -427,6 +430,7 @@ impl Attempt {
             log,
             started_at: None,
             transient,
+            artifacts: None,
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Keeps what a job leaves behind, when it has ended and before that is reported: outputs
-//! and caches. All of it is found again in the attempt's folder after a restart, and done
+//! Keeps what a job leaves behind, when it has ended and before that is reported: outputs,
+//! artifacts and caches. All of it is found again in the attempt's folder after a restart, and done
 //! again.
 
 use std::{
@@ -19,9 +19,16 @@ use baton_proto::{
 };
 use tokio::sync::watch;
 
-use super::{Orders, attempt::until, caching::Caching, prepare::SetOnDrop};
+use super::{
+    Orders,
+    artifacts::{self, LeasedKeeper},
+    attempt::until,
+    caching::Caching,
+    outcome,
+    prepare::SetOnDrop,
+};
 use crate::{
-    Config, Environment,
+    Config, Environment, Link,
     caches::Caches,
     collect::{self, BROUGHT, Brought, Chosen, Leaves, OUTPUT_NAME, Part},
     environment,
@@ -59,6 +66,12 @@ pub(super) fn wanted(spec: &v1::JobSpec, config: &Config) -> Leaves {
 #[derive(Debug, Default)]
 pub(super) struct Kept {
     pub(super) outputs: BTreeMap<String, String>,
+    /// What is stored of the artifacts.
+    pub(super) artifacts: Option<v1::ArtifactTree>,
+    /// Why the artifacts are not, for people.
+    problem: Option<String>,
+    /// Somebody stopped the job before all was kept.
+    stopped: bool,
     /// What is to be said in the job's output.
     pub(super) notes: Vec<String>,
 }
@@ -66,7 +79,12 @@ pub(super) struct Kept {
 impl Kept {
     /// The outcome of the job with it.
     pub(super) fn settle(self, outcome: v1::Outcome) -> v1::Outcome {
-        v1::Outcome { outputs: self.outputs, ..outcome }
+        let outcome = v1::Outcome { outputs: self.outputs, ..outcome };
+        match self.problem {
+            Some(_) if self.stopped => outcome::stopped_while_kept(outcome),
+            Some(problem) => outcome::without_artifacts(outcome, &problem),
+            None => outcome,
+        }
     }
 }
 
@@ -77,6 +95,7 @@ pub(super) struct Keeping<'a> {
     pub(super) environment: &'a Environment,
     pub(super) assign: &'a v1::Assign,
     pub(super) dir: &'a AttemptDir,
+    pub(super) link: watch::Receiver<Option<Arc<dyn Link>>>,
     pub(super) orders: watch::Receiver<Orders>,
 }
 
@@ -90,6 +109,20 @@ impl Keeping<'_> {
         // What was killed may have left anything.
         if !matches!(exit.stopped, None | Some(StopCause::SoftTimeout)) {
             return kept;
+        }
+        if leaves.wants_artifacts(&exit.status) {
+            match self.keep_artifacts(&spec, leaves.artifacts.clone()).await {
+                Ok((tree, notes)) => {
+                    kept.artifacts = tree;
+                    kept.notes.extend(notes);
+                }
+                Err(problem) => {
+                    kept.stopped = self.orders.borrow().stop.is_some();
+                    kept.notes.push(format!("artifacts: not kept: {problem}"));
+                    kept.problem = Some(problem);
+                    return kept;
+                }
+            }
         }
         if exit.stopped.is_none() && leaves.wants_caches(&exit.status) {
             kept.notes.extend(self.save_caches(&spec).await);
@@ -115,6 +148,31 @@ impl Keeping<'_> {
             }
             Ok(None) => {}
             Err(error) => kept.notes.push(format!("outputs: cannot be read: {error}")),
+        }
+    }
+
+    /// Stores the artifacts; what they are, and what is to be said about them.
+    async fn keep_artifacts(
+        &mut self,
+        spec: &v1::JobSpec,
+        chosen: Chosen,
+    ) -> Result<(Option<v1::ArtifactTree>, Vec<String>), String> {
+        let open = self.opener(spec, Part::Artifacts);
+        let build = self.blocking(move |stopped| artifacts::build(open()?, &chosen, stopped));
+        let built = build.await.map_err(|error| error.to_string())?;
+        let Some(tree) = built.tree else { return Ok((None, built.notes)) };
+        let keeper = LeasedKeeper {
+            link: self.link.clone(),
+            job_id: self.assign.job_id.clone(),
+            lease: self.assign.lease,
+        };
+        let sending = keeper.send(tree);
+        tokio::select! {
+            biased;
+            _ = until(&mut self.orders, |orders| orders.stop.is_some()) => {
+                Err("the job was stopped meanwhile".to_owned())
+            }
+            sent = sending => Ok((Some(sent?), built.notes)),
         }
     }
 
@@ -164,7 +222,7 @@ impl Keeping<'_> {
     /// Does what waits for the disk, and tells it when the job is stopped after all.
     async fn blocking<T: Send + 'static>(
         &mut self,
-        work: impl FnOnce(&dyn Fn() -> bool) -> io::Result<T> + Send + 'static,
+        work: impl FnOnce(&(dyn Fn() -> bool + Sync)) -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
         let is_stopped = Arc::new(AtomicBool::new(false));
         let stopped = SetOnDrop(Arc::clone(&is_stopped));

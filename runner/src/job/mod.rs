@@ -2,6 +2,7 @@
 //! coordinator has recorded the outcome. They go on whether there is a session
 //! or not; what a session must know of them is kept here.
 
+mod artifacts;
 mod attempt;
 mod caching;
 mod env;

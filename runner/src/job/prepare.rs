@@ -79,6 +79,14 @@ pub(super) enum PrepareError {
     /// There is no such workspace.
     #[error(transparent)]
     Workspace(#[from] WorkspaceError),
+    /// What it wants of another job could not be put into its work folder.
+    #[error("the artifacts of job {job_id} could not be put into the work folder: {error}")]
+    Input {
+        /// The other one.
+        job_id: String,
+        /// Why not.
+        error: io::Error,
+    },
     /// Its caches could not be brought.
     #[error(transparent)]
     Caches(#[from] CachingError),
@@ -116,11 +124,49 @@ pub(super) struct Preparation<'a> {
 }
 
 impl Preparation<'_> {
-    /// Gets the code, and then the caches. No process of it is left when this returns.
+    /// Gets the code, then what the job wants of others, and then the caches. No process of it is left when this returns.
     pub(super) async fn prepare(self) -> Result<Prepared, PrepareError> {
         let prepared = self.bring_source().await?;
+        let inputs = self.bring_inputs(prepared.workspace.as_ref());
+        self.stop.run_until_cancelled(inputs).await.ok_or(PrepareError::Stopped)??;
         self.bring_caches(prepared.workspace.as_ref()).await?;
         Ok(prepared)
+    }
+
+    async fn bring_inputs(&self, workspace: Option<&Workspace>) -> Result<(), PrepareError> {
+        let spec = self.assign.spec.as_ref();
+        for (number, input) in (1..).zip(spec.iter().flat_map(|spec| &spec.inputs)) {
+            let v1::Input { job_id, path, tree } = input.clone();
+            let v1::ArtifactTree { digest, size, content, .. } = tree.unwrap_or_default();
+            let folder = self.dir.path().join(format!("input-{number}"));
+            let made = folder.clone();
+            blocking(&*self.environment.blocking, move || fs::create_dir(&made)).await?;
+            let bringing = tree::Bringing {
+                threads: &*self.environment.blocking,
+                link: self.link.clone(),
+                assign: self.assign,
+                input: number,
+                contents: self.contents,
+                work: folder.clone(),
+                limit: self.config.unpack_limit,
+            };
+            bringing.bring(&v1::TreeSource { digest, size, content }).await?;
+            let (work, workspace) = (self.dir.work(), workspace.cloned());
+            let given_up = Arc::new(AtomicBool::new(false));
+            let _guard = SetOnDrop(Arc::clone(&given_up));
+            // The work folder may have something already, which no input takes the place of.
+            let put = move || {
+                let work = match workspace {
+                    Some(workspace) => workspace.open()?,
+                    None => collect::open_folder(&work)?,
+                };
+                collect::put(&folder, &work, &path, &|| given_up.load(Ordering::Relaxed))?;
+                untrusted::remove(&folder)
+            };
+            let put = blocking(&*self.environment.blocking, put).await;
+            put.map_err(|error| PrepareError::Input { job_id, error })?;
+        }
+        Ok(())
     }
 
     async fn bring_caches(&self, workspace: Option<&Workspace>) -> Result<(), PrepareError> {
@@ -173,6 +219,7 @@ impl Preparation<'_> {
                     threads: &*self.environment.blocking,
                     link: self.link.clone(),
                     assign: self.assign,
+                    input: 0,
                     contents: self.contents,
                     work: self.dir.work(),
                     limit: self.config.unpack_limit,
@@ -220,6 +267,7 @@ impl PrepareError {
             Self::Fetch(_)
             | Self::Damaged
             | Self::Short { .. }
+            | Self::Input { .. }
             | Self::Caches(_)
             | Self::UnknownKind
             | Self::Stopped
@@ -311,6 +359,7 @@ impl Fetch<'_> {
             lease: assign.lease,
             offset: self.length,
             chunk: String::new(),
+            input: 0,
         };
         let mut chunks = link.fetch_source(request).await.map_err(PrepareError::Fetch)?;
         while let Some(chunk) = chunks.next().await {

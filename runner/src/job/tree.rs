@@ -35,6 +35,8 @@ pub(super) struct Bringing<'a> {
     pub(super) threads: &'a dyn Blocking,
     pub(super) link: watch::Receiver<Option<Arc<dyn Link>>>,
     pub(super) assign: &'a v1::Assign,
+    /// Which of the job's inputs it is, from 1 on; its source when 0.
+    pub(super) input: u32,
     pub(super) contents: &'a ContentStore,
     /// An empty folder.
     pub(super) work: PathBuf,
@@ -157,6 +159,7 @@ impl Bringing<'_> {
             lease: self.assign.lease,
             offset: bytes.len() as u64,
             chunk: chunk.map(|digest| digest.to_hex().to_string()).unwrap_or_default(),
+            input: self.input,
         };
         let mut pieces = link.fetch_source(request).await.map_err(PrepareError::Fetch)?;
         while let Some(piece) = pieces.next().await {

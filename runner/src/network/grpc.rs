@@ -66,6 +66,26 @@ impl Link for Linked {
         let mut runners = runners.accept_compressed(CompressionEncoding::Zstd);
         async move { answers(runners.fetch_source(request).await) }.boxed()
     }
+
+    fn find_missing(
+        &self,
+        request: v1::FindMissingContentRequest,
+    ) -> BoxFuture<'_, Result<v1::FindMissingResponse, ClientError>> {
+        let mut runners = self.connection.runners();
+        async move { Ok(runners.find_missing(request).await?.into_inner()) }.boxed()
+    }
+
+    fn send_content(
+        &self,
+        requests: Requests<v1::SendContentRequest>,
+        shrinks: bool,
+    ) -> BoxFuture<'_, Result<Answers<v1::UploadResponse>, ClientError>> {
+        let mut runners = self.connection.runners();
+        if shrinks {
+            runners = runners.send_compressed(CompressionEncoding::Zstd);
+        }
+        async move { answers(runners.send_content(Sent(requests)).await) }.boxed()
+    }
 }
 
 fn answers<T: Send + 'static>(

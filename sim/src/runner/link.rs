@@ -155,6 +155,22 @@ impl Link for Road {
         // Simulated jobs bring no code.
         ready(Err(ClientError::Unreachable("there is no code".to_owned()))).boxed()
     }
+
+    fn find_missing(
+        &self,
+        _: v1::FindMissingContentRequest,
+    ) -> BoxFuture<'_, Result<v1::FindMissingResponse, ClientError>> {
+        // Nor do they leave anything.
+        ready(Err(ClientError::Unreachable("there is nothing".to_owned()))).boxed()
+    }
+
+    fn send_content(
+        &self,
+        _: Requests<v1::SendContentRequest>,
+        _: bool,
+    ) -> BoxFuture<'_, Result<Answers<v1::UploadResponse>, ClientError>> {
+        ready(Err(ClientError::Unreachable("there is nothing".to_owned()))).boxed()
+    }
 }
 
 fn describe(request: &v1::SessionRequest) -> String {

@@ -46,6 +46,7 @@ pub(crate) struct SpecView {
     pub(crate) resources: ResourcesView,
     pub(crate) artifacts: Option<ArtifactsView>,
     pub(crate) caches: Vec<CacheView>,
+    pub(crate) inputs: Vec<InputView>,
 }
 
 /// What is kept of a work folder.
@@ -159,6 +160,7 @@ pub(crate) struct AttemptView {
     pub(crate) finished_at: Option<Timestamp>,
     pub(crate) outcome: Option<OutcomeView>,
     pub(crate) log: Option<LogView>,
+    pub(crate) artifacts: Option<ArtifactTreeView>,
 }
 
 /// How a job or an attempt ended.
@@ -173,6 +175,39 @@ pub(crate) struct OutcomeView {
     pub(crate) killed: u32,
     pub(crate) limits: BTreeMap<String, String>,
     pub(crate) outputs: BTreeMap<String, String>,
+}
+
+/// The artifacts of a job.
+#[derive(Debug, Serialize)]
+pub(crate) struct ArtifactsListView {
+    pub(crate) job_id: String,
+    pub(crate) artifacts: Vec<ArtifactView>,
+}
+
+/// A file or a link that a job left.
+#[derive(Debug, Serialize)]
+pub(crate) struct ArtifactView {
+    pub(crate) path: String,
+    pub(crate) size: u64,
+    /// Null for a link.
+    pub(crate) blake3: Option<String>,
+    /// Where a link leads.
+    pub(crate) target: Option<String>,
+}
+
+/// All that an attempt left together.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct ArtifactTreeView {
+    pub(crate) digest: String,
+    pub(crate) files: u64,
+    pub(crate) bytes: u64,
+}
+
+/// The artifacts of another job.
+#[derive(Debug, Serialize)]
+pub(crate) struct InputView {
+    pub(crate) job_id: String,
+    pub(crate) path: String,
 }
 
 /// Somebody's wish to stop a job.
@@ -292,6 +327,7 @@ impl From<v1::JobSpec> for SpecView {
             resources: ResourcesView::from(spec.resources.unwrap_or_default()),
             artifacts: spec.artifacts.map(ArtifactsView::from),
             caches: spec.caches.into_iter().map(CacheView::from).collect(),
+            inputs: spec.inputs.into_iter().map(InputView::from).collect(),
         }
     }
 }
@@ -309,6 +345,12 @@ impl From<v1::Artifacts> for ArtifactsView {
 impl From<v1::Cache> for CacheView {
     fn from(v1::Cache { key, paths, fallbacks }: v1::Cache) -> Self {
         Self { key, paths, fallbacks }
+    }
+}
+
+impl From<v1::Input> for InputView {
+    fn from(v1::Input { job_id, path, .. }: v1::Input) -> Self {
+        Self { job_id, path }
     }
 }
 
@@ -408,6 +450,11 @@ impl From<&Attempt> for AttemptView {
             finished_at: optional_time(attempt.finished_at.as_ref()),
             outcome: attempt.outcome.as_ref().map(OutcomeView::from),
             log: attempt.log.as_ref().map(LogView::from),
+            artifacts: attempt.artifacts.as_ref().map(|tree| ArtifactTreeView {
+                digest: tree.digest.clone(),
+                files: tree.files,
+                bytes: tree.content,
+            }),
         }
     }
 }

@@ -115,8 +115,9 @@ pub(in crate::history) async fn trees(readers: &SqlitePool) -> Result<Vec<String
             .bind(TREE_END)
             .fetch_all(readers)
             .await?;
-    let mut trees: Vec<String> =
-        sqlx::query_scalar("SELECT DISTINCT manifest FROM job_artifacts").fetch_all(readers).await?;
+    let mut trees: Vec<String> = sqlx::query_scalar("SELECT DISTINCT manifest FROM job_artifacts")
+        .fetch_all(readers)
+        .await?;
     trees.extend(sources.iter().filter_map(|it| it.strip_prefix(TREE)).map(str::to_owned));
     Ok(trees)
 }

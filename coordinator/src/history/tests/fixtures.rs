@@ -3,8 +3,9 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use baton_state::{
-    Archive, ArtifactTree, Attempt, Event, EventKind, Executor, Final, Index, Job, JobId, JobSpec, Lease, LogEnd,
-    OnLost, Outcome, Phase, Request, Requirements, Resources, RunnerId, Source, Timestamp,
+    Archive, ArtifactTree, Attempt, Event, EventKind, Executor, Final, Index, Job, JobId, JobSpec,
+    Lease, LogEnd, OnLost, Outcome, Phase, Request, Requirements, Resources, RunnerId, Source,
+    Timestamp,
 };
 
 use crate::history::{Batch, History};
@@ -134,7 +135,7 @@ fn spec(name: &str, project: &str, requirements: Requirements, source: Option<So
         resources: Resources::default(),
         artifacts: None,
         caches: Vec::new(),
-            inputs: Vec::new(),
+        inputs: Vec::new(),
     }
 }
 

@@ -9,8 +9,8 @@ use crate::{
     artifacts::ArtifactTree,
     event::EventKind,
     ids::{JobId, Lease, Timestamp},
-    member::Level,
     job::{Final, Job, LogEnd, Outcome, Phase},
+    member::Level,
     spec::OnLost,
     state::Applying,
 };

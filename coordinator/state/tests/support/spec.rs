@@ -24,6 +24,6 @@ pub(crate) fn plain() -> JobSpec {
         resources: Resources::default(),
         artifacts: None,
         caches: Vec::new(),
-            inputs: Vec::new(),
+        inputs: Vec::new(),
     }
 }

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use baton_state::{
-    ArtifactTree, Command, Connection, Event, EventKind, Executors, Index, Job, JobId, Lease, Level, Member,
-    NodeId, Phase, Refusal, Reply, Request, RunnerFacts, RunnerId, State, Target, Timestamp,
+    ArtifactTree, Command, Connection, Event, EventKind, Executors, Index, Job, JobId, Lease,
+    Level, Member, NodeId, Phase, Refusal, Reply, Request, RunnerFacts, RunnerId, State, Target,
+    Timestamp,
     command::{
         Cancel, Evict, Finish, FoundCluster, Grant, LoseLease, MarkUnreachable, PutMember,
         RegisterRunner, RemoveMember, RemoveRunner, SetHealth, Start, Submit, Tick,
