@@ -23,6 +23,7 @@ use crate::{
     exit::UsageError,
     git_options::GitOptions,
     job_file::{self, Places},
+    keeping_options::KeepingOptions,
     quantities::{Size, duration},
 };
 
@@ -109,6 +110,8 @@ pub(crate) struct JobOptions {
     pub(crate) output_limit: Option<Size>,
     #[command(flatten)]
     pub(crate) executor: ExecutorOptions,
+    #[command(flatten)]
+    pub(crate) keeping: KeepingOptions,
     /// The same key never makes a second job [default: random]
     #[arg(long, value_name = "KEY", value_parser = idempotency_key)]
     pub(crate) idempotency_key: Option<String>,
@@ -185,6 +188,9 @@ impl JobOptions {
             output_limit: self.output_limit.map_or(0, |limit| limit.0),
             executor: self.executor.executor()?,
             resources: self.executor.resources(),
+            artifacts: self.keeping.artifacts(places)?,
+            caches: self.keeping.caches(places)?,
+            inputs: self.keeping.inputs(),
         })
     }
 
@@ -212,7 +218,7 @@ impl JobOptions {
             (Some(place), _) => format!("{place}: "),
             (None, "") => String::new(),
             (None, "command") => "COMMAND: ".to_owned(),
-            (None, "labels" | "mounts" | "services") => {
+            (None, "labels" | "mounts" | "services" | "artifacts" | "caches" | "inputs") => {
                 format!("--{}: ", field.trim_end_matches('s'))
             }
             (None, "cpu_millis") => "--cpus: ".to_owned(),
@@ -403,6 +409,11 @@ mod tests {
             ("--attempts 101", "--attempts: "),
             ("--output-limit 17GiB", "--output-limit: "),
             ("--label a,b", "--label: "),
+            ("--artifact ../out", "--artifact: "),
+            ("--artifact-when always", "--artifact-when: "),
+            ("--input none", "--input: "),
+            ("--cache k=/root", "--cache: "),
+            ("--cache-fallback k", "--cache-fallback: "),
             ("--env BATON_X=1", "--env: "),
             ("--project A", "--project: "),
         ];

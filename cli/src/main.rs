@@ -23,6 +23,7 @@ mod groups;
 mod interrupts;
 mod job_file;
 mod job_options;
+mod keeping_options;
 mod local;
 mod local_folder;
 mod messages;

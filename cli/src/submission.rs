@@ -1,22 +1,29 @@
-//! From options to an accepted job: pack the source, bring it along, submit.
-//! Following the job is not its concern.
+//! From options to an accepted job: bring the source along, submit. Following the job is
+//! not its concern.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use anyhow::Context as _;
 use baton_client::{
     ClientError, Connection, Patience, UploadProgress,
-    source::{PackLimits, PackedSource, SourceArg, archive, pack},
+    source::{PackLimits, PackedSource, SourceArg, archive},
+    tree::{self, BuildProgress, FolderTree, SendProgress, Sent, TreeContent as _, TreeLimits},
     upload,
 };
-use baton_proto::v1::{Archive, Job, JobSpec, Source, SubmitRequest, source::Kind};
+use baton_proto::{
+    error::Reason,
+    v1::{Archive, Job, JobSpec, Source, SubmitRequest, TreeSource, source::Kind},
+};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
-    archive_input::ArchiveInput,
+    archive_input::{ArchiveInput, CallOff, OpenError},
     asking::tell_once,
     exit::Interrupted,
     interrupts::{Interrupt, Interrupts},
@@ -25,7 +32,11 @@ use crate::{
     random,
 };
 
-const BAR: &str = "uploading {bytes}/{total_bytes} {wide_bar} {bytes_per_sec}";
+const SENDING: &str = "uploading {bytes}/{total_bytes} {wide_bar} {bytes_per_sec}";
+const READING: &str = "reading {bytes}/{total_bytes} {wide_bar} {msg}";
+const NOTHING: Interrupted = Interrupted("interrupted; nothing was submitted");
+/// How often what is lacking of a folder is sent, when retention was faster.
+const ROUNDS: usize = 3;
 
 /// What to submit and how.
 pub(crate) struct Submission {
@@ -57,14 +68,35 @@ impl Submission {
         connection: &Connection,
         interrupts: &mut Interrupts,
     ) -> anyhow::Result<Submitted> {
-        if let Some(source) = self.source.take() {
-            self.spec.source = Some(self.bring(connection, &source, interrupts).await?);
-        }
+        let brought = match self.source.take() {
+            Some(source) => Some(self.prepare(source, interrupts).await?),
+            None => None,
+        };
         let idempotency_key = match self.idempotency_key.take() {
             Some(key) => key,
             None => random::idempotency_key()?,
         };
-        let request = SubmitRequest { idempotency_key, spec: Some(self.spec) };
+        let mut request = SubmitRequest { idempotency_key, spec: None };
+        let mut round = 0;
+        loop {
+            round += 1;
+            if let Some(brought) = &brought {
+                self.spec.source = Some(self.bring(connection, brought, interrupts).await?);
+            }
+            request.spec = Some(self.spec.clone());
+            match self.send(connection, &request, interrupts).await {
+                Err(error) if round < ROUNDS && is_lacking(&error) => {}
+                submitted => return submitted,
+            }
+        }
+    }
+
+    async fn send(
+        &self,
+        connection: &Connection,
+        request: &SubmitRequest,
+        interrupts: &mut Interrupts,
+    ) -> anyhow::Result<Submitted> {
         let call = || async {
             let answer = connection.jobs().submit(request.clone()).await?.into_inner();
             answer.job.ok_or_else(|| ClientError::missing("job"))
@@ -85,57 +117,193 @@ impl Submission {
         }
     }
 
-    async fn bring(
+    /// Reads what is to be sent.
+    async fn prepare(
         &self,
-        connection: &Connection,
-        source: &SourceArg,
+        source: SourceArg,
         interrupts: &mut Interrupts,
-    ) -> anyhow::Result<Source> {
-        const NOTHING: Interrupted = Interrupted("interrupted; nothing was submitted");
+    ) -> anyhow::Result<Brought> {
         let stop = Stop::default();
-        let packed = tokio::select! {
-            packed = packed(source, &stop) => packed?,
-            _ = interrupts.next() => return Err(NOTHING.into()),
+        let preparing = async {
+            match &source {
+                SourceArg::Dir(folder) => self.folder(&source, folder, &stop).await,
+                SourceArg::Archive(file) => {
+                    self.archive(&source, ArchiveInput::open(file), &stop).await
+                }
+                SourceArg::StandardInput => {
+                    self.archive(&source, ArchiveInput::standard(), &stop).await
+                }
+            }
         };
+        tokio::select! {
+            prepared = preparing => prepared,
+            _ = interrupts.next() => Err(NOTHING.into()),
+        }
+    }
+
+    async fn folder(
+        &self,
+        source: &SourceArg,
+        folder: &Path,
+        stop: &Stop,
+    ) -> anyhow::Result<Brought> {
+        let bar = self.bar(READING, 0);
+        let told = {
+            let bar = bar.clone();
+            move |progress: BuildProgress| {
+                bar.set_length(progress.bytes_total);
+                bar.set_position(progress.bytes);
+                bar.set_message(format!("{}/{} files", progress.files, progress.files_total));
+            }
+        };
+        let (folder, stopped) = (folder.to_owned(), stop.asked());
+        let building = tokio::task::spawn_blocking(move || {
+            tree::build(&folder, &TreeLimits::default(), &told, &stopped)
+        });
+        let built = building.await?.with_context(|| format!("source {source}"))?;
+        bar.finish_and_clear();
+        let about = format!(
+            "source {source}: {} files, {}",
+            built.tree().files(),
+            bytes(built.tree().content())
+        );
+        Ok(Brought::Folder { tree: Arc::new(built), about })
+    }
+
+    async fn archive(
+        &self,
+        source: &SourceArg,
+        opened: Result<(ArchiveInput, CallOff), OpenError>,
+        stop: &Stop,
+    ) -> anyhow::Result<Brought> {
+        let named = || format!("source {source}");
+        // When this is not waited for any more, neither is the archive's next byte.
+        let (input, _call_off) = opened.with_context(named)?;
+        let (limits, stopped) = (PackLimits::default(), stop.asked());
+        let taking = tokio::task::spawn_blocking(move || archive::take(input, &limits, &stopped));
+        let packed = taking.await?.with_context(named)?;
         self.messages.note(&format!(
             "source {source}: {} files, {}, {} packed",
             packed.files,
             bytes(packed.unpacked_bytes),
             bytes(packed.size)
         ));
-        let bar = self.bar(packed.size);
-        let messages = self.messages;
-        let told = |progress| match progress {
-            UploadProgress::Durable(durable) => bar.set_position(durable),
-            UploadProgress::Reconnecting { cause } => bar.suspend(|| {
-                messages.note(&format!("the connection broke ({cause}); going on with the upload"));
-            }),
-        };
-        tokio::select! {
-            result = upload(connection, &packed, self.patience, told) => result?,
-            _ = interrupts.next() => return Err(NOTHING.into()),
-        }
-        bar.finish_and_clear();
-        let archive = Archive { digest: packed.digest.clone(), size: packed.size };
-        Ok(Source { kind: Some(Kind::Archive(archive)) })
+        Ok(Brought::Archive(packed))
     }
 
-    fn bar(&self, size: u64) -> ProgressBar {
+    /// Sends what is lacking of it.
+    async fn bring(
+        &self,
+        connection: &Connection,
+        brought: &Brought,
+        interrupts: &mut Interrupts,
+    ) -> anyhow::Result<Source> {
+        let kind = async {
+            match brought {
+                Brought::Archive(packed) => self.bring_archive(connection, packed).await,
+                Brought::Folder { tree, about } => self.bring_tree(connection, tree, about).await,
+            }
+        };
+        tokio::select! {
+            kind = kind => Ok(Source { kind: Some(kind?) }),
+            _ = interrupts.next() => Err(NOTHING.into()),
+        }
+    }
+
+    async fn bring_archive(
+        &self,
+        connection: &Connection,
+        packed: &PackedSource,
+    ) -> Result<Kind, ClientError> {
+        let bar = self.bar(SENDING, packed.size);
+        let told = |progress| match progress {
+            UploadProgress::Durable(durable) => bar.set_position(durable),
+            UploadProgress::Reconnecting { cause } => self.reconnecting(&bar, &cause),
+        };
+        upload(connection, packed, self.patience, told).await?;
+        bar.finish_and_clear();
+        Ok(Kind::Archive(Archive { digest: packed.digest.clone(), size: packed.size }))
+    }
+
+    async fn bring_tree(
+        &self,
+        connection: &Connection,
+        tree: &Arc<FolderTree>,
+        about: &str,
+    ) -> Result<Kind, ClientError> {
+        let bar = self.bar(SENDING, 0);
+        let mut is_told = false;
+        let told = |progress| match progress {
+            SendProgress::Sent(sent) => {
+                bar.set_length(sent.missing_bytes);
+                bar.set_position(sent.sent_bytes);
+                if !std::mem::replace(&mut is_told, true) {
+                    bar.suspend(|| self.messages.note(&format!("{about}; {}", already(&sent))));
+                }
+            }
+            SendProgress::Reconnecting { cause } => self.reconnecting(&bar, &cause),
+        };
+        tree::send(connection, tree, self.patience, told).await?;
+        bar.finish_and_clear();
+        Ok(Kind::Tree(TreeSource {
+            digest: tree.digest().to_hex().to_string(),
+            size: tree.manifest().len() as u64,
+            content: tree.tree().content(),
+        }))
+    }
+
+    fn reconnecting(&self, bar: &ProgressBar, cause: &str) {
+        bar.suspend(|| {
+            let text = format!("the connection broke ({cause}); going on with the upload");
+            self.messages.note(&text);
+        });
+    }
+
+    fn bar(&self, template: &str, size: u64) -> ProgressBar {
         if !self.messages.is_live() {
             return ProgressBar::hidden();
         }
         let bar = ProgressBar::new(size);
-        // The template is a constant that a test checks.
-        match ProgressStyle::with_template(BAR) {
+        // The templates are constants that a test checks.
+        match ProgressStyle::with_template(template) {
             Ok(style) => bar.with_style(style),
             Err(_) => bar,
         }
     }
 }
 
-/// Tells packing to stop when it is dropped.
+/// What is sent, before it is.
+enum Brought {
+    Archive(PackedSource),
+    Folder {
+        tree: Arc<FolderTree>,
+        /// In words.
+        about: String,
+    },
+}
+
+/// How much need not be sent.
+fn already(sent: &Sent) -> String {
+    format!("{} of {} chunks are there already", sent.chunks - sent.missing, sent.chunks)
+}
+
+/// Whether something of the source was removed before the job came.
+fn is_lacking(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<ClientError>().and_then(ClientError::refusal);
+    error.is_some_and(|refusal| refusal.reason == Reason::SourceNotUploaded)
+}
+
+/// Tells reading to stop when it is dropped.
 #[derive(Default)]
 struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// Whether it is asked for.
+    fn asked(&self) -> impl Fn() -> bool + Send + Sync + 'static {
+        let stop = Arc::clone(&self.0);
+        move || stop.load(Ordering::Relaxed)
+    }
+}
 
 impl Drop for Stop {
     fn drop(&mut self) {
@@ -143,32 +311,14 @@ impl Drop for Stop {
     }
 }
 
-async fn packed(source: &SourceArg, stop: &Stop) -> anyhow::Result<PackedSource> {
-    let named = || format!("source {source}");
-    let (limits, stopped) = (PackLimits::default(), Arc::clone(&stop.0));
-    let stopped = move || stopped.load(Ordering::Relaxed);
-    let opened = match source {
-        SourceArg::Dir(folder) => {
-            let folder = folder.clone();
-            let packing =
-                tokio::task::spawn_blocking(move || pack(&folder, &limits, &|_| (), &stopped));
-            return packing.await?.with_context(named);
-        }
-        SourceArg::Archive(file) => ArchiveInput::open(file),
-        SourceArg::StandardInput => ArchiveInput::standard(),
-    };
-    // When this is not waited for any more, neither is the archive's next byte.
-    let (input, _call_off) = opened.with_context(named)?;
-    let taking = tokio::task::spawn_blocking(move || archive::take(input, &limits, &stopped));
-    taking.await?.with_context(named)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_template_is_right() {
-        assert!(ProgressStyle::with_template(BAR).is_ok());
+    fn the_templates_are_right() {
+        for template in [SENDING, READING] {
+            assert!(ProgressStyle::with_template(template).is_ok());
+        }
     }
 }

@@ -30,6 +30,8 @@ pub struct Config {
     pub retention: Retention,
     /// The largest archive in bytes.
     pub archive_limit: u64,
+    /// The most bytes that the files of a folder may have.
+    pub tree_limit: u64,
     /// New work is refused when the data disk has fewer bytes free than this.
     pub min_free_bytes: u64,
     /// Entries of the Raft log between two snapshots.
@@ -54,6 +56,7 @@ impl Config {
             timing: Timing::default(),
             retention: Retention::default(),
             archive_limit: 500 * 1024 * 1024,
+            tree_limit: 4 * 1024 * 1024 * 1024,
             min_free_bytes: 128 * 1024 * 1024,
             snapshot_every: 20_000,
             backups: None,

@@ -292,6 +292,7 @@ impl Coordinator {
             members: members.clone(),
             peers: peer_service.clone(),
             archive_limit: config.archive_limit,
+            tree_limit: config.tree_limit,
             readers: Readers::default(),
             tasks: tasks.clone(),
             stop: stop.clone(),

@@ -21,6 +21,7 @@ use crate::{
     raft::{self, Beginning, HistoryStore, Observer, RaftHandle, Transport},
     replication::{self, Records, Replication},
     retention::{self, Retention},
+    trees::Trees,
     uploads::Uploads,
     watchers::Watchers,
 };
@@ -97,9 +98,12 @@ impl Core {
         .await?;
         let members = Members { raft: raft.clone(), environment: environment.clone() };
         tasks.spawn(members.clone().promote(stop.clone()));
+        let trees = Trees::default();
         let records = Records {
             raft: raft.clone(),
             history: history.clone(),
+            files: files.clone(),
+            trees: trees.clone(),
             clock: Arc::clone(&environment.clock),
         };
         let replication =
@@ -110,6 +114,7 @@ impl Core {
             files,
             replication: replication.clone(),
             uploads: Uploads::default(),
+            trees,
             disk: DiskGuard::new(parts.data_dir, settings.min_free_bytes),
             watchers,
             environment,

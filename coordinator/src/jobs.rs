@@ -15,10 +15,11 @@ use crate::{
     disk::DiskGuard,
     environment::Environment,
     errors::{from_history, from_propose, internal, job_not_found},
-    files::{Digest, Files},
+    files::Files,
     history::{History, JobFilter, Listed},
     raft::{ProposeError, RaftHandle},
     replication::{Records, Replication},
+    trees::Trees,
     uploads::Uploads,
     watchers::Watchers,
 };
@@ -40,6 +41,7 @@ pub(crate) struct Jobs {
     pub(crate) files: Files,
     pub(crate) replication: Replication,
     pub(crate) uploads: Uploads,
+    pub(crate) trees: Trees,
     pub(crate) disk: DiskGuard,
     pub(crate) watchers: Arc<Watchers>,
     pub(crate) environment: Environment,
@@ -104,13 +106,16 @@ impl Jobs {
         spec: JobSpec,
         retry_of: Option<JobId>,
     ) -> Result<Job, ApiError> {
-        let spec = Arc::new(spec);
+        let mut spec = Arc::new(spec);
         loop {
             let history_seen = self.raft.state().evicted_at();
             if let Some(job) = self.answered_before(caller).await? {
                 return self.get(job).await;
             }
             self.check_room()?;
+            if spec.inputs.iter().any(|input| input.tree.digest.is_empty()) {
+                spec = Arc::new(self.with_inputs((*spec).clone()).await?);
+            }
             self.check_source(&spec).await?;
             let at = self.environment.clock.now();
             let command = Command::Submit(Submit {
@@ -173,22 +178,6 @@ impl Jobs {
             ));
         }
         Ok(())
-    }
-
-    async fn check_source(&self, spec: &JobSpec) -> Result<(), ApiError> {
-        let Some(archive) = spec.archive() else {
-            return Ok(());
-        };
-        let digest: Digest = archive.digest.parse().map_err(internal)?;
-        self.uploads.keep(digest).await;
-        if self.replication.keep_source(digest, archive.size).await? {
-            return Ok(());
-        }
-        Err(ApiError::new(
-            Reason::SourceNotUploaded,
-            format!("no archive {digest} of {} bytes is stored", archive.size),
-            "send it with Jobs.Upload first",
-        ))
     }
 
     /// One job.
@@ -293,6 +282,8 @@ impl Jobs {
         Records {
             raft: self.raft.clone(),
             history: self.history.clone(),
+            files: self.files.clone(),
+            trees: self.trees.clone(),
             clock: self.environment.clock.clone(),
         }
     }

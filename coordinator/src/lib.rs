@@ -28,9 +28,11 @@ mod replication;
 mod retention;
 mod runners;
 pub mod simulation;
+mod sources;
 mod steady;
 mod step_down;
 mod this_node;
+mod trees;
 mod uploads;
 mod watchers;
 

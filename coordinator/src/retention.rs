@@ -6,13 +6,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use baton_state::{Command, Index, JobId, Timestamp, command::Evict};
+use baton_state::{Command, Index, JobId, Source, Timestamp, command::Evict};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::{
-    files::{FileName, FilesError},
+    files::{Digest, FileName, FilesError},
     history::{self, PrunedJob},
     jobs::Jobs,
     replication::is_young,
@@ -147,7 +147,7 @@ async fn shrink(jobs: &Jobs, limit: u64) -> Result<(), RetentionError> {
             break;
         };
         used = used.saturating_sub(remove_logs(jobs, job).await?);
-        used = used.saturating_sub(remove_source(jobs, job).await?);
+        used = used.saturating_sub(remove_contents(jobs, job).await?);
         removed += 1;
     }
     if removed > 0 {
@@ -161,6 +161,7 @@ async fn shrink(jobs: &Jobs, limit: u64) -> Result<(), RetentionError> {
 /// [`sweep`] removes. Archives that nothing uses are removed on the way. Whether
 /// output belongs to a job is looked up only if all of it would be over `limit`.
 async fn usage(jobs: &Jobs, limit: u64) -> Result<u64, RetentionError> {
+    let knows_trees = read_trees(jobs).await?;
     let (live, sources) = needed(jobs);
     let mut used = 0_u64;
     let mut logs: HashMap<JobId, u64> = HashMap::new();
@@ -168,7 +169,11 @@ async fn usage(jobs: &Jobs, limit: u64) -> Result<u64, RetentionError> {
     while let Some(file) = listing.next().await? {
         let is_needed = match &file.name {
             FileName::Log { job, .. } => live.contains(job),
-            FileName::Upload { digest } => sources.contains(&digest.to_string()),
+            FileName::Upload { digest } => {
+                !knows_trees
+                    || sources.contains(digest)
+                    || jobs.trees.naming(*digest).iter().any(|tree| sources.contains(tree))
+            }
         };
         if is_needed {
             continue;
@@ -196,12 +201,28 @@ async fn usage(jobs: &Jobs, limit: u64) -> Result<u64, RetentionError> {
     Ok(used)
 }
 
-/// The jobs that have not ended, and the archives they want.
-fn needed(jobs: &Jobs) -> (HashSet<JobId>, HashSet<String>) {
+/// The jobs that have not ended, and the archives and trees they want.
+fn needed(jobs: &Jobs) -> (HashSet<JobId>, HashSet<Digest>) {
     let state = jobs.raft.state();
     let live = || state.jobs().values().filter(|job| !job.is_finished());
-    let archives = live().filter_map(|job| job.spec.archive());
-    (live().map(|job| job.id).collect(), archives.map(|archive| archive.digest.clone()).collect())
+    let archives = live().filter_map(|job| job.spec.archive()).map(|archive| &archive.digest);
+    let archives = archives.map(String::as_str);
+    let trees = live().flat_map(|job| job.trees());
+    let sources = archives.chain(trees).filter_map(|digest| digest.parse().ok()).collect();
+    (live().map(|job| job.id).collect(), sources)
+}
+
+/// Makes known which chunks the trees of all jobs have; whether all are known. A manifest
+/// that no coordinator has any more is of no use, and neither are its chunks.
+async fn read_trees(jobs: &Jobs) -> Result<bool, RetentionError> {
+    let mut knows_all = true;
+    for manifest in jobs.records().read_trees().await? {
+        let name = FileName::Upload { digest: manifest };
+        jobs.replication.ensure(name).await?;
+        let is_read = matches!(jobs.content(manifest).await, Ok(Some(_)));
+        knows_all &= is_read || !jobs.replication.is_elsewhere(name);
+    }
+    Ok(knows_all)
 }
 
 /// Gives the bytes that this freed.
@@ -216,33 +237,50 @@ async fn remove_logs(jobs: &Jobs, pruned: &PrunedJob) -> Result<u64, FilesError>
     Ok(freed)
 }
 
-/// Removes the archive of a job if nothing else uses it; gives the bytes that
-/// this freed.
-async fn remove_source(jobs: &Jobs, pruned: &PrunedJob) -> Result<u64, RetentionError> {
-    let Some(Ok(digest)) = pruned.source.as_ref().map(|digest| digest.parse()) else {
-        return Ok(0);
+/// Removes what a job brought along, and what it left, if nothing else uses it; gives the
+/// bytes that this freed.
+async fn remove_contents(jobs: &Jobs, pruned: &PrunedJob) -> Result<u64, RetentionError> {
+    let (archive, tree) = match &pruned.source {
+        Some(Source::Archive(archive)) => (Some(&archive.digest), None),
+        Some(Source::Tree(tree)) => (None, Some(&tree.digest)),
+        Some(Source::Git(_) | Source::Workspace(_)) | None => (None, None),
     };
-    let name = FileName::Upload { digest };
-    let Some(stat) = jobs.files.stat(name).await? else {
-        return Ok(0);
-    };
-    let removed = remove_unused(jobs, name, stat.modified).await?;
-    Ok(if removed { stat.length } else { 0 })
+    let mut digests: Vec<Digest> = archive.into_iter().filter_map(|it| it.parse().ok()).collect();
+    for tree in tree.into_iter().chain(&pruned.artifacts) {
+        let Ok(manifest) = tree.parse() else { continue };
+        digests.push(manifest);
+        if let Ok(Some(content)) = jobs.content(manifest).await {
+            digests.extend(content.digests());
+        }
+    }
+    let mut freed = 0_u64;
+    for digest in digests {
+        let name = FileName::Upload { digest };
+        if let Some(stat) = jobs.files.stat(name).await?
+            && remove_unused(jobs, name, stat.modified).await?
+        {
+            freed = freed.saturating_add(stat.length);
+        }
+    }
+    Ok(freed)
 }
 
-/// Removes files that belong to nothing: archives that no job wants, and output
-/// that a crash kept from being removed with its job.
+/// Removes files that belong to nothing: archives and parts of trees that no job wants,
+/// and output that a crash kept from being removed with its job.
 async fn sweep(jobs: &Jobs) -> Result<(), RetentionError> {
+    let knows_trees = read_trees(jobs).await?;
     let mut listing = jobs.files.list();
     while let Some(file) = listing.next().await? {
-        if remove_unused(jobs, file.name, file.modified).await? {
+        let is_known = knows_trees || matches!(file.name, FileName::Log { .. });
+        if is_known && remove_unused(jobs, file.name, file.modified).await? {
             debug!(file = %file.name, "removed a file that nothing uses");
         }
     }
     Ok(())
 }
 
-/// Removes a file if nothing uses it and nothing new is about to; whether it did.
+/// Removes a file if nothing uses it and nothing new is about to; whether it did. The
+/// trees of all jobs must be known ([`read_trees`]).
 async fn remove_unused(
     jobs: &Jobs,
     name: FileName,
@@ -260,7 +298,7 @@ async fn remove_unused(
         }
         FileName::Upload { digest } => {
             let removal = async {
-                if jobs.records().uses_source(&digest.to_string()).await? {
+                if jobs.records().uses_source(digest).await? {
                     return Ok(false);
                 }
                 // Another node may just have promised it to a job.

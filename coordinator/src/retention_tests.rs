@@ -23,6 +23,7 @@ use crate::{
     jobs::Caller,
     raft,
     replication::{Records, Replication},
+    trees::Trees,
     uploads::{KEEP, Uploads},
 };
 
@@ -43,6 +44,7 @@ async fn coordinator(folder: &std::path::Path) -> Jobs {
         replication: Replication::alone(files.clone()),
         files,
         uploads: Uploads::default(),
+        trees: Trees::default(),
         disk: DiskGuard::new(folder.to_owned(), 0),
         watchers: Arc::default(),
         environment: Environment::system(),

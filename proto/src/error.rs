@@ -80,6 +80,8 @@ reasons! {
     JobNotFinished = "JOB_NOT_FINISHED", FailedPrecondition;
     /// The archive that the job names is not there.
     SourceNotUploaded = "SOURCE_NOT_UPLOADED", FailedPrecondition;
+    /// The job has no artifacts, or not yet.
+    NoArtifacts = "NO_ARTIFACTS", NotFound;
     /// The lease is no longer the job's current one.
     StaleLease = "STALE_LEASE", FailedPrecondition;
     /// A chunk starts beyond the end of the file.

@@ -1,10 +1,13 @@
 //! The contract between Baton's parts: the gRPC API generated from
 //! `proto/baton/v1`, the one between coordinators from `proto/baton/peer/v1`, the
-//! error model, the format of log files, and what the name of a source may be.
+//! error model, the format of log files and of a job's outputs, and what the name of a
+//! source, a pattern for files and the key of a cache may be.
 //!
 //! Nothing in here does I/O or holds state.
 
 pub mod error;
+pub mod globs;
+pub mod outputs;
 pub mod source;
 pub mod spool;
 pub mod time;

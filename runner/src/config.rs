@@ -36,6 +36,14 @@ pub struct Config {
     pub stop_grace: Duration,
     /// The most bytes that an unpacked source may have.
     pub unpack_limit: u64,
+    /// The most bytes that the artifacts of a job may have.
+    pub artifact_bytes: u64,
+    /// The most files, folders and links that they may be.
+    pub artifact_files: u64,
+    /// The most bytes that all caches together may have.
+    pub cache_limit: u64,
+    /// Bytes of folders that earlier jobs brought which are kept for later ones.
+    pub chunk_limit: u64,
     /// How often it looks at itself and its executors.
     pub health_interval: Duration,
     /// Bytes that must be free on the disk of `data_dir`: with less it takes no jobs.
@@ -69,6 +77,10 @@ impl Config {
             base_env: BTreeMap::new(),
             stop_grace: Duration::from_secs(10),
             unpack_limit: 4 * 1024 * 1024 * 1024,
+            artifact_bytes: 10 << 30,
+            artifact_files: 100_000,
+            cache_limit: 20 << 30,
+            chunk_limit: 10 * 1024 * 1024 * 1024,
             health_interval: Duration::from_secs(30),
             min_free: 256 * 1024 * 1024,
             local: true,

@@ -1,8 +1,11 @@
 //! Baton's runner: takes leases from a coordinator, runs the jobs, sends their
 //! output back.
 
+mod caches;
 mod clock;
+mod collect;
 mod config;
+mod content;
 mod environment;
 pub mod executor;
 mod health;
@@ -21,7 +24,9 @@ mod untrusted;
 use std::{ffi::OsString, process::ExitCode};
 
 pub use self::{
+    collect::{Chosen, Leaves},
     config::Config,
+    content::{ContentStore, Hold},
     environment::{Blocking, Clock, Environment},
     network::{Answers, Link, Network, Requests},
     runner::{Error, Runner},

@@ -54,7 +54,7 @@ pub trait Link: Send + Sync {
         requests: Requests<v1::SendLogRequest>,
     ) -> BoxFuture<'_, Result<Answers<v1::SendLogResponse>, ClientError>>;
 
-    /// Fetches the archive of a job, from an offset on.
+    /// Fetches the archive of a job, or something of its tree, from an offset on.
     ///
     /// # Errors
     /// As [`Link::session`].
@@ -62,4 +62,23 @@ pub trait Link: Send + Sync {
         &self,
         request: v1::FetchSourceRequest,
     ) -> BoxFuture<'_, Result<Answers<v1::FileChunk>, ClientError>>;
+
+    /// Asks what has to be sent of what a job left.
+    ///
+    /// # Errors
+    /// As [`Link::session`].
+    fn find_missing(
+        &self,
+        request: v1::FindMissingContentRequest,
+    ) -> BoxFuture<'_, Result<v1::FindMissingResponse, ClientError>>;
+
+    /// Sends a part of what a job left, which may shrink when it is compressed.
+    ///
+    /// # Errors
+    /// As [`Link::session`].
+    fn send_content(
+        &self,
+        requests: Requests<v1::SendContentRequest>,
+        shrinks: bool,
+    ) -> BoxFuture<'_, Result<Answers<v1::UploadResponse>, ClientError>>;
 }

@@ -12,11 +12,13 @@ use tracing::{info, warn};
 
 use crate::{
     Config, Environment,
+    caches::Caches,
+    content::ContentStore,
     environment::blocking,
     executor::{
         Executor, Executors, docker::DockerExecutor, local::LocalExecutor, ssh::SshExecutor,
     },
-    health::{Checks, Health},
+    health::{Checks, Health, Stores},
     identity::Identity,
     job::{Attempts, Surroundings},
     session::Session,
@@ -56,6 +58,8 @@ pub struct Runner {
     id: String,
     executors: Executors,
     health: Health,
+    caches: Caches,
+    contents: ContentStore,
     config: Config,
     session: JoinHandle<Option<ApiError>>,
     tasks: TaskTracker,
@@ -97,6 +101,7 @@ impl Runner {
             data_dir: self.config.data_dir.clone(),
             min_free: self.config.min_free,
             interval: self.config.health_interval,
+            stores: Stores { caches: self.caches.clone(), contents: self.contents.clone() },
         };
         let (health, stop) = (self.health.clone(), self.stop.clone());
         self.tasks
@@ -118,12 +123,18 @@ impl Runner {
         let data_dir =
             std::path::absolute(&given).map_err(|source| Error::DataDir { dir: given, source })?;
         let config = Config { data_dir, ..config };
-        let dir = config.data_dir.clone();
-        let identity = blocking(&*environment.blocking, move || Identity::take(&dir)).await;
-        let identity = identity.map_err(|error| Error::DataDir {
-            dir: config.data_dir.clone(),
-            source: io::Error::other(error),
-        })??;
+        let (dir, cache_limit) = (config.data_dir.clone(), config.cache_limit);
+        let (chunks, chunk_limit) = (config.data_dir.join("chunks"), config.chunk_limit);
+        let failed = |source| Error::DataDir { dir: config.data_dir.clone(), source };
+        let take = move || {
+            let identity = Identity::take(&dir)?;
+            let stores = Caches::open(&dir, cache_limit)
+                .and_then(|caches| Ok((caches, ContentStore::open(chunks, chunk_limit)?)));
+            Ok((identity, stores))
+        };
+        let taken: Result<Result<_, Error>, _> = blocking(&*environment.blocking, take).await;
+        let (identity, stores) = taken.map_err(|error| failed(io::Error::other(error)))??;
+        let (caches, contents) = stores.map_err(failed)?;
         let health = Health::default();
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let (link, linked) = watch::channel(None);
@@ -132,8 +143,10 @@ impl Runner {
             config: config.clone(),
             environment: environment.clone(),
             executors: executors.clone(),
+            contents: contents.clone(),
             runner_id: identity.runner_id.clone(),
             health: health.clone(),
+            caches: caches.clone(),
             link: linked,
             reports: report,
             tasks: tasks.clone(),
@@ -157,7 +170,7 @@ impl Runner {
         };
         let stopped = stop.clone();
         let session = tasks.spawn(async move { stopped.run_until_cancelled(session.keep()).await });
-        Ok(Self { id, executors, health, config, session, tasks, stop })
+        Ok(Self { id, executors, health, caches, contents, config, session, tasks, stop })
     }
 
     /// The id that it made for itself.

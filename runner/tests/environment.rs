@@ -117,6 +117,21 @@ impl Link for World {
     ) -> BoxFuture<'_, Result<Answers<v1::FileChunk>, ClientError>> {
         self.call(|answer| Call::FetchSource(request, answer))
     }
+
+    fn find_missing(
+        &self,
+        _: v1::FindMissingContentRequest,
+    ) -> BoxFuture<'_, Result<v1::FindMissingResponse, ClientError>> {
+        panic!("no job here leaves anything")
+    }
+
+    fn send_content(
+        &self,
+        _: Requests<v1::SendContentRequest>,
+        _: bool,
+    ) -> BoxFuture<'_, Result<Answers<v1::UploadResponse>, ClientError>> {
+        panic!("no job here leaves anything")
+    }
 }
 
 /// Each process says `hello` and is over.

@@ -74,6 +74,7 @@ impl Runners for Fake {
     type SessionStream = BoxStream<'static, Answer>;
     type SendLogStream = BoxStream<'static, Result<v1::SendLogResponse, Status>>;
     type FetchSourceStream = BoxStream<'static, Result<v1::FileChunk, Status>>;
+    type SendContentStream = BoxStream<'static, Result<v1::UploadResponse, Status>>;
 
     async fn session(
         &self,
@@ -113,6 +114,20 @@ impl Runners for Fake {
         &self,
         _: Request<v1::FetchSourceRequest>,
     ) -> Result<Response<Self::FetchSourceStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn find_missing(
+        &self,
+        _: Request<v1::FindMissingContentRequest>,
+    ) -> Result<Response<v1::FindMissingResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn send_content(
+        &self,
+        _: Request<Streaming<v1::SendContentRequest>>,
+    ) -> Result<Response<Self::SendContentStream>, Status> {
         Err(Status::unimplemented(""))
     }
 

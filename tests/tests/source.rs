@@ -13,7 +13,8 @@ use std::{
 
 use baton_client::{
     Archive as _, Patience,
-    source::{PackLimits, pack},
+    source::{PackLimits, PackedSource, archive},
+    tree::{self, FolderTree, TreeContent as _, TreeLimits},
     upload,
 };
 use baton_tests::{
@@ -46,14 +47,22 @@ async fn a_tree_arrives_without_what_is_ignored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_archive_beyond_the_limit_is_refused_with_the_limit() {
-    let fleet = Fleet::start(&["--archive-limit", "10000"]).await;
+async fn what_is_beyond_a_limit_is_refused_with_the_limit() {
+    let fleet = Fleet::start(&["--archive-limit", "10000", "--tree-limit", "15000"]).await;
     let tree = fleet.folder().join("tree");
     fs::create_dir(&tree).unwrap();
-    fs::write(tree.join("large"), noise(20_000)).unwrap();
-    let run = fleet.baton(&["run", "--source", tree.to_str().unwrap(), "--", "true"]).await;
-    assert_eq!(code(&run), Some(121), "{}", text(&run.stderr));
-    assert!(text(&run.stderr).contains("10000"), "{}", text(&run.stderr));
+    fs::write(tree.join("one"), noise(8_000)).unwrap();
+    fs::write(tree.join("two"), noise(9_000)).unwrap();
+    let tar = fleet.folder().join("a.tar");
+    fs::write(&tar, tar_of(&tree)).unwrap();
+    fs::remove_file(tree.join("two")).unwrap();
+    fs::write(tree.join("zeros"), vec![0; 9_000]).unwrap();
+    let tar = format!("archive:{}", tar.display());
+    for (source, limit) in [(tar.as_str(), "10000"), (tree.to_str().unwrap(), "15000")] {
+        let run = fleet.baton(&["run", "--source", source, "--", "true"]).await;
+        assert_eq!(code(&run), Some(121), "{}", text(&run.stderr));
+        assert!(text(&run.stderr).contains(limit), "{}", text(&run.stderr));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -63,7 +72,7 @@ async fn many_clients_bring_the_same_archive_at_once_and_it_is_stored_once() {
     fs::create_dir(&tree).unwrap();
     let content = noise(16 * 1024 * 1024);
     fs::write(tree.join("large"), &content).unwrap();
-    let packed = pack(&tree, &PackLimits::default(), &|_| (), &|| false).unwrap();
+    let packed = packed(&tree);
 
     let mut connections = Vec::new();
     for _ in 0..8 {
@@ -81,8 +90,10 @@ async fn many_clients_bring_the_same_archive_at_once_and_it_is_stored_once() {
     assert_eq!(stored[0].file_name().unwrap(), packed.digest());
     assert_eq!(blake3::hash(&fs::read(&stored[0]).unwrap()).to_hex().as_str(), packed.digest());
 
-    let source = tree.to_str().unwrap();
-    let run = fleet.baton(&["run", "-q", "--source", source, "--", "cat", "large"]).await;
+    let tar = fleet.folder().join("a.tar");
+    fs::write(&tar, tar_of(&tree)).unwrap();
+    let source = format!("archive:{}", tar.display());
+    let run = fleet.baton(&["run", "-q", "--source", &source, "--", "cat", "large"]).await;
     assert_eq!(code(&run), Some(0), "{}", text(&run.stderr));
     assert!(run.stdout == content, "a job gets what was brought");
 }
@@ -92,24 +103,31 @@ async fn a_job_whose_stored_source_is_damaged_ends_and_says_so() {
     let mut fleet = Fleet::start(&[]).await;
     let tree = fleet.folder().join("tree");
     fs::create_dir(&tree).unwrap();
-    let source = tree.to_str().unwrap().to_owned();
+    let folder = tree.to_str().unwrap().to_owned();
+    let tar = fleet.folder().join("a.tar");
+    let archive = format!("archive:{}", tar.display());
     let damages: [fn(&Path); 3] = [
-        |stored| File::options().write(true).open(stored).unwrap().set_len(1_000_000).unwrap(),
+        |stored| File::options().write(true).open(stored).unwrap().set_len(100_000).unwrap(),
         |stored| File::options().write(true).open(stored).unwrap().set_len(0).unwrap(),
         |stored| {
             let file = File::options().write(true).open(stored).unwrap();
-            file.write_all_at(b"wrong", 1_000_000).unwrap();
+            file.write_all_at(b"wrong", 100_000).unwrap();
         },
     ];
     let mut jobs = Vec::new();
     for (number, damage) in damages.into_iter().enumerate() {
         fs::write(tree.join("large"), noise(2_000_000 + number)).unwrap();
-        let args = ["submit", "--source", &source, "--attempts", "1", "--", "true"];
-        let submitted = fleet.baton(&args).await;
-        assert_eq!(code(&submitted), Some(0), "{}", text(&submitted.stderr));
-        jobs.push(text(&submitted.stdout).trim().to_owned());
-        let packed = pack(&tree, &PackLimits::default(), &|_| (), &|| false).unwrap();
-        damage(&stored(&fleet, |name| name == packed.digest())[0]);
+        fs::write(&tar, tar_of(&tree)).unwrap();
+        for source in [&archive, &folder] {
+            let args = ["submit", "--source", source, "--attempts", "1", "--", "true"];
+            let submitted = fleet.baton(&args).await;
+            assert_eq!(code(&submitted), Some(0), "{}", text(&submitted.stderr));
+            jobs.push(text(&submitted.stdout).trim().to_owned());
+        }
+        let chunk = built(&tree).tree().chunks().last().unwrap().digest.to_hex().to_string();
+        for digest in [packed(&tree).digest(), &chunk] {
+            damage(&stored(&fleet, |name| name == digest)[0]);
+        }
     }
     fleet.stop_coordinator().await;
     fleet.start_coordinator().await;
@@ -164,7 +182,8 @@ async fn a_tree_arrives_the_same_as_a_folder_and_as_an_archive_of_any_kind() {
     let run = ended(command).await;
     assert_eq!(code(&run), Some(0), "{}", text(&run.stderr));
     assert_eq!(text(&run.stdout), text(&from_folder.stdout), "standard input");
-    assert_eq!(stored(&fleet, |_| true).len(), 2, "one from the folder, one from all the others");
+    let stored = stored(&fleet, |_| true).len();
+    assert_eq!(stored, 3, "manifest and chunk of the folder, one archive from all the others");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -239,6 +258,15 @@ async fn ended(mut command: Command) -> Output {
     wait::within("a command to end", run).await.unwrap().unwrap()
 }
 
+/// The archive that is sent of everything in `tree`.
+fn packed(tree: &Path) -> PackedSource {
+    archive::take(&tar_of(tree)[..], &PackLimits::default(), &|| false).unwrap()
+}
+
+fn built(tree: &Path) -> FolderTree {
+    tree::build(tree, &TreeLimits::default(), &|_| (), &|| false).unwrap()
+}
+
 /// Everything in `tree` as a tar stream, with `./` before each name.
 fn tar_of(tree: &Path) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
@@ -263,9 +291,47 @@ fn stored(fleet: &Fleet, wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Bytes that do not shrink when they are packed.
+/// Bytes that do not shrink.
 fn noise(length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
     blake3::Hasher::new().finalize_xof().fill(&mut bytes);
     bytes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_what_changed_in_a_folder_is_sent_and_fetched_again() {
+    let fleet = Fleet::with_runner(1).await;
+    let tree = fleet.folder().join("tree");
+    for folder in 0..10 {
+        fs::create_dir_all(tree.join(format!("d{folder}"))).unwrap();
+        for file in 0..50 {
+            fs::write(tree.join(format!("d{folder}/f{file}")), noise(2_000 + folder * 50 + file))
+                .unwrap();
+        }
+    }
+    fs::write(tree.join("large"), noise(6 << 20)).unwrap();
+    let run = async |command: &str| {
+        let source = tree.to_str().unwrap();
+        let run = fleet.baton(&["run", "--source", source, "--", "sh", "-c", command]).await;
+        assert_eq!(code(&run), Some(0), "{}", text(&run.stderr));
+        run
+    };
+    let chunks = || fs::read_dir(fleet.folder().join("one/chunks")).unwrap().count();
+    let first = run("find . -type f | wc -l; cat d3/f7 | wc -c").await;
+    assert_eq!(text(&first.stdout), "501\n2157\n");
+    assert!(text(&first.stderr).contains("; 0 of "), "{}", text(&first.stderr));
+    let (sent, kept) = (stored(&fleet, |_| true).len(), chunks());
+
+    let second = run("true").await;
+    let all = text(&second.stderr);
+    let all = all.lines().find_map(|line| line.split_once("bytes").or(line.split_once("iB; ")));
+    assert!(all.is_some(), "{}", text(&second.stderr));
+    assert_eq!((stored(&fleet, |_| true).len(), chunks()), (sent, kept));
+
+    fs::write(tree.join("d3/f7"), "edited\n").unwrap();
+    let third = run("cat d3/f7").await;
+    assert_eq!(text(&third.stdout), "edited\n");
+    // A manifest, and the chunk that has the file; another one when that was cut anew.
+    let now = stored(&fleet, |_| true).len();
+    assert!((sent + 2..=sent + 3).contains(&now), "{sent} {now}");
 }

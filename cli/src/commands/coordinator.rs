@@ -33,6 +33,7 @@ const EXAMPLE: &str = r#"Example:
   retention_age = "7d"
   retention_size = "50GiB"
   archive_limit = "500MiB"
+  tree_limit = "4GiB"
   min_free = "128MiB"
   heartbeat_interval = "5s"
   lease_ttl = "60s"
@@ -105,6 +106,9 @@ pub(super) struct CoordinatorSettings {
     /// The largest source archive [default: 500MiB]
     #[arg(long, value_name = "BYTES")]
     archive_limit: Option<Size>,
+    /// The most that the files of a source folder may have [default: 4GiB]
+    #[arg(long, value_name = "BYTES")]
+    tree_limit: Option<Size>,
     /// Refuse new work when the disk has less than this free [default: 128MiB]
     #[arg(long, value_name = "BYTES")]
     min_free: Option<Size>,
@@ -206,6 +210,7 @@ impl Settings for CoordinatorSettings {
             retention_age: self.retention_age.or(file.retention_age),
             retention_size: self.retention_size.or(file.retention_size),
             archive_limit: self.archive_limit.or(file.archive_limit),
+            tree_limit: self.tree_limit.or(file.tree_limit),
             min_free: self.min_free.or(file.min_free),
             snapshot_every: self.snapshot_every.or(file.snapshot_every),
             backup_dir: self.backup_dir.or(file.backup_dir),
@@ -232,6 +237,7 @@ impl CoordinatorSettings {
         set(&mut config.retention.max_age, self.retention_age.map(|span| Some(span.0)));
         set(&mut config.retention.max_bytes, self.retention_size.map(|size| Some(size.0)));
         set(&mut config.archive_limit, self.archive_limit.map(|size| size.0));
+        set(&mut config.tree_limit, self.tree_limit.map(|size| size.0));
         set(&mut config.min_free_bytes, self.min_free.map(|size| size.0));
         set(&mut config.snapshot_every, self.snapshot_every);
         config.backups = schedule(self.backup_dir, self.backup_every, self.backup_keep)?;

@@ -32,6 +32,10 @@ const EXAMPLE: &str = r#"Example:
   slots = 4
   stop_grace = "10s"
   unpack_limit = "4GiB"
+  artifact_limit = "10GiB"
+  artifact_files = 100000
+  cache_limit = "20GiB"
+  chunk_limit = "10GiB"
   health_interval = "30s"
   min_free = "256MiB"
   workspaces = "/srv/workspaces"
@@ -112,6 +116,19 @@ struct RunnerSettings {
     /// The most that an unpacked source may have [default: 4GiB]
     #[arg(long, value_name = "BYTES")]
     unpack_limit: Option<Size>,
+    /// The most that the artifacts of a job may have [default: 10GiB]
+    #[arg(long, value_name = "BYTES")]
+    artifact_limit: Option<Size>,
+    /// The most files that the artifacts of a job may be [default: 100000]
+    #[arg(long, value_name = "N")]
+    artifact_files: Option<u64>,
+    /// The most that all caches of jobs may have together; those that were not used for the
+    /// longest time are removed [default: 20GiB]
+    #[arg(long, value_name = "BYTES")]
+    cache_limit: Option<Size>,
+    /// Bytes of source folders to keep for later jobs [default: 10GiB]
+    #[arg(long, value_name = "BYTES")]
+    chunk_limit: Option<Size>,
     /// Folder below which jobs find workspaces [default: none, and no job gets one]
     #[arg(long, value_name = "DIR")]
     workspaces: Option<PathBuf>,
@@ -174,6 +191,10 @@ impl Settings for RunnerSettings {
             slots: self.slots.or(file.slots),
             stop_grace: self.stop_grace.or(file.stop_grace),
             unpack_limit: self.unpack_limit.or(file.unpack_limit),
+            artifact_limit: self.artifact_limit.or(file.artifact_limit),
+            artifact_files: self.artifact_files.or(file.artifact_files),
+            cache_limit: self.cache_limit.or(file.cache_limit),
+            chunk_limit: self.chunk_limit.or(file.chunk_limit),
             workspaces: self.workspaces.or(file.workspaces),
             env: file.env.into_iter().chain(self.env).collect(),
             health_interval: self.health_interval.or(file.health_interval),
@@ -201,6 +222,10 @@ impl RunnerSettings {
         }
         config.stop_grace = self.stop_grace.map_or(config.stop_grace, |span| span.0);
         config.unpack_limit = self.unpack_limit.map_or(config.unpack_limit, |size| size.0);
+        config.artifact_bytes = self.artifact_limit.map_or(config.artifact_bytes, |size| size.0);
+        config.artifact_files = self.artifact_files.unwrap_or(config.artifact_files);
+        config.cache_limit = self.cache_limit.map_or(config.cache_limit, |size| size.0);
+        config.chunk_limit = self.chunk_limit.map_or(config.chunk_limit, |size| size.0);
         config.health_interval = self.health_interval.map_or(config.health_interval, |span| span.0);
         if config.health_interval.is_zero() {
             return Err(UsageError("health_interval: must be more than 0s".to_owned()).into());

@@ -47,6 +47,11 @@ pub(super) struct Fields {
     pub(super) memory: Field<Text>,
     pub(super) processes: Field<Text>,
     pub(super) open_files: Field<Text>,
+    pub(super) artifacts: Field<Words>,
+    pub(super) artifact_when: Field<Text>,
+    pub(super) inputs: Field<Words>,
+    pub(super) caches: Field<Words>,
+    pub(super) cache_fallbacks: Field<Words>,
     pub(super) idempotency_key: Field<Text>,
 }
 

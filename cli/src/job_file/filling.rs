@@ -22,6 +22,7 @@ use crate::{
     job_options::{
         JobOptions, Variable, attempts, idempotency_key, on_lost, output_limit, priority,
     },
+    keeping_options::{KeepingOptions, artifact_when, cache, input},
     quantities::duration,
 };
 
@@ -56,6 +57,7 @@ pub(super) fn fill(
     filling.value("on_lost", &mut options.on_lost, &fields.on_lost, on_lost)?;
     filling.value("output_limit", &mut options.output_limit, &fields.output_limit, output_limit)?;
     filling.executor(&mut options.executor, fields)?;
+    filling.keeping(&mut options.keeping, fields)?;
     let (key, given) = (&mut options.idempotency_key, &fields.idempotency_key);
     filling.value("idempotency_key", key, given, idempotency_key)?;
     Ok(filling.places)
@@ -110,6 +112,17 @@ impl Filling<'_> {
         self.value("memory", &mut options.memory, &fields.memory, memory)?;
         self.value("processes", &mut options.processes, &fields.processes, count)?;
         self.value("open_files", &mut options.open_files, &fields.open_files, count)
+    }
+
+    fn keeping(&mut self, options: &mut KeepingOptions, fields: &Fields) -> Result<(), UsageError> {
+        let text = |text: &str| Ok::<_, String>(text.to_owned());
+        self.values("artifacts", &mut options.artifacts, &fields.artifacts, text)?;
+        let (when, given) = (&mut options.artifact_when, &fields.artifact_when);
+        self.value("artifact_when", when, given, artifact_when)?;
+        self.values("inputs", &mut options.inputs, &fields.inputs, input)?;
+        self.values("caches", &mut options.caches, &fields.caches, cache)?;
+        let (fallbacks, given) = (&mut options.cache_fallbacks, &fields.cache_fallbacks);
+        self.values("cache_fallbacks", fallbacks, given, text)
     }
 
     fn values<T>(

@@ -96,6 +96,16 @@ fn a_field_says_what_its_option_says() {
         ("target: web-1", "--executor ssh --target web-1"),
         ("cpus: 1.50", "--cpus 1.5"),
         ("memory: 512MiB", "--memory 512MiB"),
+        ("artifacts: [out, '**/*.xml']", "--artifact out --artifact **/*.xml"),
+        (
+            "inputs: [01JDXA2VPZ1QVTM1T8Q8Z9C5XW, '01JDXA2VPZ1QVTM1T8Q8Z9C5XW:a/b']",
+            "--input 01JDXA2VPZ1QVTM1T8Q8Z9C5XW --input 01JDXA2VPZ1QVTM1T8Q8Z9C5XW:a/b",
+        ),
+        ("artifacts: [a]\nartifact_when: always", "--artifact a --artifact-when always"),
+        (
+            "caches: ['k-{hash:a.lock}=b,c']\ncache_fallbacks: [k-]",
+            "--cache k-{hash:a.lock}=b,c --cache-fallback k-",
+        ),
         ("processes: 10\nopen_files: 64", "--processes 10 --open-files 64"),
     ];
     let environment = Environment::of([("HERE", "a=b"), ("BLANK", "")]);
@@ -118,7 +128,9 @@ fn every_option_has_a_field_and_the_guide_has_both() {
     let long = command.get_arguments().filter_map(clap::Arg::get_long);
     for option in long.filter(|long| *long != "file") {
         let field = match option {
-            "label" | "mount" | "service" => format!("{option}s"),
+            "label" | "mount" | "service" | "artifact" | "input" | "cache" | "cache-fallback" => {
+                format!("{}s", option.replace('-', "_"))
+            }
             _ => option.replace('-', "_"),
         };
         assert!(fields.contains(&field.as_str()), "{option}: {fields:?}");

@@ -1,7 +1,7 @@
 //! What `--result-file` gets: how `run` or `jobs wait` ended, for programs.
 //! Stable like `views`; how the file is written is `result_file`'s.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use anyhow::Context as _;
 use jiff::Timestamp;
@@ -37,6 +37,8 @@ pub(crate) struct RunResult {
     pub(crate) dropped: Option<u64>,
     pub(crate) tree_gone: Option<bool>,
     pub(crate) killed: Option<u32>,
+    /// What the job said by names.
+    pub(crate) outputs: BTreeMap<String, String>,
     pub(crate) dead_letter: bool,
     pub(crate) submitted_at: Option<Timestamp>,
     pub(crate) started_at: Option<Timestamp>,
@@ -68,6 +70,7 @@ impl RunResult {
             dropped: log.map(|log| log.dropped),
             tree_gone: outcome.map(|outcome| outcome.tree_gone),
             killed: outcome.map(|outcome| outcome.killed),
+            outputs: outcome.map(|outcome| outcome.outputs.clone()).unwrap_or_default(),
             dead_letter: job.dead_letter,
             submitted_at: job.submitted_at,
             started_at: attempt.and_then(|attempt| attempt.started_at),
@@ -114,6 +117,7 @@ mod tests {
                 "message",
                 "output_attempt",
                 "output_offset",
+                "outputs",
                 "reason",
                 "runner",
                 "signal",

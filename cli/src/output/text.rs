@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use super::{
     table::{Table, printable, shorten},
     views::{
-        AttemptView, ClusterView, ExecutorView, JobView, ResourcesView, RunnerView, SourceView,
-        SpecView,
+        ArtifactView, AttemptView, ClusterView, ExecutorView, JobView, ResourcesView, RunnerView,
+        SourceView, SpecView,
     },
 };
 
@@ -61,12 +61,25 @@ pub(crate) fn job(job: &JobView, now: Timestamp) -> String {
         let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).cloned().collect();
         lines.add("outcome", &parts.join(", "));
     }
+    for (name, value) in job.outcome.iter().flat_map(|outcome| &outcome.outputs) {
+        lines.add(&format!("output {name}"), value);
+    }
     lines.add("name", &job.name);
     lines.add("project", &job.project);
     lines.add("command", &job.spec.command.join(" "));
     lines.add("source", &source(&job.spec));
     lines.add("executor", &executor(&job.spec.executor));
     lines.add("limits", &limits(&job.spec.resources));
+    if let Some(artifacts) = &job.spec.artifacts {
+        let globs = artifacts.globs.join(", ");
+        lines.add("artifacts", &format!("{globs}, on {}", artifacts.when));
+    }
+    for input in &job.spec.inputs {
+        lines.add("input", format!("{} {}", input.job_id, input.path).trim_end());
+    }
+    for cache in &job.spec.caches {
+        lines.add("cache", &format!("{}: {}", cache.key, cache.paths.join(", ")));
+    }
     lines.add("labels", &job.spec.labels.join(", "));
     lines.add("priority", &job.spec.priority.to_string());
     lines.add("timeouts", &timeouts(&job.spec));
@@ -89,11 +102,26 @@ pub(crate) fn job(job: &JobView, now: Timestamp) -> String {
         let text = format!("{how} on {} ({lasted})", attempt.runner_name);
         lines.add(&format!("attempt {}", attempt.number), &text);
         lines.add("  output", &output(attempt));
+        if let Some(artifacts) = &attempt.artifacts {
+            let text = format!("{} files, {} bytes", artifacts.files, artifacts.bytes);
+            lines.add("  artifacts", &text);
+        }
         let held = attempt.outcome.iter().flat_map(|outcome| &outcome.limits);
         let held: Vec<_> = held.map(|(limit, by)| format!("{limit} by {by}")).collect();
         lines.add("  limits held", &held.join(", "));
     }
     lines.0
+}
+
+/// A table of what a job left.
+pub(crate) fn artifacts(artifacts: &[ArtifactView]) -> String {
+    let mut table = Table::new(["SIZE", "PATH"]);
+    for artifact in artifacts {
+        let leads = artifact.target.as_ref().map(|target| format!(" -> {target}"));
+        let path = format!("{}{}", artifact.path, leads.unwrap_or_default());
+        table.row([artifact.size.to_string(), path]);
+    }
+    table.render(|_, _| None)
 }
 
 /// A table of runners, as of `now`.
@@ -258,6 +286,9 @@ fn source(spec: &SpecView) -> String {
     match &spec.source {
         Some(SourceView::Archive { digest, size }) => {
             format!("archive of {}, BLAKE3 {digest}", bytes(*size))
+        }
+        Some(SourceView::Tree { digest, content, .. }) => {
+            format!("folder of {}, BLAKE3 {digest}", bytes(*content))
         }
         Some(SourceView::Git { url, reference, depth, submodules, lfs }) => {
             let mut text = format!("git:{url}");

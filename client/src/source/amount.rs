@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-pub(super) struct Amount(pub(super) u64);
+pub(crate) struct Amount(pub(crate) u64);
 
 impl fmt::Display for Amount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

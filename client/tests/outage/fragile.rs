@@ -122,6 +122,23 @@ impl Fragile {
 
 #[tonic::async_trait]
 impl Jobs for Fragile {
+    type ArtifactsStream = BoxStream<'static, Result<v1::ArtifactsResponse, Status>>;
+    type FetchArtifactsStream = BoxStream<'static, Result<v1::FileChunk, Status>>;
+
+    async fn artifacts(
+        &self,
+        _: Request<v1::ArtifactsRequest>,
+    ) -> Result<Response<Self::ArtifactsStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn fetch_artifacts(
+        &self,
+        _: Request<v1::FetchArtifactsRequest>,
+    ) -> Result<Response<Self::FetchArtifactsStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
     type WatchStream = BoxStream<'static, Result<v1::WatchJobResponse, Status>>;
     type LogsStream = BoxStream<'static, Result<v1::LogsResponse, Status>>;
     type UploadStream = BoxStream<'static, Result<v1::UploadResponse, Status>>;

@@ -18,7 +18,7 @@ use tracing::{info, warn};
 use super::{Contents, END, FACTS, FILES, Facts, HISTORY, STATE, blocks::Blocks};
 use crate::{
     errors::{from_history, from_propose, internal, stopping},
-    files::{FileName, FilesError, stored_name},
+    files::{Digest, FileName, FilesError, stored_name},
     history::{self, JobFilter},
     jobs::Jobs,
 };
@@ -195,7 +195,7 @@ impl Writer {
     }
 
     /// Those of the jobs that had ended. One that retention removes meanwhile is none.
-    fn put_files_of_history(&mut self, sources: &mut BTreeSet<String>) -> Result<(), MakeError> {
+    fn put_files_of_history(&mut self, sources: &mut BTreeSet<Digest>) -> Result<(), MakeError> {
         let (all, mut before) = (JobFilter::default(), JobId::MAX);
         let history = self.jobs.history.clone();
         loop {
@@ -216,7 +216,7 @@ impl Writer {
         }
     }
 
-    fn put_files_of(&mut self, job: &Job, sources: &mut BTreeSet<String>) -> Result<(), MakeError> {
+    fn put_files_of(&mut self, job: &Job, sources: &mut BTreeSet<Digest>) -> Result<(), MakeError> {
         for attempt in &job.attempts {
             let name = FileName::Log { job: job.id, lease: attempt.lease };
             let is_whole = self.put_file(name)?;
@@ -226,14 +226,35 @@ impl Writer {
         }
         if let Some(archive) = job.spec.archive()
             && let Ok(digest) = archive.digest.parse()
-            && sources.insert(archive.digest.clone())
         {
-            let name = FileName::Upload { digest };
-            if !self.put_file(name)? {
-                self.note_missing(name, job.id)?;
+            self.put_source(digest, job.id, sources)?;
+        }
+        for tree in job.trees() {
+            if let Ok(digest) = tree.parse()
+                && self.put_source(digest, job.id, sources)?
+                && let Ok(Some(content)) = self.runtime.block_on(self.jobs.content(digest))
+            {
+                for chunk in content.digests() {
+                    self.put_source(chunk, job.id, sources)?;
+                }
             }
         }
         Ok(())
+    }
+
+    /// Puts in what a job brought along, once. Whether it was not there.
+    fn put_source(
+        &mut self,
+        digest: Digest,
+        job: JobId,
+        sources: &mut BTreeSet<Digest>,
+    ) -> Result<bool, MakeError> {
+        let is_new = sources.insert(digest);
+        let name = FileName::Upload { digest };
+        if is_new && !self.put_file(name)? {
+            self.note_missing(name, job)?;
+        }
+        Ok(is_new)
     }
 
     /// Puts a file in, after it was fetched if another member has more of it. Whether it

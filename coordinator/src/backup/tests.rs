@@ -34,6 +34,7 @@ use crate::{
     jobs::Jobs,
     raft::{self, Beginning},
     replication::Replication,
+    trees::Trees,
     uploads::Uploads,
 };
 
@@ -133,6 +134,7 @@ impl World {
             },
             log: Some(log),
             transient: false,
+            artifacts: None,
         };
         self.propose(Command::Finish(finish)).await;
     }
@@ -199,6 +201,7 @@ async fn open(folder: &Path, beginning: Beginning) -> Jobs {
         replication: Replication::alone(files.clone()),
         files,
         uploads: Uploads::default(),
+        trees: Trees::default(),
         disk: DiskGuard::new(folder.to_owned(), 0),
         watchers: Arc::default(),
         environment: Environment::system(),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use baton_proto::{
     error::ApiError,
+    outputs::{MAX as OUTPUTS_MAX, MAX_BYTES as OUTPUTS_MAX_BYTES},
     time::{millis_from_timestamp, timestamp_from_millis},
     v1,
 };
@@ -11,7 +12,7 @@ use baton_state::{
     Attempt, Connection, Final, Job, LogEnd, Outcome, Phase, Runner, State, Timestamp,
 };
 
-use super::{executor::executors_to_proto, invalid, spec_to_proto};
+use super::{artifacts::tree_to_proto, executor::executors_to_proto, invalid, spec_to_proto};
 use crate::dispatch::Reported;
 
 /// The limits that a runner can be asked for.
@@ -143,6 +144,7 @@ fn attempt(number: u32, attempt: &Attempt) -> v1::Attempt {
         finished_at: attempt.finished_at.map(time),
         outcome: attempt.outcome.as_ref().map(outcome_to_proto),
         log: attempt.log.as_ref().map(log_end_to_proto),
+        artifacts: attempt.artifacts.as_ref().map(tree_to_proto),
     }
 }
 
@@ -156,6 +158,7 @@ fn outcome_to_proto(outcome: &Outcome) -> v1::Outcome {
         tree_gone: outcome.tree_gone,
         killed: outcome.killed,
         limits: outcome.limits.clone().into_iter().collect(),
+        outputs: outcome.outputs.clone().into_iter().collect(),
     }
 }
 
@@ -172,6 +175,7 @@ pub(crate) fn outcome_from_proto(outcome: v1::Outcome) -> Result<Outcome, ApiErr
         tree_gone: outcome.tree_gone,
         killed: outcome.killed,
         limits: limits(outcome.limits),
+        outputs: outputs(outcome.outputs),
     })
 }
 
@@ -179,6 +183,20 @@ pub(crate) fn outcome_from_proto(outcome: v1::Outcome) -> Result<Outcome, ApiErr
 fn limits(limits: impl IntoIterator<Item = (String, String)>) -> BTreeMap<String, String> {
     let known = limits.into_iter().filter(|(limit, _)| LIMITS.contains(&limit.as_str()));
     known.map(|(limit, by)| (limit, cleaned(by, 64))).collect()
+}
+
+/// Of those that are in order, as many as may be.
+fn outputs(outputs: impl IntoIterator<Item = (String, String)>) -> BTreeMap<String, String> {
+    let sorted: BTreeMap<_, _> = outputs.into_iter().collect();
+    let mut room = OUTPUTS_MAX_BYTES;
+    let right = sorted.into_iter().filter(|(name, _)| baton_proto::outputs::is_name(name));
+    let fitting = right.take_while(|(name, value)| {
+        let needed = name.len() + value.len();
+        let fits = needed <= room;
+        room = room.saturating_sub(needed);
+        fits
+    });
+    fitting.take(OUTPUTS_MAX).collect()
 }
 
 pub(super) fn cleaned(mut text: String, max: usize) -> String {

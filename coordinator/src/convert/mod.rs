@@ -1,6 +1,7 @@
 //! Between the API's messages and the state's types. What comes in is checked
 //! here, once; behind this the rest of the crate needs no checks.
 
+mod artifacts;
 mod executor;
 mod health;
 mod job;
@@ -11,6 +12,7 @@ mod spec;
 
 pub use self::spec::check_spec;
 pub(crate) use self::{
+    artifacts::{tree_from_proto, tree_to_proto},
     executor::executors_from_proto,
     health::unhealthy,
     job::{

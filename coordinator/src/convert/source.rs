@@ -6,14 +6,22 @@ use baton_proto::{
     source,
     v1::{self, source::Kind},
 };
-use baton_state::{Archive, Git, Source, Workspace};
+use baton_state::{Archive, Git, Source, Tree, Workspace};
 
 use super::invalid;
+use crate::files::Digest;
 
 /// Checks a source.
 pub(super) fn source_from_proto(source: v1::Source) -> Result<Source, ApiError> {
     match source.kind {
-        Some(Kind::Archive(archive)) => archive_from_proto(archive).map(Source::Archive),
+        Some(Kind::Archive(v1::Archive { digest, size })) => {
+            check_digest("spec.source.archive.digest", &digest)?;
+            Ok(Source::Archive(Archive { digest, size }))
+        }
+        Some(Kind::Tree(v1::TreeSource { digest, size, content })) => {
+            check_digest("spec.source.tree.digest", &digest)?;
+            Ok(Source::Tree(Tree { digest, size, content }))
+        }
         Some(Kind::Git(git)) => git_from_proto(git).map(Source::Git),
         Some(Kind::Workspace(v1::Workspace { path })) => {
             source::workspace_path(&path)
@@ -37,6 +45,9 @@ pub(super) fn source_to_proto(source: &Source) -> v1::Source {
             no_submodules: !git.submodules,
             lfs: git.lfs,
         }),
+        Source::Tree(Tree { digest, size, content }) => {
+            Kind::Tree(v1::TreeSource { digest: digest.clone(), size: *size, content: *content })
+        }
         Source::Workspace(Workspace { path }) => {
             Kind::Workspace(v1::Workspace { path: path.clone() })
         }
@@ -44,12 +55,8 @@ pub(super) fn source_to_proto(source: &Source) -> v1::Source {
     v1::Source { kind: Some(kind) }
 }
 
-fn archive_from_proto(archive: v1::Archive) -> Result<Archive, ApiError> {
-    let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-    if archive.digest.len() != 64 || !archive.digest.bytes().all(hex) {
-        return Err(invalid("spec.source.archive.digest", "must be 64 lower-case hex digits"));
-    }
-    Ok(Archive { digest: archive.digest, size: archive.size })
+fn check_digest(field: &'static str, digest: &str) -> Result<(), ApiError> {
+    digest.parse::<Digest>().map(drop).map_err(|error| invalid(field, error))
 }
 
 fn git_from_proto(git: v1::Git) -> Result<Git, ApiError> {
@@ -84,7 +91,10 @@ mod tests {
     fn every_kind_reads_back_as_it_was() {
         let archive = v1::Archive { digest: "0".repeat(64), size: 7 };
         let workspace = v1::Workspace { path: "team/app".to_owned() };
-        for kind in [Kind::Archive(archive), Kind::Git(git()), Kind::Workspace(workspace)] {
+        let tree = v1::TreeSource { digest: "0".repeat(64), size: 7, content: 8 };
+        for kind in
+            [Kind::Archive(archive), Kind::Git(git()), Kind::Workspace(workspace), Kind::Tree(tree)]
+        {
             let source = source_from_proto(of(kind.clone())).unwrap();
             assert_eq!(source_to_proto(&source), of(kind));
         }
@@ -100,6 +110,7 @@ mod tests {
             (Kind::Git(v1::Git { depth: 1_000_001, ..git() }), "git.depth: "),
             (Kind::Workspace(workspace), "workspace.path: "),
             (Kind::Archive(archive), "archive.digest: "),
+            (Kind::Tree(v1::TreeSource::default()), "tree.digest: "),
         ] {
             let refused = source_from_proto(of(kind)).unwrap_err().message;
             assert!(refused.starts_with(&format!("spec.source.{field}")), "{refused}");

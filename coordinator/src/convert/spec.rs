@@ -6,9 +6,13 @@ use std::{
 };
 
 use baton_proto::{DEFAULT_PROJECT, error::ApiError, time::duration_from_proto, v1};
-use baton_state::{JobSpec, OnLost, Requirements};
+use baton_state::{Executor, JobSpec, OnLost, Requirements, Source};
 
 use super::{
+    artifacts::{
+        artifacts_from_proto, artifacts_to_proto, cache_to_proto, caches_from_proto,
+        input_to_proto, inputs_from_proto,
+    },
     executor, invalid, resources,
     source::{source_from_proto, source_to_proto},
 };
@@ -48,6 +52,14 @@ pub(crate) fn spec_from_proto(spec: v1::JobSpec) -> Result<JobSpec, ApiError> {
         .transpose()?;
     let (executor, container) = executor::from_proto(spec.executor.clone())?;
     let source = spec.source.clone().map(source_from_proto).transpose()?;
+    let moves_files =
+        spec.artifacts.is_some() || !spec.caches.is_empty() || !spec.inputs.is_empty();
+    if moves_files && matches!((&executor, &source), (Executor::Ssh(_), Some(Source::Workspace(_))))
+    {
+        let problem = "a folder of another host is worked in as it is: leave artifacts, caches and \
+                       inputs out, or bring the code in another way";
+        return Err(invalid("spec.source.workspace", problem));
+    }
     Ok(JobSpec {
         name: name(&spec)?,
         project: project(&spec.project)?,
@@ -62,6 +74,9 @@ pub(crate) fn spec_from_proto(spec: v1::JobSpec) -> Result<JobSpec, ApiError> {
         output_limit: if spec.output_limit == 0 { OUTPUT_LIMIT } else { spec.output_limit },
         container,
         resources: resources::from_proto(spec.resources)?,
+        artifacts: spec.artifacts.map(artifacts_from_proto).transpose()?,
+        caches: caches_from_proto(spec.caches)?,
+        inputs: inputs_from_proto(spec.inputs)?,
         command: spec.command,
         env: spec.env,
     })
@@ -100,6 +115,9 @@ pub(crate) fn spec_to_proto(spec: &JobSpec) -> v1::JobSpec {
         output_limit: spec.output_limit,
         executor: executor::to_proto(&spec.requirements.executor, spec.container.as_ref()),
         resources: resources::to_proto(spec.resources),
+        artifacts: spec.artifacts.as_ref().map(artifacts_to_proto),
+        caches: spec.caches.iter().map(cache_to_proto).collect(),
+        inputs: spec.inputs.iter().map(input_to_proto).collect(),
     }
 }
 
@@ -273,6 +291,24 @@ mod tests {
         given.queue_timeout = Some(prost_types::Duration { seconds: 2, nanos: 0 });
         let once = spec_from_proto(given).unwrap();
         assert_eq!(spec_from_proto(spec_to_proto(&once)).unwrap(), once);
+    }
+
+    #[test]
+    fn no_files_are_brought_to_or_from_a_folder_of_another_host() {
+        let workspace = v1::Workspace { path: "a".to_owned() };
+        let source = v1::Source { kind: Some(v1::source::Kind::Workspace(workspace)) };
+        let ssh = v1::SshExecutor { target: "a".to_owned() };
+        let executor = v1::Executor { kind: Some(v1::executor::Kind::Ssh(ssh)) };
+        let there =
+            v1::JobSpec { source: Some(source), executor: Some(executor.clone()), ..spec() };
+        assert!(spec_from_proto(there.clone()).is_ok());
+        let artifacts = v1::Artifacts { globs: vec!["out".to_owned()], ..Default::default() };
+        let artifacts = Some(artifacts);
+        let message = refused(v1::JobSpec { artifacts: artifacts.clone(), ..there.clone() });
+        assert!(message.starts_with("spec.source.workspace: "), "{message}");
+        let copied = v1::JobSpec { source: None, artifacts, ..there.clone() };
+        assert!(spec_from_proto(copied).is_ok());
+        assert!(spec_from_proto(v1::JobSpec { executor: None, ..there }).is_ok());
     }
 
     #[test]

@@ -63,6 +63,9 @@ impl World {
             output_limit: 1,
             container: None,
             resources: Resources::default(),
+            artifacts: None,
+            caches: Vec::new(),
+            inputs: Vec::new(),
         });
         self.apply(Command::Submit(Submit {
             id,

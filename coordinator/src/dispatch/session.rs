@@ -10,8 +10,8 @@ use baton_proto::{
     v1::{self, session_request::Item, session_response::Item as SessionItem},
 };
 use baton_state::{
-    Command, Connection, Executors, JobId, Lease, LogEnd, Phase, Refusal, RunnerFacts, RunnerId,
-    Timestamp,
+    ArtifactTree, Command, Connection, Executors, Final, JobId, Lease, LogEnd, Outcome, Phase,
+    Refusal, RunnerFacts, RunnerId, Timestamp,
     command::{Finish, LoseLease, LossCause, RegisterRunner, SetHealth, Start},
 };
 use futures::{
@@ -480,8 +480,14 @@ impl Session {
             outcome: convert::outcome_from_proto(outcome)?,
             log: None,
             transient: finished.transient,
+            artifacts: None,
         };
-        if finish.outcome.level() > self.dispatch.raft.state().level() {
+        let level = self.dispatch.raft.state().level();
+        if finish.outcome.level() > level {
+            // While a cluster has members that do not know of them.
+            finish.outcome.outputs.clear();
+        }
+        if finish.outcome.level() > level {
             // Of a job that asked for none: whoever asks needs the same level.
             finish.outcome.limits.clear();
         }
@@ -489,6 +495,12 @@ impl Session {
         let report = async move {
             if let Some(log) = finished.log {
                 finish.log = dispatch.whole_log(job, lease, log).await;
+            }
+            if let Some(artifacts) = finished.artifacts {
+                finish.artifacts = dispatch.stored(job, lease, artifacts).await;
+                if finish.artifacts.is_none() {
+                    without_artifacts(&mut finish.outcome);
+                }
             }
             let done = Some(messages::settled(job, lease));
             dispatch.report(job, lease, Command::Finish(finish), done).await
@@ -512,6 +524,24 @@ impl Dispatch {
         whole.then(|| convert::log_end_from_proto(log))
     }
 
+    /// The artifacts that a runner says are stored, if they are: the manifest comes last.
+    async fn stored(
+        &self,
+        job: JobId,
+        lease: Lease,
+        artifacts: v1::ArtifactTree,
+    ) -> Option<ArtifactTree> {
+        let digest = artifacts.digest.parse().ok();
+        let is_stored = match digest.map(|digest| FileName::Upload { digest }) {
+            Some(name) => self.replication.has_whole(name, artifacts.size).await.unwrap_or(false),
+            None => false,
+        };
+        if !is_stored {
+            warn!(%job, %lease, "the artifacts are reported stored and are not");
+        }
+        is_stored.then(|| convert::tree_from_proto(artifacts))
+    }
+
     /// Proposes what a runner reported; `done` is for it when that is recorded.
     async fn report(
         &self,
@@ -528,6 +558,15 @@ impl Dispatch {
             Err(error) => Err(from_propose(error)),
         }
     }
+}
+
+/// A job whose artifacts are gone must not look fine.
+fn without_artifacts(outcome: &mut Outcome) {
+    if outcome.state == Final::Succeeded {
+        outcome.state = Final::Error;
+        outcome.reason = "ARTIFACTS".to_owned();
+    }
+    outcome.message.push_str("; its artifacts are not stored");
 }
 
 fn facts(hello: &v1::Hello) -> Result<RunnerFacts, ApiError> {

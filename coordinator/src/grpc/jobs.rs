@@ -5,14 +5,15 @@ use baton_proto::{
     time::millis_from_timestamp,
     v1::{self, jobs_server},
 };
-use baton_state::{Job, JobId, Timestamp, explain::Waiting};
+use baton_state::{Job, JobId, JobSpec, Timestamp, explain::Waiting};
 use prost::Message;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Answers, Services, job_id, logs, readers, upload, watch};
+use super::{Answers, Services, artifacts, gone, job_id, logs, readers, upload, watch};
 use crate::{
     auth::principal,
     convert::{self, check_text, invalid, job_to_proto, spec_from_proto},
+    files::{Digest, FileName},
     history::{JobFilter, JobState},
     jobs::Caller,
 };
@@ -21,6 +22,7 @@ const KEY_MAX: usize = 128;
 const PROJECTS_MAX: usize = 64;
 const PAGE_DEFAULT: u32 = 50;
 const PAGE_MAX: u32 = 1000;
+const DIGESTS_MAX: usize = 10_000;
 
 #[tonic::async_trait]
 impl jobs_server::Jobs for Services {
@@ -30,7 +32,9 @@ impl jobs_server::Jobs for Services {
     ) -> Result<Response<v1::SubmitResponse>, Status> {
         let caller = caller("submit", &request, |body| &mut body.idempotency_key)?;
         let spec = request.into_inner().spec.ok_or_else(|| invalid("spec", "is missing"))?;
-        let job = self.jobs.submit(&caller, spec_from_proto(spec)?, None).await?;
+        let spec = spec_from_proto(spec)?;
+        self.check_size(&spec)?;
+        let job = self.jobs.submit(&caller, spec, None).await?;
         Ok(Response::new(v1::SubmitResponse { job: Some(job_to_proto(&job)) }))
     }
 
@@ -137,6 +141,96 @@ impl jobs_server::Jobs for Services {
         let inbound = request.into_inner();
         Ok(Response::new(self.stream(|answers| upload::upload(jobs, limit, inbound, answers))))
     }
+
+    async fn find_missing(
+        &self,
+        request: Request<v1::FindMissingRequest>,
+    ) -> Result<Response<v1::FindMissingResponse>, Status> {
+        Ok(Response::new(self.missing(request.into_inner()).await?))
+    }
+
+    type ArtifactsStream = Answers<v1::ArtifactsResponse>;
+
+    async fn artifacts(
+        &self,
+        request: Request<v1::ArtifactsRequest>,
+    ) -> Result<Response<Self::ArtifactsStream>, Status> {
+        let v1::ArtifactsRequest { job_id: id, attempt } = request.into_inner();
+        let tree = artifacts::find(&self.jobs.get(job_id(&id)?).await?, attempt)?;
+        let jobs = self.jobs.clone();
+        Ok(Response::new(self.stream(|answers| artifacts::list(jobs, tree, answers))))
+    }
+
+    type FetchArtifactsStream = Answers<v1::FileChunk>;
+
+    async fn fetch_artifacts(
+        &self,
+        request: Request<v1::FetchArtifactsRequest>,
+    ) -> Result<Response<Self::FetchArtifactsStream>, Status> {
+        let request = request.into_inner();
+        let tree =
+            artifacts::find(&self.jobs.get(job_id(&request.job_id)?).await?, request.attempt)?;
+        let digest = artifacts::content(&self.jobs, &tree, &request.chunk).await?;
+        Ok(Response::new(self.content(digest, request.offset).await?))
+    }
+}
+
+impl Services {
+    /// What has to be brought of some contents.
+    pub(super) async fn missing(
+        &self,
+        request: v1::FindMissingRequest,
+    ) -> Result<v1::FindMissingResponse, ApiError> {
+        let v1::FindMissingRequest { digests, trees } = request;
+        if digests.len() + trees.len() > DIGESTS_MAX {
+            return Err(invalid("digests", format!("must be at most {DIGESTS_MAX}")));
+        }
+        let (digests, trees) = (read_digests("digests", &digests)?, read_digests("trees", &trees)?);
+        let missing = self.jobs.find_missing(digests, trees).await?;
+        let missing = missing.iter().map(Digest::to_string).collect();
+        Ok(v1::FindMissingResponse { missing })
+    }
+
+    /// The bytes of a content from an offset on. A damaged one is fetched anew.
+    pub(super) async fn content(
+        &self,
+        digest: Digest,
+        offset: u64,
+    ) -> Result<Answers<v1::FileChunk>, ApiError> {
+        let name = FileName::Upload { digest };
+        self.jobs.replication.ensure(name).await?;
+        let mut reader = self.jobs.files.read(name, offset).await?;
+        let replication = self.jobs.replication.clone();
+        Ok(self.stream(|answers| async move {
+            loop {
+                let offset = reader.offset();
+                let data = match reader.next().await {
+                    Ok(Some(data)) => data,
+                    Ok(None) => return Ok(()),
+                    Err(error) => {
+                        return Err(replication.repaired(name, digest, error.into()).await);
+                    }
+                };
+                answers.send(v1::FileChunk { offset, data }).await.map_err(gone)?;
+            }
+        }))
+    }
+
+    fn check_size(&self, spec: &JobSpec) -> Result<(), ApiError> {
+        match spec.tree() {
+            Some(tree) if tree.content > self.tree_limit => Err(ApiError::new(
+                Reason::TooLarge,
+                format!("the folder has {} bytes, the limit is {}", tree.content, self.tree_limit),
+                "leave files out with .batonignore, or raise the coordinator's tree limit",
+            )),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+fn read_digests(field: &'static str, digests: &[String]) -> Result<Vec<Digest>, ApiError> {
+    let digests = digests.iter().map(|digest| digest.parse());
+    digests.collect::<Result<_, _>>().map_err(|error| invalid(field, error))
 }
 
 /// Who asks, and a hash of what for: of the whole body but its key.

@@ -1,6 +1,7 @@
 //! The services of the API, one file each: they read a request, call what does
 //! the work, and write the answer. No decision is made here.
 
+mod artifacts;
 mod cluster;
 mod forward;
 mod jobs;
@@ -23,7 +24,9 @@ use futures::{Stream, StreamExt as _};
 use tokio::{net::TcpListener, sync::mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tonic::{Status, transport::Server};
+use tonic::{
+    Status, codec::CompressionEncoding, service::interceptor::InterceptedService, transport::Server,
+};
 
 use self::forward::ForwardLayer;
 pub(crate) use self::{
@@ -66,6 +69,7 @@ pub(crate) struct Services {
     pub(crate) peers: PeerService<RaftHandle>,
     pub(crate) leadership: Leadership,
     pub(crate) archive_limit: u64,
+    pub(crate) tree_limit: u64,
     pub(crate) readers: Readers,
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
@@ -168,8 +172,17 @@ pub(crate) async fn serve(
         .add_service(health_service)
         .add_optional_service(reflection)
         .add_optional_service(reflection_alpha)
-        .add_service(JobsServer::with_interceptor(services.clone(), auth.clone()))
-        .add_service(RunnersServer::with_interceptor(services.clone(), auth.clone()))
+        .add_service(InterceptedService::new(
+            JobsServer::new(services.clone()).accept_compressed(CompressionEncoding::Zstd),
+            auth.clone(),
+        ))
+        // Compresses for callers that ask for it.
+        .add_service(InterceptedService::new(
+            RunnersServer::new(services.clone())
+                .accept_compressed(CompressionEncoding::Zstd)
+                .send_compressed(CompressionEncoding::Zstd),
+            auth.clone(),
+        ))
         .add_service(ClusterServer::with_interceptor(services, auth))
         .serve_with_incoming_shutdown(
             incoming(listener, Limits::for_callers()),

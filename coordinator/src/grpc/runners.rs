@@ -4,20 +4,21 @@ use baton_proto::{
     error::{ApiError, Reason},
     v1::{self, runners_server},
 };
-use baton_state::{Lease, Runner, State};
+use baton_state::{JobSpec, Lease, Runner, State};
 use futures::StreamExt as _;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    Answers, Services, gone, job_id, jobs,
+    Answers, Services, job_id, jobs,
     send_log::{self, LogStore},
+    upload,
 };
 use crate::{
-    convert::runner_to_proto,
+    convert::{invalid, runner_to_proto},
     errors::{from_propose, internal},
-    files::FileName,
+    files::{Digest, FileName},
     jobs::Jobs,
     runners,
 };
@@ -65,28 +66,31 @@ impl runners_server::Runners for Services {
         let (job, lease) = (job_id(&request.job_id)?, Lease(request.lease));
         send_log::check_lease(&self.jobs.raft, job, lease)?;
         let spec = self.jobs.get(job).await?.spec;
-        let archive = spec.archive().ok_or_else(|| {
-            ApiError::new(Reason::InvalidArgument, "the job brings no archive", "start it without")
-        })?;
-        let digest = archive.digest.parse().map_err(internal)?;
-        let name = FileName::Upload { digest };
-        self.jobs.replication.ensure(name).await.map_err(ApiError::from)?;
-        let mut reader =
-            self.jobs.files.read(name, request.offset).await.map_err(ApiError::from)?;
-        let replication = self.jobs.replication.clone();
-        Ok(Response::new(self.stream(|answers| async move {
-            loop {
-                let offset = reader.offset();
-                let data = match reader.next().await {
-                    Ok(Some(data)) => data,
-                    Ok(None) => return Ok(()),
-                    Err(error) => {
-                        return Err(replication.repaired(name, digest, error.into()).await);
-                    }
-                };
-                answers.send(v1::FileChunk { offset, data }).await.map_err(gone)?;
-            }
-        })))
+        let digest = self.wanted_content(&spec, request.input, &request.chunk).await?;
+        Ok(Response::new(self.content(digest, request.offset).await?))
+    }
+
+    async fn find_missing(
+        &self,
+        request: Request<v1::FindMissingContentRequest>,
+    ) -> Result<Response<v1::FindMissingResponse>, Status> {
+        let request = request.into_inner();
+        let (job, lease) = (job_id(&request.job_id)?, Lease(request.lease));
+        send_log::check_lease(&self.jobs.raft, job, lease)?;
+        let missing = self.missing(request.request.unwrap_or_default()).await?;
+        Ok(Response::new(missing))
+    }
+
+    type SendContentStream = Answers<v1::UploadResponse>;
+
+    async fn send_content(
+        &self,
+        request: Request<Streaming<v1::SendContentRequest>>,
+    ) -> Result<Response<Self::SendContentStream>, Status> {
+        let (jobs, limit) = (self.jobs.clone(), self.archive_limit);
+        let inbound = request.into_inner();
+        let take = |answers| upload::send_content(jobs, limit, inbound, answers);
+        Ok(Response::new(self.stream(take)))
     }
 
     async fn list(
@@ -123,6 +127,39 @@ impl runners_server::Runners for Services {
 }
 
 impl Services {
+    /// What a runner may fetch for a job: its archive, the manifest of its tree, or of one of
+    /// its inputs when `input` is not 0, or a chunk of that.
+    async fn wanted_content(
+        &self,
+        spec: &JobSpec,
+        input: u32,
+        chunk: &str,
+    ) -> Result<Digest, ApiError> {
+        let refused = |message: &str| {
+            ApiError::new(Reason::InvalidArgument, message, "fetch what the job brings, or nothing")
+        };
+        let inputs = || spec.inputs.get((input as usize).checked_sub(1)?);
+        let (source, is_tree) = match input {
+            0 => {
+                let archive = spec.archive().map(|archive| &archive.digest);
+                (archive.or_else(|| spec.tree().map(|it| &it.digest)), spec.tree().is_some())
+            }
+            _ => (inputs().map(|input| &input.tree.digest), true),
+        };
+        let source = source.ok_or_else(|| refused("the job brings nothing that is stored"))?;
+        let source: Digest = source.parse().map_err(internal)?;
+        if chunk.is_empty() {
+            return Ok(source);
+        }
+        let chunk: Digest = chunk.parse().map_err(|error| invalid("chunk", error))?;
+        self.jobs.replication.ensure(FileName::Upload { digest: source }).await?;
+        let content = if is_tree { self.jobs.content(source).await? } else { None };
+        match content {
+            Some(content) if content.digests().any(|named| named == chunk) => Ok(chunk),
+            Some(_) | None => Err(refused("the job brings no such chunk")),
+        }
+    }
+
     fn runner(&self, state: &State, runner: &Runner) -> v1::Runner {
         let (id, dispatch) = (&runner.facts.id, &self.dispatch);
         runner_to_proto(state, runner, dispatch.last_heard(id), dispatch.reported(id))

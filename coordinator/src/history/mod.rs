@@ -307,7 +307,16 @@ impl History {
         self.noted(select::request(&self.shared.readers, key)).await
     }
 
-    /// Whether any job here was submitted with this archive.
+    /// The digests of the manifests of all trees that jobs here were submitted with, or left.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn trees(&self) -> Result<Vec<String>> {
+        self.waited(select::trees(&self.shared.readers)).await
+    }
+
+    /// Whether any job here was submitted with this archive, or the tree of this manifest, or
+    /// left that.
     ///
     /// # Errors
     /// When the database cannot be read.

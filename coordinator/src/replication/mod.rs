@@ -333,6 +333,27 @@ impl Replication {
         Ok(true)
     }
 
+    /// Whether this node has an upload, after it was fetched if another has it. If so, it
+    /// is noted that it is wanted now.
+    pub(crate) async fn renew_if_here(&self, digest: Digest) -> Result<bool, FilesError> {
+        let name = FileName::Upload { digest };
+        let is_here = async || {
+            let held = self.shared.files.holds(name).await?;
+            Ok::<_, FilesError>(held.is_some_and(|held| held.sealed.is_some()))
+        };
+        if !is_here().await? {
+            if !self.is_elsewhere(name) {
+                return Ok(false);
+            }
+            self.ensure(name).await?;
+            if !is_here().await? {
+                return Ok(false);
+            }
+        }
+        self.renew_source(digest).await?;
+        Ok(true)
+    }
+
     /// Notes that an archive is wanted now, for every node to see, unless it was
     /// noted lately.
     pub(crate) async fn renew_source(&self, digest: Digest) -> Result<(), FilesError> {

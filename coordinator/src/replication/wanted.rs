@@ -6,18 +6,21 @@
 //! while another has just promised it to a job.
 
 use std::{
+    collections::HashSet,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use baton_state::{JobId, Timestamp};
 use futures::{FutureExt as _, future::BoxFuture};
+use tracing::warn;
 
 use crate::{
     environment::Clock,
-    files::FileName,
+    files::{Digest, FileName, Files},
     history::{self, History},
     raft::{ProposeError, RaftHandle},
+    trees::Trees,
     uploads::KEEP,
 };
 
@@ -47,6 +50,10 @@ pub(crate) struct Records {
     pub(crate) raft: RaftHandle,
     /// The others.
     pub(crate) history: History,
+    /// What is stored here: the manifests of trees.
+    pub(crate) files: Files,
+    /// What these name.
+    pub(crate) trees: Trees,
     /// Tells how long ago an archive was wanted.
     pub(crate) clock: Arc<dyn Clock>,
 }
@@ -67,21 +74,66 @@ impl Records {
         self.history.contains(job).await
     }
 
-    /// Whether a job, live or finished, has this archive.
+    /// Whether a job, live or finished, has this archive, this manifest of a tree, or this
+    /// chunk of a tree whose manifest was read.
     ///
     /// # Errors
     /// As [`Records::has_job`].
-    pub(crate) async fn uses_source(&self, digest: &str) -> Result<bool, history::Error> {
+    pub(crate) async fn uses_source(&self, digest: Digest) -> Result<bool, history::Error> {
+        if self.is_source(digest).await? {
+            return Ok(true);
+        }
+        for tree in self.trees.naming(digest) {
+            if self.is_source(tree).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    async fn is_source(&self, digest: Digest) -> Result<bool, history::Error> {
+        let digest = digest.to_string();
         let live = {
             let state = self.raft.state();
-            let mut archives = state.jobs().values().filter_map(|job| job.spec.archive());
-            archives.any(|archive| archive.digest == digest)
+            let mut jobs = state.jobs().values();
+            jobs.any(|job| {
+                job.spec.archive().is_some_and(|archive| archive.digest == digest)
+                    || job.trees().any(|tree| tree == digest)
+            })
         };
         if live {
             return Ok(true);
         }
         self.history_is_whole().await?;
-        self.history.source_in_use(digest).await
+        self.history.source_in_use(&digest).await
+    }
+
+    /// Reads the manifests of the trees that jobs have, as far as they are stored here, so
+    /// that it is known which chunks they name. Gives those that could not be read.
+    ///
+    /// # Errors
+    /// As [`Records::has_job`].
+    pub(crate) async fn read_trees(&self) -> Result<Vec<Digest>, history::Error> {
+        let mut manifests: HashSet<Digest> = {
+            let state = self.raft.state();
+            let trees = state.jobs().values().flat_map(|job| job.trees());
+            trees.filter_map(|tree| tree.parse().ok()).collect()
+        };
+        self.history_is_whole().await?;
+        let finished = self.history.trees().await?;
+        manifests.extend(finished.iter().filter_map(|tree| tree.parse::<Digest>().ok()));
+        let mut unread = Vec::new();
+        for manifest in self.trees.keep_only(&manifests) {
+            match self.trees.content(&self.files, manifest).await {
+                Ok(Some(_)) => {}
+                Ok(None) => unread.push(manifest),
+                Err(error) => {
+                    warn!(%manifest, %error, "cannot read the manifest of a tree");
+                    unread.push(manifest);
+                }
+            }
+        }
+        Ok(unread)
     }
 
     /// Whether this node is to have a file that was last changed, or wanted, at
@@ -96,8 +148,11 @@ impl Records {
     ) -> Result<bool, WantedError> {
         match name {
             FileName::Upload { digest } => {
-                let is_young = is_young(modified, self.clock.now());
-                Ok(is_young || self.uses_source(&digest.to_string()).await?)
+                if is_young(modified, self.clock.now()) || self.uses_source(digest).await? {
+                    return Ok(true);
+                }
+                // What a manifest names that is not here yet is not known.
+                Ok(!self.read_trees().await?.is_empty() || self.uses_source(digest).await?)
             }
             FileName::Log { job, .. } => {
                 if self.has_job(job).await? {

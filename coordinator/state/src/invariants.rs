@@ -69,6 +69,9 @@ fn check_job(job: &Job) -> Result<(), String> {
     if live != expected {
         return Err(format!("job {id} is {:?} and has {live} live leases", job.phase));
     }
+    if job.attempts.iter().any(|attempt| attempt.outcome.is_none() && attempt.artifacts.is_some()) {
+        return Err(format!("an attempt of job {id} has artifacts and has not ended"));
+    }
     if job.cancellation.is_some() && matches!(job.phase, Phase::Queued { .. }) {
         return Err(format!("job {id} is cancelled and waits for a runner"));
     }

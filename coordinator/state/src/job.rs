@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    artifacts::ArtifactTree,
     ids::{Index, JobId, Lease, RunnerId, Timestamp},
     member::Level,
     spec::{JobSpec, OnLost},
@@ -82,6 +83,9 @@ pub struct Attempt {
     pub outcome: Option<Outcome>,
     /// The complete output; none if it may lack its end.
     pub log: Option<LogEnd>,
+    /// What was kept of its work folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifacts: Option<ArtifactTree>,
 }
 
 /// How an attempt or a job ended.
@@ -105,13 +109,20 @@ pub struct Outcome {
     /// What held each limit that was asked for: only of jobs that did.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub limits: BTreeMap<String, String>,
+    /// What the job said by names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub outputs: BTreeMap<String, String>,
 }
 
 impl Outcome {
     /// The first level that knows all of it.
     #[must_use]
     pub fn level(&self) -> Level {
-        if self.limits.is_empty() { Level(1) } else { Level(2) }
+        match (self.outputs.is_empty(), self.limits.is_empty()) {
+            (false, _) => Level(3),
+            (true, false) => Level(2),
+            (true, true) => Level(1),
+        }
     }
 
     /// An outcome that no process had a part in.
@@ -126,6 +137,7 @@ impl Outcome {
             tree_gone: false,
             killed: 0,
             limits: BTreeMap::new(),
+            outputs: BTreeMap::new(),
         }
     }
 }
@@ -192,6 +204,17 @@ impl Job {
     #[must_use]
     pub fn lease(&self) -> Option<Lease> {
         self.current().map(|attempt| attempt.lease)
+    }
+
+    /// What its attempts left, oldest first.
+    pub fn artifacts(&self) -> impl DoubleEndedIterator<Item = &ArtifactTree> {
+        self.attempts.iter().filter_map(|attempt| attempt.artifacts.as_ref())
+    }
+
+    /// The manifests of all trees that it needs to be stored: what it left, and as long as
+    /// it is in the state what it brought along.
+    pub fn trees(&self) -> impl Iterator<Item = &str> {
+        self.spec.trees().chain(self.artifacts().map(|tree| tree.digest.as_str()))
     }
 
     /// How it ended, if it has.

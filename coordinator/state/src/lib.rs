@@ -8,6 +8,7 @@
 //! Replaying a log gives, byte for byte, the same [`snapshot`] as loading a
 //! snapshot and replaying the tail.
 
+pub mod artifacts;
 pub mod command;
 pub mod event;
 pub mod explain;
@@ -22,6 +23,7 @@ pub mod snapshot;
 pub mod spec;
 mod state;
 
+pub use artifacts::{ArtifactTree, Artifacts, Cache, Input};
 pub use command::{Command, Refusal, Reply};
 pub use event::{Event, EventKind};
 pub use ids::{Index, JobId, Lease, NodeId, RunnerId, Timestamp};
@@ -31,6 +33,6 @@ pub use refound::{RefoundError, Refounding};
 pub use runner::{Connection, Executors, HOST, Runner, RunnerFacts, Target, Unhealthy};
 pub use spec::{
     Archive, Container, Executor, Git, JobSpec, Mount, OnLost, Pull, Requirements, Resources,
-    Service, Source, Tmpfs, Workspace,
+    Service, Source, Tmpfs, Tree, Workspace,
 };
 pub use state::{Removal, Request, State};

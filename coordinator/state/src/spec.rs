@@ -8,7 +8,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::member::Level;
+use crate::{
+    artifacts::{Artifacts, Cache, Input},
+    member::Level,
+};
 
 /// A job as asked for. Never changes once accepted. Durations are milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +49,15 @@ pub struct JobSpec {
     /// What its processes may use together.
     #[serde(default, skip_serializing_if = "Resources::is_unlimited")]
     pub resources: Resources,
+    /// What is kept of its work folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifacts: Option<Artifacts>,
+    /// What stays on the runner from one job to the next.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub caches: Vec<Cache>,
+    /// Artifacts of earlier jobs that it needs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inputs: Vec<Input>,
 }
 
 impl JobSpec {
@@ -54,16 +66,35 @@ impl JobSpec {
     pub fn archive(&self) -> Option<&Archive> {
         match &self.source {
             Some(Source::Archive(archive)) => Some(archive),
-            Some(Source::Git(_) | Source::Workspace(_)) | None => None,
+            Some(Source::Git(_) | Source::Workspace(_) | Source::Tree(_)) | None => None,
         }
+    }
+
+    /// The tree that it needs to be stored, if it does.
+    #[must_use]
+    pub fn tree(&self) -> Option<&Tree> {
+        match &self.source {
+            Some(Source::Tree(tree)) => Some(tree),
+            Some(Source::Archive(_) | Source::Git(_) | Source::Workspace(_)) | None => None,
+        }
+    }
+
+    /// The manifests of all trees that it needs to be stored.
+    pub fn trees(&self) -> impl Iterator<Item = &str> {
+        let source = self.tree().map(|tree| tree.digest.as_str());
+        source.into_iter().chain(self.inputs.iter().map(|input| input.tree.digest.as_str()))
     }
 
     /// The first level that knows every field and value it has.
     #[must_use]
     pub fn level(&self) -> Level {
+        if self.artifacts.is_some() || !self.caches.is_empty() || !self.inputs.is_empty() {
+            return Level(3);
+        }
         let has_new_source = match self.source {
             None | Some(Source::Archive(_)) => false,
             Some(Source::Git(_) | Source::Workspace(_)) => true,
+            Some(Source::Tree(_)) => return Level(3),
         };
         let is_new = has_new_source
             || self.requirements.executor != Executor::Local
@@ -249,6 +280,8 @@ pub enum Source {
     Git(Git),
     /// A folder of the runner's host.
     Workspace(Workspace),
+    /// A folder that was sent in pieces.
+    Tree(Tree),
 }
 
 /// An uploaded archive, named by its content.
@@ -259,6 +292,18 @@ pub struct Archive {
     pub digest: String,
     /// Bytes.
     pub size: u64,
+}
+
+/// A folder that was sent in pieces: its manifest, named by its content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tree {
+    /// BLAKE3 of the manifest, 64 hexadecimal digits.
+    pub digest: String,
+    /// Bytes of the manifest.
+    pub size: u64,
+    /// The sum of all files' sizes, in bytes.
+    pub content: u64,
 }
 
 /// A commit of a Git repository.
@@ -306,7 +351,8 @@ mod tests {
         let (url, reference) = ("https://example.org/x".to_owned(), "main".to_owned());
         let git = Git { url, reference, depth: 1, submodules: true, lfs: false };
         let workspace = Workspace { path: "a".to_owned() };
-        for source in [Source::Git(git), Source::Workspace(workspace)] {
+        let tree = Tree { digest: "00".repeat(32), size: 1, content: 2 };
+        for source in [Source::Git(git), Source::Workspace(workspace), Source::Tree(tree)] {
             assert_eq!(rmp_serde::from_slice::<Source>(&bytes(&source)).unwrap(), source);
             assert!(rmp_serde::from_slice::<Archive>(&bytes(&source)).is_err());
         }

@@ -21,7 +21,10 @@ use futures::future::{BoxFuture, FutureExt as _};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
-use crate::source::workspace::Workspace;
+use crate::{
+    collect::{Leaves, OUTPUT_NAME},
+    source::workspace::Workspace,
+};
 
 /// The folder of one attempt: everything that must survive a restart of the runner.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +52,12 @@ impl AttemptDir {
     #[must_use]
     pub fn tmp(&self) -> PathBuf {
         self.0.join("tmp")
+    }
+
+    /// Where a job of this host writes what it says by names.
+    #[must_use]
+    pub fn output(&self) -> PathBuf {
+        self.tmp().join(OUTPUT_NAME)
     }
 
     /// The output, in the format of [`baton_proto::spool`].
@@ -92,6 +101,9 @@ pub struct Launch {
     pub resources: Resources,
     /// Names of the job for people who find something of it.
     pub names: Names,
+    /// What it leaves behind that is wanted. An older version has not written it.
+    #[serde(default)]
+    pub leaves: Leaves,
 }
 
 /// Where a command runs.

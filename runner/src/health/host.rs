@@ -3,6 +3,9 @@
 use std::{fs, path::Path};
 
 use nix::sys::statvfs::statvfs;
+use tracing::{info, warn};
+
+use super::Stores;
 
 /// What this host has, and what of it is left. A figure that cannot be had is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -40,6 +43,26 @@ pub(super) fn look(folder: &Path) -> Host {
         disk_total: bytes(disk.map_or(0, |disk| disk.blocks())),
         disk_available: bytes(disk.map_or(0, |disk| disk.blocks_available())),
     }
+}
+
+/// Looks, and where less than `min_free` bytes are free makes room first: by caches, and
+/// then by parts of sources.
+pub(super) fn look_and_make_room(folder: &Path, min_free: u64, stores: &Stores) -> Host {
+    let host = look(folder);
+    let lacking = min_free.saturating_sub(host.disk_available);
+    if host.disk_total == 0 || lacking == 0 {
+        return host;
+    }
+    let freed = stores.caches.reclaim(lacking).unwrap_or_else(|error| {
+        warn!(%error, "the disk is nearly full, and caches cannot be removed");
+        0
+    });
+    let freed = freed + stores.contents.reclaim(lacking.saturating_sub(freed));
+    if freed == 0 {
+        return host;
+    }
+    info!(freed, "the disk was nearly full: removed what was kept for later jobs");
+    look(folder)
 }
 
 /// A field of /proc/meminfo in bytes.

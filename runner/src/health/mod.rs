@@ -20,7 +20,7 @@ use baton_proto::{
 use tokio::{sync::watch, time::Instant};
 use tracing::{info, warn};
 
-use crate::{clock, executor::Executors};
+use crate::{caches::Caches, clock, content::ContentStore, executor::Executors};
 
 /// Failures in a row after which an executor gets no jobs.
 const FAILURES: u32 = 3;
@@ -60,6 +60,15 @@ pub(crate) struct Checks {
     /// Bytes that must be free there.
     pub(crate) min_free: u64,
     pub(crate) interval: Duration,
+    /// What can be removed when there is less.
+    pub(crate) stores: Stores,
+}
+
+/// What a runner keeps for later jobs, and can do without.
+#[derive(Clone)]
+pub(crate) struct Stores {
+    pub(crate) caches: Caches,
+    pub(crate) contents: ContentStore,
 }
 
 impl Health {
@@ -118,9 +127,10 @@ impl Health {
                 _ => {}
             }
         }
-        let data_dir = checks.data_dir.clone();
-        let host = tokio::task::spawn_blocking(move || host::look(&data_dir)).await;
-        let host = host.unwrap_or_default();
+        let (data_dir, stores, min_free) =
+            (checks.data_dir.clone(), checks.stores.clone(), checks.min_free);
+        let look = move || host::look_and_make_room(&data_dir, min_free, &stores);
+        let host = tokio::task::spawn_blocking(look).await.unwrap_or_default();
         let problem = host.problem(&checks.data_dir, checks.min_free);
         self.0.report.send_replace(Some(v1::Health {
             time: Some(timestamp_from_micros(clock::wall())),

@@ -15,8 +15,9 @@ use tracing::{info, warn};
 
 use self::supervision::{Supervision, recover};
 use super::{
-    Attempts, Orders, Stop, env,
+    Attempts, Orders, Stop, blocking, env, epilogue,
     journal::Journal,
+    keeping::{self, Keeping, Kept},
     outcome,
     output::{self, Complete, Output},
     prepare::{Preparation, PrepareError, Prepared},
@@ -172,7 +173,9 @@ impl Attempt {
         let stop = CancellationToken::new();
         let preparation = Preparation {
             config: &self.attempts.0.config,
+            caches: &self.attempts.0.caches,
             environment: &self.attempts.0.environment,
+            contents: &self.attempts.0.contents,
             link: self.attempts.0.link.clone(),
             assign: &self.assign,
             dir: self.journal.dir(),
@@ -235,6 +238,7 @@ impl Attempt {
                     env::of_job(&self.assign, prepared.commit)
                 }
             },
+            leaves: keeping::wanted(&spec, &self.attempts.0.config),
             workspace: prepared.workspace,
             place,
             resources: Resources {
@@ -291,13 +295,14 @@ impl Attempt {
                 spool_length,
             };
             let progress = supervision.run(execution).await;
+            let kept = self.keep(&progress).await;
             let looked_at =
                 output::complete(self.attempts.threads(), spool).await.unwrap_or_else(|error| {
                     warn!(job = self.assign.job_id, %error, "the output cannot be read");
                     Complete::default()
                 });
             complete.send_replace(Some(looked_at));
-            progress
+            (progress, kept)
         };
         let send = async {
             tokio::select! {
@@ -307,7 +312,7 @@ impl Attempt {
                 log = output.send() => log,
             }
         };
-        let (progress, log) = tokio::join!(run, send);
+        let ((progress, kept), log) = tokio::join!(run, send);
         if lease_lost(&self.orders.borrow()) {
             return Ended::LeaseLost;
         }
@@ -322,12 +327,39 @@ impl Attempt {
             // It is watched until it is one of the two.
             Progress::Running => return Ended::LeaseLost,
         };
-        let finished = self.message(outcome, log, transient);
+        let artifacts = kept.artifacts.clone();
+        let finished = self.message(kept.settle(outcome), log, transient);
         Ended::Finished(Box::new(v1::Finished {
             started_at: Some(timestamp_from_micros(started_at)),
             time: finished_at.map(timestamp_from_micros).or(finished.time),
+            artifacts,
             ..finished
         }))
+    }
+
+    /// Keeps what the job left that is wanted, and says in its output what was not.
+    async fn keep(&self, progress: &Progress) -> Kept {
+        let Progress::Done(exit) = progress else { return Kept::default() };
+        let shared = &self.attempts.0;
+        let keeping = Keeping {
+            config: &shared.config,
+            caches: &shared.caches,
+            environment: &shared.environment,
+            assign: &self.assign,
+            dir: self.journal.dir(),
+            link: shared.link.clone(),
+            orders: self.orders.clone(),
+        };
+        let kept = keeping.keep(exit).await;
+        let (spool, notes) = (self.journal.dir().spool(), kept.notes.clone());
+        let now = shared.environment.clock.wall();
+        let add = move || epilogue::add(&spool, &notes, now);
+        if !kept.notes.is_empty()
+            && let Err(error) = blocking(self.attempts.threads(), add).await
+        {
+            warn!(job = self.assign.job_id, %error, "notes are missing in a job's output");
+        }
+        kept
     }
 
     /// Reports until the outcome is recorded, or no longer asked for.
@@ -398,13 +430,14 @@ impl Attempt {
             log,
             started_at: None,
             transient,
+            artifacts: None,
         }
     }
 }
 
 /// Waits for orders of some kind. Never returns once the runner stops: the
 /// attempt is dropped then, and goes on in the next process of the runner.
-async fn until(
+pub(super) async fn until(
     orders: &mut watch::Receiver<Orders>,
     wanted: impl FnMut(&Orders) -> bool,
 ) -> Orders {

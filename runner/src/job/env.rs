@@ -16,6 +16,7 @@ pub(super) fn of_host(
 ) -> BTreeMap<String, String> {
     let mut env = base.clone();
     env.insert("TMPDIR".to_owned(), dir.tmp().display().to_string());
+    env.insert("BATON_OUTPUT".to_owned(), dir.output().display().to_string());
     env.extend(of_job(assign, commit));
     env
 }

@@ -2,13 +2,18 @@
 //! coordinator has recorded the outcome. They go on whether there is a session
 //! or not; what a session must know of them is kept here.
 
+mod artifacts;
 mod attempt;
+mod caching;
 mod env;
+mod epilogue;
 mod journal;
+mod keeping;
 mod outcome;
 mod output;
 mod prepare;
 mod remove;
+mod tree;
 mod unreadable;
 
 use std::{
@@ -27,7 +32,8 @@ use tracing::{info, warn};
 
 use self::{attempt::Attempt, journal::Journal};
 use crate::{
-    Blocking, Config, Environment, Error, Link, environment, executor::Executors, health::Health,
+    Blocking, Config, Environment, Error, Link, caches::Caches, content::ContentStore, environment,
+    executor::Executors, health::Health,
 };
 
 /// All attempts of this runner. Cheap to clone.
@@ -44,8 +50,11 @@ pub(crate) struct Surroundings {
     pub(crate) config: Config,
     pub(crate) environment: Environment,
     pub(crate) executors: Executors,
+    /// Chunks of trees.
+    pub(crate) contents: ContentStore,
     pub(crate) runner_id: String,
     pub(crate) health: Health,
+    pub(crate) caches: Caches,
     /// The connection to the leader, while there is one.
     pub(crate) link: watch::Receiver<Option<Arc<dyn Link>>>,
     /// What the session sends next. It is repeated after a reconnect, from what is held.

@@ -49,6 +49,7 @@ pub(super) fn of_exit(exit: &Exit) -> v1::Outcome {
         tree_gone: exit.tree_gone,
         killed: exit.killed,
         limits: exit.limits.clone().into_iter().collect(),
+        ..v1::Outcome::default()
     }
 }
 
@@ -60,6 +61,32 @@ pub(super) fn is_transient(exit: &Exit) -> bool {
 /// What is said of a job for which the runner is at fault.
 pub(super) fn could_not_run(error: impl std::fmt::Display) -> String {
     format!("the runner could not run the job: {error}")
+}
+
+/// The outcome of a job whose artifacts could not be kept: it must not look fine, and its
+/// exit code is still its own.
+pub(super) fn without_artifacts(outcome: v1::Outcome, problem: &str) -> v1::Outcome {
+    let message =
+        readable(format!("{}; its artifacts could not be kept: {problem}", outcome.message));
+    match outcome.state() {
+        JobState::Succeeded => v1::Outcome {
+            state: JobState::Error.into(),
+            reason: "ARTIFACTS".to_owned(),
+            message,
+            ..outcome
+        },
+        _ if outcome.reason.is_empty() => {
+            v1::Outcome { reason: "ARTIFACTS".to_owned(), message, ..outcome }
+        }
+        _ => v1::Outcome { message, ..outcome },
+    }
+}
+
+/// The outcome of a job that was cancelled when its command had ended.
+pub(super) fn stopped_while_kept(outcome: v1::Outcome) -> v1::Outcome {
+    let message = readable(format!("{}; cancelled while its artifacts were kept", outcome.message));
+    let (state, reason) = (JobState::Cancelled.into(), "CANCELLED".to_owned());
+    v1::Outcome { state, reason, message, ..outcome }
 }
 
 /// The outcome of a process whose end nobody saw.

@@ -11,16 +11,27 @@ use std::{
     time::Duration,
 };
 
-use baton_client::ClientError;
+use baton_client::{
+    ClientError,
+    tree::{MaterializeError, TreeFault},
+};
 use baton_proto::v1::{self, executor, source::Kind};
 use futures::StreamExt as _;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::blocking;
+use super::{
+    blocking,
+    caching::{Caching, CachingError},
+    tree,
+};
 use crate::{
-    Blocking, Config, Environment, Link, environment,
+    Blocking, Config, Environment, Link,
+    caches::Caches,
+    collect,
+    content::ContentStore,
+    environment,
     executor::AttemptDir,
     notes::SpoolNotes,
     source::{
@@ -32,7 +43,7 @@ use crate::{
 };
 
 /// The wait after a broken transfer.
-const RETRY_AFTER: Duration = Duration::from_millis(500);
+pub(super) const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// Why the code could not be brought.
 #[derive(Debug, thiserror::Error)]
@@ -56,12 +67,29 @@ pub(super) enum PrepareError {
     /// The archive could not be unpacked.
     #[error("the source could not be unpacked: {0}")]
     Unpack(#[from] UnpackError),
+    /// The manifest is not accepted.
+    #[error("the source's tree is refused: {0}")]
+    Tree(#[from] TreeFault),
+    /// No folder came of the tree.
+    #[error("the source could not be brought: {0}")]
+    Materialize(#[from] MaterializeError),
     /// The repository could not be fetched.
     #[error(transparent)]
     Git(#[from] GitError),
     /// There is no such workspace.
     #[error(transparent)]
     Workspace(#[from] WorkspaceError),
+    /// What it wants of another job could not be put into its work folder.
+    #[error("the artifacts of job {job_id} could not be put into the work folder: {error}")]
+    Input {
+        /// The other one.
+        job_id: String,
+        /// Why not.
+        error: io::Error,
+    },
+    /// Its caches could not be brought.
+    #[error(transparent)]
+    Caches(#[from] CachingError),
     /// It is none that this version knows.
     #[error("this runner does not know the kind of the source; install a newer Baton on it")]
     UnknownKind,
@@ -85,7 +113,9 @@ pub(super) struct Prepared {
 /// What it takes to get the code.
 pub(super) struct Preparation<'a> {
     pub(super) config: &'a Config,
+    pub(super) caches: &'a Caches,
     pub(super) environment: &'a Environment,
+    pub(super) contents: &'a ContentStore,
     pub(super) link: watch::Receiver<Option<Arc<dyn Link>>>,
     pub(super) assign: &'a v1::Assign,
     pub(super) dir: &'a AttemptDir,
@@ -94,15 +124,87 @@ pub(super) struct Preparation<'a> {
 }
 
 impl Preparation<'_> {
-    /// Gets the code. No process of it is left when this returns.
+    /// Gets the code, then what the job wants of others, and then the caches. No process of it is left when this returns.
     pub(super) async fn prepare(self) -> Result<Prepared, PrepareError> {
+        let prepared = self.bring_source().await?;
+        let inputs = self.bring_inputs(prepared.workspace.as_ref());
+        self.stop.run_until_cancelled(inputs).await.ok_or(PrepareError::Stopped)??;
+        self.bring_caches(prepared.workspace.as_ref()).await?;
+        Ok(prepared)
+    }
+
+    async fn bring_inputs(&self, workspace: Option<&Workspace>) -> Result<(), PrepareError> {
+        let spec = self.assign.spec.as_ref();
+        for (number, input) in (1..).zip(spec.iter().flat_map(|spec| &spec.inputs)) {
+            let v1::Input { job_id, path, tree } = input.clone();
+            let v1::ArtifactTree { digest, size, content, .. } = tree.unwrap_or_default();
+            let folder = self.dir.path().join(format!("input-{number}"));
+            let made = folder.clone();
+            blocking(&*self.environment.blocking, move || fs::create_dir(&made)).await?;
+            let bringing = tree::Bringing {
+                threads: &*self.environment.blocking,
+                link: self.link.clone(),
+                assign: self.assign,
+                input: number,
+                contents: self.contents,
+                work: folder.clone(),
+                limit: self.config.unpack_limit,
+            };
+            bringing.bring(&v1::TreeSource { digest, size, content }).await?;
+            let (work, workspace) = (self.dir.work(), workspace.cloned());
+            let given_up = Arc::new(AtomicBool::new(false));
+            let _guard = SetOnDrop(Arc::clone(&given_up));
+            // The work folder may have something already, which no input takes the place of.
+            let put = move || {
+                let work = match workspace {
+                    Some(workspace) => workspace.open()?,
+                    None => collect::open_folder(&work)?,
+                };
+                collect::put(&folder, &work, &path, &|| given_up.load(Ordering::Relaxed))?;
+                untrusted::remove(&folder)
+            };
+            let put = blocking(&*self.environment.blocking, put).await;
+            put.map_err(|error| PrepareError::Input { job_id, error })?;
+        }
+        Ok(())
+    }
+
+    async fn bring_caches(&self, workspace: Option<&Workspace>) -> Result<(), PrepareError> {
+        let Some(spec) = self.assign.spec.as_ref().filter(|spec| !spec.caches.is_empty()) else {
+            return Ok(());
+        };
+        let caching = Caching {
+            caches: self.caches.clone(),
+            project: spec.project.clone(),
+            dir: self.dir.path().to_owned(),
+            now: self.environment.clock.wall(),
+        };
+        let (wanted, work) = (spec.caches.clone(), self.dir.work());
+        let (workspace, clock) = (workspace.cloned(), Arc::clone(&self.environment.clock));
+        let stop = self.stop.clone();
+        let restore = move || {
+            let work = match workspace {
+                Some(workspace) => workspace.open()?,
+                None => collect::open_folder(&work)?,
+            };
+            caching.restore(&wanted, &work, &|| clock.boottime(), &|| stop.is_cancelled())
+        };
+        let notes = environment::blocking(&*self.environment.blocking, restore).await;
+        let spool = SpoolNotes::new(self.environment, self.dir.spool());
+        for note in notes.map_err(io::Error::other)?? {
+            spool.say(&note).await;
+        }
+        Ok(())
+    }
+
+    async fn bring_source(&self) -> Result<Prepared, PrepareError> {
         let source = self.assign.spec.as_ref().and_then(|spec| spec.source.as_ref());
         let Some(source) = source else { return Ok(Prepared::default()) };
         match source.kind.as_ref().ok_or(PrepareError::UnknownKind)? {
             Kind::Archive(archive) => {
                 let bring = bring_archive(
                     &*self.environment.blocking,
-                    self.link,
+                    self.link.clone(),
                     self.assign,
                     archive,
                     self.dir.path().join("source"),
@@ -110,6 +212,19 @@ impl Preparation<'_> {
                     self.config.unpack_limit,
                 );
                 let brought = self.stop.run_until_cancelled(bring).await;
+                brought.ok_or(PrepareError::Stopped)?.map(|()| Prepared::default())
+            }
+            Kind::Tree(tree) => {
+                let bringing = tree::Bringing {
+                    threads: &*self.environment.blocking,
+                    link: self.link.clone(),
+                    assign: self.assign,
+                    input: 0,
+                    contents: self.contents,
+                    work: self.dir.work(),
+                    limit: self.config.unpack_limit,
+                };
+                let brought = self.stop.run_until_cancelled(bringing.bring(tree)).await;
                 brought.ok_or(PrepareError::Stopped)?.map(|()| Prepared::default())
             }
             Kind::Git(wanted) => {
@@ -170,11 +285,15 @@ impl PrepareError {
     pub(super) fn is_permanent(&self) -> bool {
         match self {
             Self::Unpack(error) => error.is_permanent(),
+            Self::Tree(_) => true,
+            Self::Materialize(error) => error.is_permanent(),
             Self::Git(error) => error.is_permanent(),
             Self::Workspace(error) => error.is_permanent(),
             Self::Fetch(_)
             | Self::Damaged
             | Self::Short { .. }
+            | Self::Input { .. }
+            | Self::Caches(_)
             | Self::UnknownKind
             | Self::Stopped
             | Self::Io(_) => false,
@@ -196,12 +315,7 @@ async fn bring_archive(
     let stored = blocking(threads, move || Stored::create(&create)).await?;
     let mut fetch = Fetch { threads, stored: Arc::new(Mutex::new(stored)), length: 0 };
     while fetch.length < archive.size {
-        let Ok(connection) = link.wait_for(Option::is_some).await.map(|link| link.clone()) else {
-            return Err(io::Error::other("the runner is stopping").into());
-        };
-        let Some(connection) = connection else {
-            continue;
-        };
+        let connection = linked(&mut link).await?;
         let before = fetch.length;
         match fetch.transfer(&*connection, assign).await {
             // All of it, or the way to another coordinator.
@@ -222,6 +336,14 @@ async fn bring_archive(
         return Err(PrepareError::Damaged);
     }
     unpack_file(threads, file, work, unpack_limit).await
+}
+
+/// The connection to the leader, once there is one.
+pub(super) async fn linked(
+    link: &mut watch::Receiver<Option<Arc<dyn Link>>>,
+) -> Result<Arc<dyn Link>, PrepareError> {
+    let connection = link.wait_for(Option::is_some).await.ok().and_then(|link| link.clone());
+    connection.ok_or_else(|| io::Error::other("the runner is stopping").into())
 }
 
 /// What of the archive is there already.
@@ -261,6 +383,8 @@ impl Fetch<'_> {
             job_id: assign.job_id.clone(),
             lease: assign.lease,
             offset: self.length,
+            chunk: String::new(),
+            input: 0,
         };
         let mut chunks = link.fetch_source(request).await.map_err(PrepareError::Fetch)?;
         while let Some(chunk) = chunks.next().await {
@@ -295,7 +419,8 @@ async fn unpack_file(
     environment::blocking(threads, unpacking).await.map_err(io::Error::other)?
 }
 
-struct SetOnDrop(Arc<AtomicBool>);
+/// Tells work that it is wanted no more.
+pub(super) struct SetOnDrop(pub(super) Arc<AtomicBool>);
 
 impl Drop for SetOnDrop {
     fn drop(&mut self) {

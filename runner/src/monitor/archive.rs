@@ -24,25 +24,30 @@ pub(super) struct Owner {
     pub(super) group: u64,
 }
 
-/// Packs the folder in the background, as `work` and for `owner`. The chunks end when it
+/// Packs the folder in the background, as `work` and for `owner`, and an empty folder
+/// `besides`. The chunks end when it
 /// is done or fails; which of them, the handle says.
 pub(super) fn pack(
     work: PathBuf,
     owner: Owner,
+    besides: Option<&'static str>,
 ) -> (mpsc::Receiver<io::Result<Bytes>>, JoinHandle<io::Result<()>>) {
     let (sender, chunks) = mpsc::channel(AHEAD);
     let packing = tokio::task::spawn_blocking(move || {
         let mut chunks = Chunks { sender, chunk: Vec::with_capacity(CHUNK) };
-        write(&work, owner, &mut chunks)?;
+        write(&work, owner, besides, &mut chunks)?;
         chunks.flush()
     });
     (chunks, packing)
 }
 
 /// Writes the folder as an archive whose entries belong to `owner`.
-fn write(work: &Path, owner: Owner, to: impl Write) -> io::Result<()> {
+fn write(work: &Path, owner: Owner, besides: Option<&str>, to: impl Write) -> io::Result<()> {
     let mut archive = tar::Builder::new(to);
     archive.follow_symlinks(false);
+    if let Some(empty) = besides {
+        append(&mut archive, work, Path::new(empty), owner)?;
+    }
     let root = PathBuf::from(ROOT);
     let mut folders = vec![(work.to_owned(), root)];
     while let Some((folder, name)) = folders.pop() {
@@ -124,7 +129,7 @@ mod tests {
         fs::write(work.path().join("a"), "1").unwrap();
         std::os::unix::fs::symlink("a", work.path().join("link")).unwrap();
         let mut archive = Vec::new();
-        write(work.path(), Owner { user: 7, group: 8 }, &mut archive).unwrap();
+        write(work.path(), Owner { user: 7, group: 8 }, Some(".x"), &mut archive).unwrap();
         let mut archive = tar::Archive::new(&archive[..]);
         let entries = archive.entries().unwrap().map(|entry| {
             let entry = entry.unwrap();
@@ -132,7 +137,10 @@ mod tests {
             (entry.path().unwrap().display().to_string(), entry.header().entry_type())
         });
         let kinds: BTreeMap<_, _> = entries.collect();
-        assert_eq!(kinds.keys().collect::<Vec<_>>(), ["work", "work/a", "work/empty", "work/link"]);
+        assert_eq!(
+            kinds.keys().collect::<Vec<_>>(),
+            [".x", "work", "work/a", "work/empty", "work/link"]
+        );
         assert!(kinds["work/link"].is_symlink() && kinds["work/empty"].is_dir());
     }
 

@@ -8,6 +8,7 @@
 //! its shim is gone it ends the job, because nobody else would.
 
 mod archive;
+mod brought;
 mod docker;
 pub(crate) mod protocol;
 mod shim;

@@ -39,6 +39,9 @@ pub(crate) struct Task {
 pub(crate) enum Report {
     /// A line for the job's output.
     Note(String),
+    /// The command has ended, and what it left is being brought: it has all the time that
+    /// the lease has.
+    Bringing,
     /// The last one: nothing of the job is left.
     Ended(Ended),
 }

@@ -68,6 +68,11 @@ impl Shim {
         let _ = self.report(&Report::Note(text.into())).await;
     }
 
+    /// Says that the command has ended.
+    pub(super) async fn bringing(&mut self) {
+        let _ = self.report(&Report::Bringing).await;
+    }
+
     /// Says the last word.
     pub(super) async fn ended(&mut self, ended: Ended) -> io::Result<()> {
         self.report(&Report::Ended(ended)).await

@@ -10,7 +10,7 @@ use std::{
 use baton_client::{ClientError, Connection, Endpoint};
 use baton_proto::v1;
 use futures::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _, future::BoxFuture};
-use tonic::{Response, Status, Streaming};
+use tonic::{Response, Status, Streaming, codec::CompressionEncoding};
 
 use super::{Answers, Link, Network, Requests};
 
@@ -62,7 +62,29 @@ impl Link for Linked {
         &self,
         request: v1::FetchSourceRequest,
     ) -> BoxFuture<'_, Result<Answers<v1::FileChunk>, ClientError>> {
-        async move { answers(self.connection.runners().fetch_source(request).await) }.boxed()
+        let runners = self.connection.runners();
+        let mut runners = runners.accept_compressed(CompressionEncoding::Zstd);
+        async move { answers(runners.fetch_source(request).await) }.boxed()
+    }
+
+    fn find_missing(
+        &self,
+        request: v1::FindMissingContentRequest,
+    ) -> BoxFuture<'_, Result<v1::FindMissingResponse, ClientError>> {
+        let mut runners = self.connection.runners();
+        async move { Ok(runners.find_missing(request).await?.into_inner()) }.boxed()
+    }
+
+    fn send_content(
+        &self,
+        requests: Requests<v1::SendContentRequest>,
+        shrinks: bool,
+    ) -> BoxFuture<'_, Result<Answers<v1::UploadResponse>, ClientError>> {
+        let mut runners = self.connection.runners();
+        if shrinks {
+            runners = runners.send_compressed(CompressionEncoding::Zstd);
+        }
+        async move { answers(runners.send_content(Sent(requests)).await) }.boxed()
     }
 }
 

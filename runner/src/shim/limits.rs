@@ -136,6 +136,13 @@ impl Limits {
         }
     }
 
+    /// The command has ended in time. What is still done about it can be stopped, and ends
+    /// with the lease.
+    pub(super) fn end_timeouts(&mut self) {
+        self.soft_at = None;
+        self.hard_at = None;
+    }
+
     /// Lifts every limit: the main process has ended or everything is killed.
     pub(super) fn lift(&mut self) {
         self.soft_at = None;
@@ -197,6 +204,7 @@ mod tests {
             resources: Resources::default(),
             names: Names::default(),
             open_files: None,
+            leaves: crate::Leaves::default(),
         };
         Limits::new(&launch, s(1000))
     }
@@ -309,6 +317,7 @@ mod tests {
             resources: Resources::default(),
             names: Names::default(),
             open_files: None,
+            leaves: crate::Leaves::default(),
         };
         let mut limits = Limits::new(&launch, s(1));
         assert_eq!(limits.wake_at(), None);

@@ -12,6 +12,7 @@ use crate::monitor::protocol::{Ended, LONGEST_REPORT, Order, Report, Task};
 pub(super) struct Monitor {
     lines: Lines,
     ended: Option<Ended>,
+    brings: bool,
 }
 
 impl Monitor {
@@ -19,12 +20,17 @@ impl Monitor {
         let mut lines = Lines::new(stream, LONGEST_REPORT)?;
         lines.queue(&Order::Start(Box::new(task)));
         lines.flush();
-        Ok(Self { lines, ended: None })
+        Ok(Self { lines, ended: None, brings: false })
     }
 
     /// How the job ended. None: it has not, or nobody saw it.
     pub(super) fn ended(&self) -> Option<&Ended> {
         self.ended.as_ref()
+    }
+
+    /// The command has ended, and nothing of it is left to be limited in time.
+    pub(super) fn brings(&self) -> bool {
+        self.brings
     }
 
     /// What to wait for. None: nothing more comes.
@@ -37,6 +43,7 @@ impl Monitor {
         for report in self.lines.receive() {
             match report {
                 Report::Note(text) => note(&text),
+                Report::Bringing => self.brings = true,
                 Report::Ended(ended) => self.ended = Some(ended),
             }
         }

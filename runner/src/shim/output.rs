@@ -50,7 +50,8 @@ pub(super) struct Output {
     limit: u64,
     dropped: u64,
     given_up: bool,
-    ended: bool,
+    /// Where the last frame begins, once it was added.
+    end_at: Option<u64>,
 }
 
 /// A frame of a stream that waits for room on the disk.
@@ -85,7 +86,7 @@ impl Output {
             limit,
             dropped: 0,
             given_up: false,
-            ended: false,
+            end_at: None,
         })
     }
 
@@ -98,9 +99,10 @@ impl Output {
         Ok(())
     }
 
-    /// Bytes of whole frames in the spool.
-    pub(super) fn length(&self) -> u64 {
-        self.length
+    /// Bytes of whole frames in the spool, before the end. The runner looks for that itself when the job is over,
+    /// and may have to say something before it.
+    pub(super) fn told(&self) -> u64 {
+        self.end_at.map_or(self.length, |end_at| end_at.min(self.length))
     }
 
     /// Frames wait for room on the disk: call [`Output::flush`] again later.
@@ -244,10 +246,10 @@ impl Output {
 
     /// Adds the last frame, once.
     pub(super) fn end(&mut self) {
-        if self.ended {
+        if self.end_at.is_some() {
             return;
         }
-        self.ended = true;
+        self.end_at = Some(self.length + self.waiting.len() as u64);
         let [stdout, stderr] = &self.streams;
         let end = LogEnd {
             stdout_length: stdout.kept,
@@ -319,18 +321,18 @@ mod tests {
         let path = dir.path().join("spool");
         let mut output = Output::open(&path, 10).unwrap();
         output.note("before");
-        let room = output.length();
+        let room = output.told();
         let spool = std::mem::replace(&mut output.spool, full_disk());
         output.note("one");
         output.note("two");
         assert!(output.is_blocked());
-        assert_eq!(output.length(), room);
+        assert_eq!(output.told(), room);
         assert_eq!(output.pipes().count(), 0);
         output.spool = spool;
         output.flush();
         assert!(!output.is_blocked());
         let bytes = std::fs::read(&path).unwrap();
-        assert_eq!(bytes.len() as u64, output.length());
+        assert_eq!(bytes.len() as u64, output.told());
         assert!(bytes.ends_with(b"two"));
         assert_eq!(bytes.len(), 3 * HEADER_LEN + "beforeonetwo".len());
     }

@@ -345,7 +345,7 @@ impl Supervisor {
     fn tell_length(&mut self, now: bool) {
         let time = clock::monotonic();
         if now || time >= self.told_at + TELL_INTERVAL {
-            let length = self.output.length();
+            let length = self.output.told();
             for runner in &mut self.runners {
                 if runner.is_behind(length) {
                     self.told_at = time;
@@ -377,7 +377,7 @@ impl Supervisor {
     }
 
     fn patience(&self) -> PollTimeout {
-        let length = self.output.length();
+        let length = self.output.told();
         let behind = self.runners.iter().any(|runner| runner.is_behind(length));
         let wake_at = [
             self.limits.wake_at(),
@@ -410,6 +410,9 @@ impl Supervisor {
     fn serve_monitor(&mut self) {
         if let Some(monitor) = &mut self.monitor {
             monitor.serve(|note| self.output.note(note));
+            if monitor.brings() {
+                self.limits.end_timeouts();
+            }
         }
     }
 

@@ -98,6 +98,7 @@ pub(crate) fn launch(command: &[&str]) -> Launch {
         soft_timeout: FOREVER,
         hard_timeout: FOREVER,
         output_limit: 64 << 20,
+        leaves: Default::default(),
         lease_limit: None,
         lease_renewed: Duration::ZERO,
         place: Place::Host,

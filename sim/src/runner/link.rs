@@ -155,6 +155,22 @@ impl Link for Road {
         // Simulated jobs bring no code.
         ready(Err(ClientError::Unreachable("there is no code".to_owned()))).boxed()
     }
+
+    fn find_missing(
+        &self,
+        _: v1::FindMissingContentRequest,
+    ) -> BoxFuture<'_, Result<v1::FindMissingResponse, ClientError>> {
+        // Nor do they leave anything.
+        ready(Err(ClientError::Unreachable("there is nothing".to_owned()))).boxed()
+    }
+
+    fn send_content(
+        &self,
+        _: Requests<v1::SendContentRequest>,
+        _: bool,
+    ) -> BoxFuture<'_, Result<Answers<v1::UploadResponse>, ClientError>> {
+        ready(Err(ClientError::Unreachable("there is nothing".to_owned()))).boxed()
+    }
 }
 
 fn describe(request: &v1::SessionRequest) -> String {
@@ -260,6 +276,7 @@ async fn believe(coordinator: &Coordinator, finished: &v1::Finished) {
     let outcome = baton_state::Outcome {
         killed: finished.outcome.as_ref().map_or(0, |outcome| outcome.killed),
         limits: Default::default(),
+        outputs: Default::default(),
         ..baton_state::Outcome::without_process(baton_state::Final::Succeeded, "", "believed")
     };
     let at = Timestamp(1);
@@ -272,6 +289,7 @@ async fn believe(coordinator: &Coordinator, finished: &v1::Finished) {
         outcome,
         log: None,
         transient: false,
+        artifacts: None,
     };
     let _ = coordinator.raft().propose(Command::Finish(finish)).await;
 }

@@ -3,9 +3,12 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use baton_proto::spool::{HEADER_LEN, Header, Kind, decode_end};
-use baton_runner::executor::{
-    AttemptDir, Control, Execution, Executor, Exit, Launch, Names, Progress, Recovered, Resources,
-    StopCause,
+use baton_runner::{
+    Chosen, Leaves,
+    executor::{
+        AttemptDir, Control, Execution, Executor, Exit, Launch, Names, Place, Progress, Recovered,
+        Resources, StopCause,
+    },
 };
 use tempfile::TempDir;
 use tokio::time::timeout;
@@ -23,6 +26,16 @@ pub(crate) struct Attempt<'a> {
     executor: Arc<dyn Executor>,
     dir: AttemptDir,
     execution: Option<Execution>,
+    _folder: TempDir,
+}
+
+/// Where what a job left is on this host when it has ended.
+pub(crate) struct Left {
+    pub(crate) artifacts: PathBuf,
+    pub(crate) caches: PathBuf,
+    pub(crate) output: PathBuf,
+    /// It is not where the job was.
+    pub(crate) is_brought: bool,
     _folder: TempDir,
 }
 
@@ -54,6 +67,7 @@ pub(crate) fn command(words: &[&str]) -> Launch {
         soft_timeout: FOREVER,
         hard_timeout: FOREVER,
         output_limit: 64 << 20,
+        leaves: Leaves::default(),
         lease_limit: None,
         lease_renewed: Duration::ZERO,
         place: Default::default(),
@@ -62,6 +76,12 @@ pub(crate) fn command(words: &[&str]) -> Launch {
         workspace: None,
         open_files: None,
     }
+}
+
+/// Of these names in the work folder, as much as anybody could want.
+pub(crate) fn chosen(names: &[&str]) -> Chosen {
+    let names = names.iter().map(ToString::to_string).collect();
+    Chosen { names, bytes: 1 << 30, files: 1_000 }
 }
 
 /// Time since the host's boot, by which leases are measured.
@@ -97,9 +117,33 @@ impl<'a> Attempt<'a> {
             job: folder.path().file_name().unwrap().to_str().unwrap().to_owned(),
             lease: 7,
         };
+        if launch.place == Place::Host {
+            let output = dir.output().display().to_string();
+            launch.env.insert("BATON_OUTPUT".to_owned(), output);
+        }
         let executor = backend.executor();
         let execution = executor.start(&dir, &launch).await.unwrap();
         Self { backend, executor, dir, execution: Some(execution), _folder: folder }
+    }
+
+    /// Runs one to its end; what it left that was wanted.
+    pub(crate) async fn left(
+        backend: &'a dyn Backend,
+        launch: Launch,
+        files: &[(&str, &str)],
+    ) -> Left {
+        let mut attempt = Self::start_with(backend, launch, files).await;
+        let over = attempt.over().await;
+        assert!(matches!(over, Progress::Done(_)), "{over:?}");
+        let here = attempt.dir.path().join("left");
+        let is_brought = here.exists();
+        Left {
+            artifacts: if is_brought { here.join("artifacts") } else { attempt.dir.work() },
+            caches: if is_brought { here.join("caches") } else { attempt.dir.work() },
+            output: if is_brought { here.join("baton-output") } else { attempt.dir.output() },
+            is_brought,
+            _folder: attempt._folder,
+        }
     }
 
     /// Runs one to its end.

@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
-use baton_runner::executor::{Control, ExitStatus, Launch, Progress, StopCause};
+use baton_runner::{
+    Leaves,
+    executor::{Control, ExitStatus, Launch, Progress, StopCause},
+};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 
 use crate::{
-    attempt::{Attempt, boottime, command, sh},
+    attempt::{Attempt, boottime, chosen, command, sh},
     backend::Backend,
 };
 
@@ -230,4 +233,51 @@ pub(crate) async fn nothing_is_left_of_jobs_that_failed(backend: &dyn Backend) {
     let stopped = Attempt::start(backend, sh("sleep 1000")).await;
     stopped.cancel(Duration::ZERO).await;
     stopped.end().await;
+}
+
+fn wants(script: &str, leaves: Leaves) -> Launch {
+    Launch { leaves, ..sh(script) }
+}
+
+pub(crate) async fn artifacts_come_back_after_success(backend: &dyn Backend) {
+    let leaves =
+        Leaves { artifacts: chosen(&["out/*.txt", "deep", "none/**"]), ..Leaves::default() };
+    let script = "echo made > 'out/a b.txt'; echo no > out/other; echo below > deep/1/2/x";
+    let files = [("out/start", ""), ("deep/1/2/start", "")];
+    let left = Attempt::left(backend, wants(script, leaves), &files).await;
+    let read = |path: &str| std::fs::read_to_string(left.artifacts.join(path)).unwrap();
+    assert_eq!(read("out/a b.txt"), "made\n");
+    assert_eq!(read("deep/1/2/x"), "below\n");
+    assert!(!left.artifacts.join("none").exists());
+}
+
+pub(crate) async fn artifacts_come_back_after_failure_when_asked(backend: &dyn Backend) {
+    let script = "echo report > report.txt; exit 3";
+    for always in [true, false] {
+        let leaves = Leaves { artifacts: chosen(&["*.txt"]), always, ..Leaves::default() };
+        let left = Attempt::left(backend, wants(script, leaves), &[]).await;
+        if always {
+            let report = std::fs::read_to_string(left.artifacts.join("report.txt")).unwrap();
+            assert_eq!(report, "report\n");
+        } else if left.is_brought {
+            assert!(!left.artifacts.join("report.txt").exists());
+        }
+    }
+}
+
+pub(crate) async fn outputs_come_back(backend: &dyn Backend) {
+    let script = "echo A=1 >> \"$BATON_OUTPUT\"; echo 'B=it is' >> \"$BATON_OUTPUT\"; exit 4";
+    let left = Attempt::left(backend, wants(script, Leaves::default()), &[]).await;
+    assert_eq!(std::fs::read_to_string(left.output).unwrap(), "A=1\nB=it is\n");
+}
+
+pub(crate) async fn what_a_cache_keeps_comes_back(backend: &dyn Backend) {
+    let leaves = Leaves { caches: chosen(&["cache"]), ..Leaves::default() };
+    let script = "echo kept > cache/file; echo kept > cache/.hidden";
+    let files = [("cache/start", "from before\n")];
+    let left = Attempt::left(backend, wants(script, leaves), &files).await;
+    for (name, content) in [("file", "kept\n"), (".hidden", "kept\n"), ("start", "from before\n")] {
+        let read = std::fs::read_to_string(left.caches.join("cache").join(name)).unwrap();
+        assert_eq!(read, content, "{name}");
+    }
 }

@@ -58,4 +58,8 @@ contract! {
     a_runner_that_went_away_finds_its_job_and_all_output,
     a_job_does_not_outlive_what_watched_over_it,
     nothing_is_left_of_jobs_that_failed,
+    artifacts_come_back_after_success,
+    artifacts_come_back_after_failure_when_asked,
+    outputs_come_back,
+    what_a_cache_keeps_comes_back,
 }

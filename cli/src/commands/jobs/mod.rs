@@ -1,5 +1,6 @@
 //! `baton jobs`: what can be done with jobs that are there.
 
+mod artifacts;
 mod cancel;
 mod list;
 mod retry;
@@ -25,6 +26,8 @@ enum JobsCommand {
     List(Box<list::ListArgs>),
     /// Everything about one job
     Show(show::ShowArgs),
+    /// What a job left: list it, or download it
+    Artifacts(artifacts::ArtifactsArgs),
     /// Come back to a job: show its output and exit as `run` would
     Wait(Box<wait::WaitArgs>),
     /// Ask to stop a job
@@ -39,6 +42,7 @@ pub(super) async fn run(args: JobsArgs, context: &Context) -> anyhow::Result<u8>
     match args.command {
         JobsCommand::List(args) => list::run(*args, context).await.map(|()| 0),
         JobsCommand::Show(args) => show::run(args, context).await.map(|()| 0),
+        JobsCommand::Artifacts(args) => artifacts::run(args, context).await.map(|()| 0),
         JobsCommand::Wait(args) => wait::run(*args, context).await,
         JobsCommand::Cancel(args) => cancel::run(args, context).await.map(|()| 0),
         JobsCommand::Retry(args) => retry::run(args, context).await.map(|()| 0),

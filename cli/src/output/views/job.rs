@@ -44,6 +44,24 @@ pub(crate) struct SpecView {
     pub(crate) output_limit: u64,
     pub(crate) executor: ExecutorView,
     pub(crate) resources: ResourcesView,
+    pub(crate) artifacts: Option<ArtifactsView>,
+    pub(crate) caches: Vec<CacheView>,
+    pub(crate) inputs: Vec<InputView>,
+}
+
+/// What is kept of a work folder.
+#[derive(Debug, Serialize)]
+pub(crate) struct ArtifactsView {
+    pub(crate) globs: Vec<String>,
+    pub(crate) when: &'static str,
+}
+
+/// What stays on a runner.
+#[derive(Debug, Serialize)]
+pub(crate) struct CacheView {
+    pub(crate) key: String,
+    pub(crate) paths: Vec<String>,
+    pub(crate) fallbacks: Vec<String>,
 }
 
 /// Where a job's command runs. What is of no meaning there is left out.
@@ -112,6 +130,11 @@ pub(crate) enum SourceView {
         digest: String,
         size: u64,
     },
+    Tree {
+        digest: String,
+        size: u64,
+        content: u64,
+    },
     Git {
         url: String,
         #[serde(rename = "ref")]
@@ -137,6 +160,7 @@ pub(crate) struct AttemptView {
     pub(crate) finished_at: Option<Timestamp>,
     pub(crate) outcome: Option<OutcomeView>,
     pub(crate) log: Option<LogView>,
+    pub(crate) artifacts: Option<ArtifactTreeView>,
 }
 
 /// How a job or an attempt ended.
@@ -150,6 +174,40 @@ pub(crate) struct OutcomeView {
     pub(crate) tree_gone: bool,
     pub(crate) killed: u32,
     pub(crate) limits: BTreeMap<String, String>,
+    pub(crate) outputs: BTreeMap<String, String>,
+}
+
+/// The artifacts of a job.
+#[derive(Debug, Serialize)]
+pub(crate) struct ArtifactsListView {
+    pub(crate) job_id: String,
+    pub(crate) artifacts: Vec<ArtifactView>,
+}
+
+/// A file or a link that a job left.
+#[derive(Debug, Serialize)]
+pub(crate) struct ArtifactView {
+    pub(crate) path: String,
+    pub(crate) size: u64,
+    /// Null for a link.
+    pub(crate) blake3: Option<String>,
+    /// Where a link leads.
+    pub(crate) target: Option<String>,
+}
+
+/// All that an attempt left together.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct ArtifactTreeView {
+    pub(crate) digest: String,
+    pub(crate) files: u64,
+    pub(crate) bytes: u64,
+}
+
+/// The artifacts of another job.
+#[derive(Debug, Serialize)]
+pub(crate) struct InputView {
+    pub(crate) job_id: String,
+    pub(crate) path: String,
 }
 
 /// Somebody's wish to stop a job.
@@ -267,7 +325,32 @@ impl From<v1::JobSpec> for SpecView {
             output_limit: spec.output_limit,
             executor: ExecutorView::from(spec.executor.and_then(|executor| executor.kind)),
             resources: ResourcesView::from(spec.resources.unwrap_or_default()),
+            artifacts: spec.artifacts.map(ArtifactsView::from),
+            caches: spec.caches.into_iter().map(CacheView::from).collect(),
+            inputs: spec.inputs.into_iter().map(InputView::from).collect(),
         }
+    }
+}
+
+impl From<v1::Artifacts> for ArtifactsView {
+    fn from(artifacts: v1::Artifacts) -> Self {
+        let when = match artifacts.when() {
+            v1::ArtifactsWhen::Unspecified | v1::ArtifactsWhen::Success => "success",
+            v1::ArtifactsWhen::Always => "always",
+        };
+        Self { globs: artifacts.globs, when }
+    }
+}
+
+impl From<v1::Cache> for CacheView {
+    fn from(v1::Cache { key, paths, fallbacks }: v1::Cache) -> Self {
+        Self { key, paths, fallbacks }
+    }
+}
+
+impl From<v1::Input> for InputView {
+    fn from(v1::Input { job_id, path, .. }: v1::Input) -> Self {
+        Self { job_id, path }
     }
 }
 
@@ -340,6 +423,9 @@ impl From<Kind> for SourceView {
     fn from(kind: Kind) -> Self {
         match kind {
             Kind::Archive(v1::Archive { digest, size }) => Self::Archive { digest, size },
+            Kind::Tree(v1::TreeSource { digest, size, content }) => {
+                Self::Tree { digest, size, content }
+            }
             Kind::Git(git) => Self::Git {
                 url: git.url,
                 reference: git.r#ref,
@@ -364,6 +450,11 @@ impl From<&Attempt> for AttemptView {
             finished_at: optional_time(attempt.finished_at.as_ref()),
             outcome: attempt.outcome.as_ref().map(OutcomeView::from),
             log: attempt.log.as_ref().map(LogView::from),
+            artifacts: attempt.artifacts.as_ref().map(|tree| ArtifactTreeView {
+                digest: tree.digest.clone(),
+                files: tree.files,
+                bytes: tree.content,
+            }),
         }
     }
 }
@@ -379,6 +470,7 @@ impl From<&Outcome> for OutcomeView {
             tree_gone: outcome.tree_gone,
             killed: outcome.killed,
             limits: outcome.limits.clone().into_iter().collect(),
+            outputs: outcome.outputs.clone().into_iter().collect(),
         }
     }
 }
@@ -477,7 +569,7 @@ mod tests {
             view["outcome"],
             json!({
                 "state": "failed", "exit_code": 137, "signal": 9, "reason": "", "message": "",
-                "tree_gone": true, "killed": 0, "limits": {},
+                "tree_gone": true, "killed": 0, "limits": {}, "outputs": {},
             })
         );
         assert_eq!(view["spec"]["timeout_seconds"], 90.0);

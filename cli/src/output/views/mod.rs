@@ -17,8 +17,8 @@ pub(crate) use self::{
     cluster::{ClusterView, RemovedMemberView, TransferView},
     error::ErrorView,
     job::{
-        AttemptView, CancellationView, ExecutorView, JobView, JobsView, ResourcesView, SourceView,
-        SpecView, SubmittedView, WhyView, job_state,
+        ArtifactView, ArtifactsListView, AttemptView, CancellationView, ExecutorView, JobView,
+        JobsView, ResourcesView, SourceView, SpecView, SubmittedView, WhyView, job_state,
     },
     log::LogPieceView,
     runner::{RemovedView, RunnerView, RunnersView},

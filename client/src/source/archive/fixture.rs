@@ -7,7 +7,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use tar::{Builder, EntryType, Header};
 
-use super::super::pack::{PackLimits, PackedSource};
+use super::super::packed::{PackLimits, PackedSource};
 use super::{ArchiveError, take};
 
 /// A tar stream under construction, with nothing checked.

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::io::{self, Read};
 
 use super::super::layout::LayoutFault;
-use super::super::pack::PackLimits;
+use super::super::packed::PackLimits;
 use super::fixture::{Counting, Tar, gzip, header, noise, sent, taken, taken_within, zstd};
 use super::*;
 

@@ -14,7 +14,7 @@ mod format;
 mod hostile;
 #[cfg(test)]
 mod tests;
-mod tree;
+pub(crate) mod tree;
 
 use std::io::{self, Read};
 
@@ -25,7 +25,7 @@ pub use error::{ArchiveError, EntryPlace, Place};
 use super::layout::entry::{self, Judged, Kind, Refusal, shown};
 use super::layout::meter::{Input, Meter, Metered, StreamFault};
 use super::layout::{self, LayoutFault, MAX_ENTRIES};
-use super::pack::{PackLimits, PackedSource};
+use super::packed::{PackLimits, PackedSource};
 use super::sink::{OverLimit, Sink};
 use copied::{Copied, CopyFault};
 use tree::{Fault, Tree};

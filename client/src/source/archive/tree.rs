@@ -25,17 +25,17 @@ struct Folder {
 }
 
 /// A link whose target's text does not tell where it leads.
-pub(super) struct Winding {
+pub(crate) struct Winding {
     /// The entry's place in the archive.
-    pub(super) number: u64,
-    pub(super) path: Vec<u8>,
+    pub(crate) number: u64,
+    pub(crate) path: Vec<u8>,
     folder: usize,
     target: Box<[u8]>,
 }
 
 /// Why an entry finds no place.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     Refused(Refusal),
     /// There are as many things in the tree as there may be.
     Full,
@@ -53,7 +53,7 @@ impl From<LayoutFault> for Fault {
     }
 }
 
-pub(super) struct Tree {
+pub(crate) struct Tree {
     folders: Vec<Folder>,
     winding: Vec<Winding>,
     created: u64,
@@ -62,12 +62,12 @@ pub(super) struct Tree {
 
 impl Tree {
     /// An empty one, for at most `limit` things.
-    pub(super) fn new(limit: u64) -> Self {
+    pub(crate) fn new(limit: u64) -> Self {
         Self { folders: vec![Folder::default()], winding: Vec::new(), created: 0, limit }
     }
 
     /// The index of the folder of these names, made where it is not there yet.
-    pub(super) fn folder(&mut self, names: &[&[u8]]) -> Result<usize, Fault> {
+    pub(crate) fn folder(&mut self, names: &[&[u8]]) -> Result<usize, Fault> {
         let mut here = TOP;
         for name in names {
             here = match self.folders[here].nodes.get(*name) {
@@ -84,12 +84,12 @@ impl Tree {
         Ok(here)
     }
 
-    pub(super) fn file(&mut self, folders: &[&[u8]], name: &[u8]) -> Result<(), Fault> {
+    pub(crate) fn file(&mut self, folders: &[&[u8]], name: &[u8]) -> Result<(), Fault> {
         let folder = self.folder(folders)?;
         self.add(folder, name, Node::File)
     }
 
-    pub(super) fn symlink(
+    pub(crate) fn symlink(
         &mut self,
         folders: &[&[u8]],
         name: &[u8],
@@ -105,7 +105,7 @@ impl Tree {
         Ok(())
     }
 
-    pub(super) fn hard_link(
+    pub(crate) fn hard_link(
         &mut self,
         folders: &[&[u8]],
         name: &[u8],
@@ -121,7 +121,7 @@ impl Tree {
 
     /// A link that leaves the top folder by way of another one, or of which it cannot be
     /// known.
-    pub(super) fn astray(&self) -> Option<(&Winding, LayoutFault)> {
+    pub(crate) fn astray(&self) -> Option<(&Winding, LayoutFault)> {
         self.winding.iter().find_map(|link| self.fault(link).map(|fault| (link, fault)))
     }
 
@@ -135,6 +135,11 @@ impl Tree {
         }
         self.folders[folder].nodes.insert(name.into(), node);
         Ok(())
+    }
+
+    /// Whether there is a folder of these names.
+    pub(crate) fn has_folder(&self, names: &[&[u8]]) -> bool {
+        self.find(names).is_some()
     }
 
     fn find(&self, names: &[&[u8]]) -> Option<usize> {

@@ -7,7 +7,7 @@ use sqlx::{Connection as _, QueryBuilder, Sqlite, SqliteConnection};
 
 use super::{
     rows::{EVENTS, JOBS, RECORDS, REQUESTS},
-    state_word, to_sql, verify,
+    source_word, state_word, to_sql, verify,
 };
 use crate::history::{
     Batch,
@@ -63,7 +63,7 @@ async fn insert_jobs(connection: &mut SqliteConnection, jobs: &[&Job]) -> Result
         let state = job.outcome().map_or("", |outcome| state_word(outcome.state));
         let (at, log_bytes) = (to_sql(finished_at(job).0), to_sql(log_bytes(job)));
         let dead_letter = i64::from(is_dead_letter(job));
-        let source = job.spec.archive().map(|archive| archive.digest.as_str());
+        let source = source_word(&job.spec);
         let checksum = JOBS.checksum(&[
             id.as_str().into(),
             job.spec.project.as_str().into(),
@@ -71,7 +71,7 @@ async fn insert_jobs(connection: &mut SqliteConnection, jobs: &[&Job]) -> Result
             name.as_str().into(),
             at.into(),
             dead_letter.into(),
-            source.into(),
+            source.as_deref().into(),
             log_bytes.into(),
         ]);
         row.push_bind(id)
@@ -80,7 +80,7 @@ async fn insert_jobs(connection: &mut SqliteConnection, jobs: &[&Job]) -> Result
             .push_bind(name)
             .push_bind(at)
             .push_bind(dead_letter)
-            .push_bind(source.map(str::to_owned))
+            .push_bind(source)
             .push_bind(log_bytes)
             .push_bind(checksum);
     });
@@ -98,12 +98,16 @@ async fn insert_jobs(connection: &mut SqliteConnection, jobs: &[&Job]) -> Result
     insert_records(connection, jobs).await?;
     let mut runners = Vec::new();
     let mut labels = Vec::new();
+    let mut artifacts = Vec::new();
     for job in jobs {
+        artifacts.extend(artifact_words(job).map(|word| (word.to_owned(), job.id)));
         runners.extend(runner_words(job).map(|word| (word, job.id)));
         labels.extend(job.spec.requirements.labels.iter().map(|word| (word.clone(), job.id)));
     }
     insert_words(connection, "INSERT INTO job_runners (runner, job) ", &runners).await?;
     insert_words(connection, "INSERT INTO job_labels (label, job) ", &labels).await?;
+    let statement = "INSERT INTO job_artifacts (manifest, job) ";
+    insert_words(connection, statement, &artifacts).await?;
     insert_requests(connection, jobs).await
 }
 
@@ -263,6 +267,12 @@ pub(super) fn runner_words(job: &Job) -> impl Iterator<Item = String> + use<> {
         .flat_map(|attempt| [attempt.runner.0.clone(), attempt.runner_name.clone()])
         .collect();
     words.into_iter()
+}
+
+/// The manifests of what a job left, each once.
+pub(super) fn artifact_words(job: &Job) -> impl Iterator<Item = &str> {
+    let manifests = job.artifacts().map(|tree| tree.digest.as_str());
+    manifests.collect::<BTreeSet<_>>().into_iter()
 }
 
 fn finished_at(job: &Job) -> Timestamp {

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use baton_state::{Final, Index};
+use baton_state::{Final, Index, JobSpec};
 use sqlx::{
     ConnectOptions as _, Connection as _, SqliteConnection, SqlitePool,
     migrate::Migrator,
@@ -47,6 +47,11 @@ const STATES: [(Final, &str); 6] = [
     (Final::Error, "error"),
     (Final::Lost, "lost"),
 ];
+
+/// What stands before the digest of a manifest where a source is named, and the first text
+/// after all that begin like that. Never change it.
+const TREE: &str = "tree:";
+const TREE_END: &str = "tree;";
 
 /// The database's file and how it is opened.
 pub(super) struct Database {
@@ -149,4 +154,10 @@ fn from_sql(number: i64) -> u64 {
 
 fn state_word(state: Final) -> &'static str {
     STATES.iter().find(|(known, _)| *known == state).map_or("", |(_, word)| word)
+}
+
+/// What is stored for a job, by name.
+fn source_word(spec: &JobSpec) -> Option<String> {
+    let archive = spec.archive().map(|archive| archive.digest.clone());
+    archive.or_else(|| spec.tree().map(|tree| format!("{TREE}{}", tree.digest)))
 }

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use baton_state::{Index, Job, JobId, Lease, Timestamp};
+use baton_state::{Index, Job, JobId, Lease, Source, Timestamp};
 use sqlx::{AssertSqlSafe, Connection as _, QueryBuilder, Sqlite, SqliteConnection};
 
 use super::{
-    insert::{add_totals, runner_words},
+    insert::{add_totals, artifact_words, runner_words},
     rows::{JOBS, RECORDS, Read},
     select::{read_id, read_job},
     to_sql,
@@ -40,8 +40,10 @@ pub struct PrunedJob {
     pub id: JobId,
     /// Its leases, each of which may have a log file.
     pub leases: Vec<Lease>,
-    /// The digest of its archive, which other jobs may use too.
-    pub source: Option<String>,
+    /// Its code, which other jobs may use too.
+    pub source: Option<Source>,
+    /// The manifests of what it left, which others may have left too.
+    pub artifacts: Vec<String>,
 }
 
 /// A job about to go.
@@ -171,9 +173,11 @@ async fn remove(connection: &mut SqliteConnection, candidate: &Candidate) -> Res
     }
     let Some(job) = &candidate.job else {
         // No index leads to these.
-        for statement in
-            ["DELETE FROM job_runners WHERE job = ?", "DELETE FROM job_labels WHERE job = ?"]
-        {
+        for statement in [
+            "DELETE FROM job_runners WHERE job = ?",
+            "DELETE FROM job_labels WHERE job = ?",
+            "DELETE FROM job_artifacts WHERE job = ?",
+        ] {
             sqlx::query(statement).bind(&candidate.id).execute(&mut *connection).await?;
         }
         return Ok(());
@@ -182,6 +186,13 @@ async fn remove(connection: &mut SqliteConnection, candidate: &Candidate) -> Res
     for runner in runners {
         sqlx::query("DELETE FROM job_runners WHERE runner = ? AND job = ?")
             .bind(runner)
+            .bind(&candidate.id)
+            .execute(&mut *connection)
+            .await?;
+    }
+    for manifest in artifact_words(job) {
+        sqlx::query("DELETE FROM job_artifacts WHERE manifest = ? AND job = ?")
+            .bind(manifest)
             .bind(&candidate.id)
             .execute(&mut *connection)
             .await?;
@@ -209,10 +220,10 @@ async fn remove_events(connection: &mut SqliteConnection, cutoff: i64, limit: u3
 /// The files of one that cannot be read are found later, as those of no job.
 fn pruned(candidate: &Candidate) -> Result<PrunedJob> {
     let job = candidate.job.as_ref();
-    let source = job.and_then(|job| job.spec.archive());
     Ok(PrunedJob {
         id: read_id(&candidate.id)?,
         leases: job.iter().flat_map(|job| &job.attempts).map(|attempt| attempt.lease).collect(),
-        source: source.map(|archive| archive.digest.clone()),
+        source: job.and_then(|job| job.spec.source.clone()),
+        artifacts: job.iter().flat_map(|job| artifact_words(job)).map(str::to_owned).collect(),
     })
 }

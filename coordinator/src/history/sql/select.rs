@@ -4,7 +4,7 @@ use baton_state::{Job, JobId};
 use sqlx::{AssertSqlSafe, QueryBuilder, Row as _, Sqlite, SqlitePool};
 
 use super::{
-    list,
+    TREE, TREE_END, list,
     rows::{RECORDS, REQUESTS, Read},
 };
 use crate::history::{
@@ -96,9 +96,28 @@ pub(super) fn read_id(id: &str) -> Result<JobId> {
 }
 
 pub(in crate::history) async fn source_in_use(readers: &SqlitePool, digest: &str) -> Result<bool> {
-    let found: Option<i64> = sqlx::query_scalar("SELECT 1 FROM jobs WHERE source = ? LIMIT 1")
+    let statement = "SELECT 1 FROM jobs WHERE source IN (?, ?) \
+                     UNION ALL SELECT 1 FROM job_artifacts WHERE manifest = ? LIMIT 1";
+    let found: Option<i64> = sqlx::query_scalar(statement)
+        .bind(digest)
+        .bind(format!("{TREE}{digest}"))
         .bind(digest)
         .fetch_optional(readers)
         .await?;
     Ok(found.is_some())
+}
+
+/// The manifests of all trees that jobs were submitted with, or left.
+pub(in crate::history) async fn trees(readers: &SqlitePool) -> Result<Vec<String>> {
+    let sources: Vec<String> =
+        sqlx::query_scalar("SELECT DISTINCT source FROM jobs WHERE source >= ? AND source < ?")
+            .bind(TREE)
+            .bind(TREE_END)
+            .fetch_all(readers)
+            .await?;
+    let mut trees: Vec<String> = sqlx::query_scalar("SELECT DISTINCT manifest FROM job_artifacts")
+        .fetch_all(readers)
+        .await?;
+    trees.extend(sources.iter().filter_map(|it| it.strip_prefix(TREE)).map(str::to_owned));
+    Ok(trees)
 }

@@ -11,7 +11,7 @@ use sqlx::{
 };
 
 use super::{
-    insert::runner_words,
+    insert::{artifact_words, runner_words},
     rows::{PROGRESS, RECORDS, Read, TABLES, Table, Value},
 };
 use crate::history::error::{Error, Result};
@@ -26,6 +26,10 @@ const LACKING_RUNNERS: &str = "SELECT DISTINCT w.value ->> 1 FROM json_each(?) A
 const LACKING_LABELS: &str = "SELECT DISTINCT w.value ->> 1 FROM json_each(?) AS w \
      WHERE NOT EXISTS (SELECT 1 FROM job_labels k \
      WHERE k.label = w.value ->> 0 AND k.job = w.value ->> 1)";
+
+const LACKING_ARTIFACTS: &str = "SELECT DISTINCT w.value ->> 1 FROM json_each(?) AS w \
+     WHERE NOT EXISTS (SELECT 1 FROM job_artifacts k \
+     WHERE k.manifest = w.value ->> 0 AND k.job = w.value ->> 1)";
 
 /// How far a walk over everything has come.
 #[derive(Default)]
@@ -205,9 +209,10 @@ fn bind<'q>(
     query
 }
 
-/// The jobs that would not be found by one of their runners or labels.
+/// The jobs that would not be found by one of their runners or labels, or whose
+/// artifacts would not be kept.
 async fn lacking_words(connection: &mut SqliteConnection, records: &[Read]) -> Result<Vec<String>> {
-    let (mut runners, mut labels) = (Vec::new(), Vec::new());
+    let (mut runners, mut labels, mut artifacts) = (Vec::new(), Vec::new(), Vec::new());
     for record in records {
         let id = record.text(0);
         let job: Job = serde_json::from_slice(record.bytes(1))
@@ -215,9 +220,13 @@ async fn lacking_words(connection: &mut SqliteConnection, records: &[Read]) -> R
         runners.extend(runner_words(&job).map(|word| (word, id.clone().into_owned())));
         let words = job.spec.requirements.labels.iter();
         labels.extend(words.map(|word| (word.clone(), id.clone().into_owned())));
+        let words = artifact_words(&job);
+        artifacts.extend(words.map(|word| (word.to_owned(), id.clone().into_owned())));
     }
     let mut damaged = Vec::new();
-    for (lacking, words) in [(LACKING_RUNNERS, runners), (LACKING_LABELS, labels)] {
+    let all =
+        [(LACKING_RUNNERS, runners), (LACKING_LABELS, labels), (LACKING_ARTIFACTS, artifacts)];
+    for (lacking, words) in all {
         if words.is_empty() {
             continue;
         }

@@ -3,8 +3,9 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use baton_state::{
-    Archive, Attempt, Event, EventKind, Executor, Final, Index, Job, JobId, JobSpec, Lease, LogEnd,
-    OnLost, Outcome, Phase, Request, Requirements, Resources, RunnerId, Source, Timestamp,
+    Archive, ArtifactTree, Attempt, Event, EventKind, Executor, Final, Index, Job, JobId, JobSpec,
+    Lease, LogEnd, OnLost, Outcome, Phase, Request, Requirements, Resources, RunnerId, Source,
+    Timestamp,
 };
 
 use crate::history::{Batch, History};
@@ -83,6 +84,7 @@ impl Finished {
             finished_at: None,
             outcome: None,
             log: (lease == 1).then(|| log(self.log_bytes)),
+            artifacts: (lease == 2).then(|| tree(self.number)),
         });
         attempts.collect()
     }
@@ -131,7 +133,15 @@ fn spec(name: &str, project: &str, requirements: Requirements, source: Option<So
         output_limit: 1,
         container: None,
         resources: Resources::default(),
+        artifacts: None,
+        caches: Vec::new(),
+        inputs: Vec::new(),
     }
+}
+
+/// The artifacts of a job with this number.
+pub(super) fn tree(number: u64) -> ArtifactTree {
+    ArtifactTree { digest: format!("tree {number}"), size: 1, files: 2, content: 3 }
 }
 
 /// One batch with these jobs, which must be in order.

@@ -44,7 +44,8 @@ async fn old_jobs_go_with_everything_about_them() {
         .map(|job| PrunedJob {
             id: job.id(),
             leases: vec![Lease(job.number * 100 + 1), Lease(job.number * 100 + 2)],
-            source: Some(format!("source {}", job.number)),
+            source: job.job().spec.source.clone(),
+            artifacts: vec![format!("tree {}", job.number)],
         })
         .collect();
     assert_eq!(pruned, expected);
@@ -54,6 +55,9 @@ async fn old_jobs_go_with_everything_about_them() {
     assert!(history.request("key 31").await.unwrap().is_some());
     assert!(!history.source_in_use("source 30").await.unwrap());
     assert!(history.source_in_use("source 31").await.unwrap());
+    assert!(!history.source_in_use("tree 30").await.unwrap());
+    assert!(history.source_in_use("tree 31").await.unwrap());
+    assert_eq!(history.trees().await.unwrap().len(), 20);
     let kept: Vec<_> = jobs[30..].iter().flat_map(Finished::events).collect();
     let events = events(&history).await;
     let about_jobs = |kind: &EventKind| kind.job().is_some();
@@ -64,7 +68,7 @@ async fn old_jobs_go_with_everything_about_them() {
             .eq(kept.iter().filter(|event| about_jobs(&event.kind)))
     );
     assert_eq!(totals(&history).await, (20, 2_000));
-    for table in ["job_runners", "job_labels", "job_records", "requests"] {
+    for table in ["job_runners", "job_labels", "job_artifacts", "job_records", "requests"] {
         let mut query = sqlx::QueryBuilder::<sqlx::Sqlite>::new("SELECT COUNT(*) FROM ");
         let rows: i64 = query
             .push(table)

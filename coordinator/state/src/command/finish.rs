@@ -6,9 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{Refusal, Reply, take_leased};
 use crate::{
+    artifacts::ArtifactTree,
     event::EventKind,
     ids::{JobId, Lease, Timestamp},
     job::{Final, Job, LogEnd, Outcome, Phase},
+    member::Level,
     spec::OnLost,
     state::Applying,
 };
@@ -39,6 +41,16 @@ pub struct Finish {
     pub log: Option<LogEnd>,
     /// An error that another attempt may not meet.
     pub transient: bool,
+    /// What was kept of the work folder, if all of it is stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifacts: Option<ArtifactTree>,
+}
+
+impl Finish {
+    /// The first level that knows all of it.
+    pub(super) fn level(&self) -> Level {
+        if self.artifacts.is_some() { Level(3) } else { self.outcome.level() }
+    }
 }
 
 pub(super) fn apply(ctx: &mut Applying<'_>, command: Finish) -> Result<Reply, Refusal> {
@@ -48,6 +60,7 @@ pub(super) fn apply(ctx: &mut Applying<'_>, command: Finish) -> Result<Reply, Re
         attempt.finished_at = Some(command.finished_at);
         attempt.outcome = Some(command.outcome.clone());
         attempt.log = command.log;
+        attempt.artifacts = command.artifacts;
     }
     if command.outcome.state == Final::Lost {
         lost(ctx, job, command.outcome);

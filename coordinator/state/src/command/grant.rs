@@ -55,6 +55,7 @@ pub(super) fn apply(ctx: &mut Applying<'_>, command: &Grant) -> Result<Reply, Re
         finished_at: None,
         outcome: None,
         log: None,
+        artifacts: None,
     });
     ctx.state.put(job);
     ctx.emit(EventKind::JobLeased { job: command.job, lease, runner: command.runner.clone() });

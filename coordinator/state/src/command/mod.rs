@@ -196,7 +196,7 @@ impl Command {
         match self {
             Self::Submit(command) => command.spec.level(),
             Self::RegisterRunner(command) => command.facts.level(),
-            Self::Finish(command) => command.outcome.level(),
+            Self::Finish(command) => command.level(),
             Self::SetHealth(_) => Level(2),
             Self::Grant(_)
             | Self::Start(_)

@@ -112,6 +112,7 @@ impl Fixture {
             outcome: Outcome::without_process(state, "", ""),
             log: None,
             transient: false,
+            artifacts: None,
         }
     }
 

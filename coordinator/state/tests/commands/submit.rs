@@ -1,8 +1,8 @@
 //! Submissions: acceptance, keys and the history.
 
 use baton_state::{
-    Archive, Command, EventKind, JobId, JobSpec, Level, Phase, Refusal, Reply, Source, Workspace,
-    command::Submit,
+    Archive, Command, EventKind, JobId, JobSpec, Level, Phase, Refusal, Reply, Source, Tree,
+    Workspace, command::Submit,
 };
 
 use crate::{
@@ -38,6 +38,8 @@ fn a_source_that_older_members_do_not_know_waits_until_all_know_it() {
     assert_eq!(level(Some(Source::Archive(archive))), Level(1));
     let workspace = Workspace { path: "app".to_owned() };
     assert_eq!(level(Some(Source::Workspace(workspace))), Level(2));
+    let tree = Tree { digest: "00".repeat(32), size: 1, content: 2 };
+    assert_eq!(level(Some(Source::Tree(tree))), Level(3));
 }
 
 #[test]

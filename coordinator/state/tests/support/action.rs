@@ -3,8 +3,8 @@
 //! point, and a sequence still means something after it was shrunk.
 
 use baton_state::{
-    Archive, Executor, Final, Git, JobSpec, LogEnd, OnLost, Outcome, Requirements, Source,
-    Workspace, command::LossCause,
+    Archive, Artifacts, Cache, Executor, Final, Git, JobSpec, LogEnd, OnLost, Outcome,
+    Requirements, Source, Tree, Workspace, command::LossCause,
 };
 use proptest::{
     collection::{btree_set, vec},
@@ -193,6 +193,9 @@ fn source() -> impl Strategy<Value = Source> {
         any::<u64>().prop_map(archive),
         any::<(u32, bool, bool)>().prop_map(move |(depth, modules, lfs)| git(depth, modules, lfs)),
         "[a-z]{1,8}".prop_map(|path| Source::Workspace(Workspace { path })),
+        any::<(u64, u64)>().prop_map(|(size, content)| {
+            Source::Tree(Tree { digest: "00".repeat(32), size, content })
+        }),
     ]
 }
 
@@ -206,9 +209,20 @@ fn job_spec() -> impl Strategy<Value = JobSpec> {
         option::of(source()),
         executor(),
         "\\PC{0,8}",
+        option::weighted(0.2, any::<bool>()),
     )
         .prop_map(
-            |(labels, priority, attempts, on_lost, queue_timeout, source, executor, name)| {
+            |(
+                labels,
+                priority,
+                attempts,
+                on_lost,
+                queue_timeout,
+                source,
+                executor,
+                name,
+                keeps,
+            )| {
                 JobSpec {
                     requirements: Requirements {
                         labels: labels.into_iter().map(str::to_owned).collect(),
@@ -220,10 +234,21 @@ fn job_spec() -> impl Strategy<Value = JobSpec> {
                     queue_timeout,
                     source,
                     name,
+                    artifacts: keeps
+                        .map(|always| Artifacts { globs: vec!["out/**".to_owned()], always }),
+                    caches: keeps.into_iter().map(cache).collect(),
                     ..spec::plain()
                 }
             },
         )
+}
+
+fn cache(has_fallback: bool) -> Cache {
+    Cache {
+        key: "key".to_owned(),
+        paths: vec!["target".to_owned()],
+        fallbacks: has_fallback.then(|| "k".to_owned()).into_iter().collect(),
+    }
 }
 
 fn labels() -> impl Strategy<Value = Vec<&'static str>> {
@@ -320,11 +345,18 @@ fn outcome() -> impl Strategy<Value = Outcome> {
             exit_code,
             signal,
             reason: String::new(),
+            outputs: outputs(&message),
             message,
             tree_gone,
             killed,
             limits: Default::default(),
         })
+}
+
+/// Of some outcomes.
+fn outputs(message: &str) -> std::collections::BTreeMap<String, String> {
+    let text = Some(message).filter(|message| message.len() % 2 == 1);
+    text.map(|text| ("OUTPUT".to_owned(), text.to_owned())).into_iter().collect()
 }
 
 fn log_end() -> impl Strategy<Value = LogEnd> {

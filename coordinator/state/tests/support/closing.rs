@@ -60,5 +60,6 @@ fn end_of_lease(world: &World, job: JobId, lease: Lease, lost: bool) -> Command 
         outcome: Outcome::without_process(Final::Succeeded, "", ""),
         log: None,
         transient: false,
+        artifacts: None,
     })
 }

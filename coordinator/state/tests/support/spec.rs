@@ -22,5 +22,8 @@ pub(crate) fn plain() -> JobSpec {
         output_limit: 1 << 20,
         container: None,
         resources: Resources::default(),
+        artifacts: None,
+        caches: Vec::new(),
+        inputs: Vec::new(),
     }
 }

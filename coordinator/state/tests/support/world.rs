@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use baton_state::{
-    Command, Connection, Event, EventKind, Executors, Index, Job, JobId, Lease, Level, Member,
-    NodeId, Phase, Refusal, Reply, Request, RunnerFacts, RunnerId, State, Target, Timestamp,
+    ArtifactTree, Command, Connection, Event, EventKind, Executors, Index, Job, JobId, Lease,
+    Level, Member, NodeId, Phase, Refusal, Reply, Request, RunnerFacts, RunnerId, State, Target,
+    Timestamp,
     command::{
         Cancel, Evict, Finish, FoundCluster, Grant, LoseLease, MarkUnreachable, PutMember,
         RegisterRunner, RemoveMember, RemoveRunner, SetHealth, Start, Submit, Tick,
@@ -106,6 +107,13 @@ impl World {
                 let (job, lease) = self.lease(&lease);
                 let started_at = transient.then_some(at);
                 let finished_at = at.plus(7);
+                let artifacts = log.as_ref().filter(|log| log.dropped % 2 == 1);
+                let artifacts = artifacts.map(|log| ArtifactTree {
+                    digest: "44".repeat(32),
+                    size: log.dropped,
+                    files: 1,
+                    content: log.dropped,
+                });
                 Command::Finish(Finish {
                     job,
                     lease,
@@ -115,6 +123,7 @@ impl World {
                     outcome,
                     log,
                     transient,
+                    artifacts,
                 })
             }
             Action::Cancel { job, key, history } => {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::remote::Remote;
 use crate::{
+    collect::OUTPUT_NAME,
     executor::{Launch, Names},
     shim::COOKIE,
     source::workspace::Workspace,
@@ -69,6 +70,21 @@ impl Folder {
         self.group(UNPACK)
     }
 
+    /// Writes the names of all that is in the work folder, each on a line of its own.
+    pub(crate) fn names(&self) -> String {
+        self.group(NAMES)
+    }
+
+    /// Writes an archive of what is named in the lines that follow.
+    pub(crate) fn pack(&self) -> String {
+        self.group(PACK)
+    }
+
+    /// Writes the file with the job's outputs.
+    pub(crate) fn output(&self) -> String {
+        self.group(&OUTPUT.replace("NAME", OUTPUT_NAME))
+    }
+
     fn group(&self, script: &str) -> String {
         group(&format!("mask=$(umask)\numask 077\n{}{script}", self.place))
     }
@@ -93,6 +109,37 @@ elif rm -rf "$D/work" && mkdir "$D/work" && cd "$D"; then
     echo go
     tar -xf - && echo done
 fi
+exit 0
+"#;
+
+/// These write to standard output, and say how they fared on standard error. A name that
+/// does not fit in a line, or that a tar would take for another, is left out.
+const NAMES: &str = r#"end='
+'
+if ! command -v find >/dev/null 2>&1; then
+    echo "it has no find, which artifacts and caches need" >&2
+elif cd "$D/work" &&
+    find . \( -name "*$end*" -o -name '*\\*' \) -prune -o \( -type f -o -type l -o -type d \) -print
+then
+    echo done >&2
+fi
+exit 0
+"#;
+
+/// The list is complete before anything is written.
+const PACK: &str = r#"if ! command -v tar >/dev/null 2>&1; then
+    echo "it has no tar, which artifacts and caches need" >&2
+else
+    echo go >&2
+    cat >"$D/list" && cd "$D/work" && tar -cf - -T "$D/list" && echo done >&2
+fi
+exit 0
+"#;
+
+const OUTPUT: &str = r#"if [ -f "$D/tmp/NAME" ]; then
+    dd bs=65536 count=17 <"$D/tmp/NAME" 2>/dev/null
+fi
+echo done >&2
 exit 0
 "#;
 
@@ -137,6 +184,7 @@ pub(crate) fn job(launch: &Launch) -> String {
 umask "$1"
 exec 3>&2 2>/dev/null
 trap 'echo refused >"${COOKIE}/refused"' EXIT
+export BATON_OUTPUT="${COOKIE}/tmp/{OUTPUT_NAME}"
 {enter}unset PWD OLDPWD SHLVL _
 {limit}{variables}case {program} in
     */*)

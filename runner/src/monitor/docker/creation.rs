@@ -12,7 +12,7 @@ use bollard::{
     query_parameters::CreateContainerOptions,
 };
 
-use super::work::WORK;
+use super::work::{self, WORK};
 use crate::{
     executor::{
         Resources,
@@ -39,13 +39,14 @@ pub(super) async fn create(
     network: Option<&str>,
 ) -> Result<(), Error> {
     let launch = &task.launch;
+    let output = ("BATON_OUTPUT".to_owned(), work::output());
     let network = network.or(container.network.as_deref());
     let body = ContainerCreateBody {
         image: Some(container.image.clone()),
         cmd: Some(launch.command.clone()),
         entrypoint: container.entrypoint.clone().map(entrypoint),
         user: container.user.clone(),
-        env: Some(variables(&launch.env)),
+        env: Some(variables(launch.env.iter().chain([(&output.0, &output.1)]))),
         working_dir: Some(working_folder(launch.workspace.as_ref())),
         labels: Some(engine::labels(&launch.names, &task.dir)),
         attach_stdout: Some(true),

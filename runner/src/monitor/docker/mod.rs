@@ -5,6 +5,7 @@
 //! gone with the container. Output comes over the attached connection, which keeps every
 //! byte; the engine's own log is read only when that connection broke.
 
+mod bringing;
 mod creation;
 mod output;
 mod ownership;
@@ -56,7 +57,11 @@ pub(super) async fn run(task: &Task, container: &Container, shim: &mut Shim) -> 
         killed: false,
     };
     let ended = match job.start(task, container, shim).await {
-        Ok(output) => job.attend(output, shim).await,
+        Ok(output) => {
+            let ended = job.attend(output, shim).await;
+            job.bring_back(task, &ended, shim).await;
+            ended
+        }
         Err(ended) => ended,
     };
     job.remove(shim).await;
@@ -162,6 +167,17 @@ impl Job {
                 }
             }
         }
+    }
+
+    /// Brings what the job left, unless it is to end at once.
+    async fn bring_back(&self, task: &Task, ended: &Ended, shim: &mut Shim) {
+        if self.killed || !matches!(ended.status, ExitStatus::Exited(_)) {
+            return;
+        }
+        shim.bringing().await;
+        let bring = bringing::bring(&self.docker, &self.name, task, &ended.status);
+        // Then there is no record of it.
+        let _ = unless_killed(shim, bring).await;
     }
 
     async fn grant(&mut self, wish: Wish) {

@@ -4,6 +4,7 @@
 //! What holds on the target without any connection is in `executor/ssh/scripts`. Here is
 //! the other half: to ask until there is an answer, and to believe nothing but an answer.
 
+mod bringing;
 mod outcome;
 mod output;
 mod source;
@@ -84,6 +85,7 @@ pub(super) async fn run(task: &Task, remote: &Remote, shim: &mut Shim) -> io::Re
         failure: None,
         lost: false,
         finish: None,
+        brought: false,
         removals: 0,
     };
     if launch.resources.cpu_millis.or(launch.resources.processes).is_some()
@@ -122,6 +124,8 @@ struct Job<'a> {
     lost: bool,
     /// It has ended so, and nothing of it is left.
     finish: Option<Finish>,
+    /// What it left was brought.
+    brought: bool,
     removals: usize,
 }
 
@@ -268,6 +272,7 @@ impl Job<'_> {
         };
         self.finish = Some(finish);
         self.bring_rest(connection, &finish, shim).await?;
+        self.bring_back(connection, &finish, shim).await?;
         self.removals += 1;
         talk.clean().await?;
         if self.lost && self.failure.is_none() {
@@ -410,6 +415,39 @@ impl Job<'_> {
             }
         }
         self.output.leave().await;
+        Ok(())
+    }
+
+    /// Brings what the job left, once, unless it is to end at once.
+    async fn bring_back(
+        &mut self,
+        connection: &Connection,
+        finish: &Finish,
+        shim: &mut Shim,
+    ) -> Result<(), Parted> {
+        let ended_itself = matches!(finish.how, How::Usual | How::Torn) && self.failure.is_none();
+        if !ended_itself || self.kill || self.lost || self.brought {
+            return Ok(());
+        }
+        shim.bringing().await;
+        let folder = self.folder.clone();
+        let (task, status) = (self.task, self.outcome(finish).status);
+        let bring = bringing::bring(connection, &folder, task, &status);
+        tokio::pin!(bring);
+        loop {
+            if self.kill || std::mem::take(&mut self.terminate) {
+                self.kill = true;
+                return Ok(());
+            }
+            tokio::select! {
+                brought = &mut bring => match brought {
+                    Err(Problem::Broken(broken)) => return Err(broken.into()),
+                    _ => break,
+                },
+                wish = shim.wish() => self.hear(wish),
+            }
+        }
+        self.brought = true;
         Ok(())
     }
 

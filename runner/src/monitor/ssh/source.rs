@@ -52,7 +52,7 @@ pub(super) async fn bring(
             None => return Err(heard.refusal()),
         }
     }
-    let (mut chunks, packing) = archive::pack(work, Owner::default());
+    let (mut chunks, packing) = archive::pack(work, Owner::default(), None);
     while let Some(Ok(chunk)) = chunks.recv().await {
         if !unpacking.feed(chunk, |said| heard.hear(&said)).await? {
             return Err(heard.refusal());
@@ -68,13 +68,13 @@ pub(super) async fn bring(
 
 /// What a target said.
 #[derive(Default)]
-struct Heard {
+pub(super) struct Heard {
     out: Vec<u8>,
     err: Vec<u8>,
 }
 
 impl Heard {
-    fn hear(&mut self, said: &Said) {
+    pub(super) fn hear(&mut self, said: &Said) {
         let (kept, data) = match said {
             Said::Out(data) => (&mut self.out, data),
             Said::Err(data) => (&mut self.err, data),
@@ -84,14 +84,25 @@ impl Heard {
     }
 
     fn said(&self, word: &str) -> bool {
-        self.out.split(|byte| *byte == b'\n').any(|line| line == word.as_bytes())
+        has_line(&self.out, word)
+    }
+
+    /// The same on standard error.
+    pub(super) fn said_aside(&self, word: &str) -> bool {
+        has_line(&self.err, word)
     }
 
     /// It ended too early. Without a word, it was the connection that ended.
-    fn refusal(&self) -> Problem {
-        match String::from_utf8_lossy(&self.err).trim() {
+    pub(super) fn refusal(&self) -> Problem {
+        let said = String::from_utf8_lossy(&self.err);
+        let said: Vec<_> = said.lines().filter(|line| !matches!(*line, "go" | "done")).collect();
+        match said.join("\n").trim() {
             "" => Problem::Broken(Broken("the connection was closed".to_owned())),
             said => Problem::There(said.to_owned()),
         }
     }
+}
+
+fn has_line(text: &[u8], word: &str) -> bool {
+    text.split(|byte| *byte == b'\n').any(|line| line == word.as_bytes())
 }

@@ -3,7 +3,7 @@
 //!
 //! Two lines of defence, each enough alone: names and link targets are judged
 //! by their text, and the file system is reached through handles of folders
-//! opened without following links ([`tree`]). Nothing in here may open a path
+//! opened without following links ([`Creation`]). Nothing in here may open a path
 //! of more than one name, nor allocate by a size that a header declares.
 
 #[cfg(test)]
@@ -12,12 +12,11 @@ mod error;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
+mod foreign;
+#[cfg(test)]
 mod fuzz;
 #[cfg(test)]
 mod hostile;
-#[cfg(test)]
-mod roundtrip;
-mod tree;
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -26,13 +25,12 @@ use std::path::Path;
 use baton_client::source::layout::entry::{self, Judged, Kind};
 use baton_client::source::layout::meter::{Input, Meter, Metered, WINDOW_LOG_MAX};
 use baton_client::source::layout::{self, DEFAULT_UNPACKED_LIMIT, MAX_ENTRIES};
+use baton_client::tree::{Creation, CreationFault, seal};
 use tar::{Archive, Entry};
 use zstd::stream::read::Decoder;
 
 pub use baton_client::source::layout::entry::Refusal;
 pub use error::UnpackError;
-
-use tree::Tree;
 
 const COPY_BUFFER: usize = 64 << 10;
 
@@ -79,7 +77,8 @@ pub fn unpack(
     limits: &UnpackLimits,
     cancelled: &dyn Fn() -> bool,
 ) -> Result<Unpacked, UnpackError> {
-    let tree = Tree::open(dest, limits.entries)?;
+    let tree = Creation::open(dest, limits.entries)
+        .map_err(|source| UnpackError::Destination { path: dest.into(), source })?;
     let meter = Meter::new(limits.bytes, limits.entries, cancelled);
     let mut decoder = Decoder::new(Input::new(archive, &meter)).map_err(UnpackError::Read)?;
     decoder.window_log_max(WINDOW_LOG_MAX).map_err(UnpackError::Read)?;
@@ -93,12 +92,13 @@ pub fn unpack(
     };
     unpacking.entries(&mut archive)?;
     meter.check_end(archive.into_inner())?;
-    unpacking.tree.close()?;
-    Ok(unpacking.so_far)
+    let Unpacking { tree, so_far, .. } = unpacking;
+    tree.close().map_err(|(fault, path)| of_creation(fault, limits).about(&path))?;
+    Ok(so_far)
 }
 
 struct Unpacking<'a> {
-    tree: Tree,
+    tree: Creation,
     meter: &'a Meter<'a>,
     limits: &'a UnpackLimits,
     so_far: Unpacked,
@@ -129,21 +129,31 @@ impl Unpacking<'_> {
         };
         let (last, folders) = names.split_last().ok_or(layout::LayoutFault::Empty)?;
         match kind {
-            Kind::Folder => Ok(self.tree.folder(&names, mode, mtime)?),
+            Kind::Folder => self.created(|tree| tree.folder(&names, mode, Some(mtime))),
             Kind::File => {
                 let left = self.limits.bytes - self.so_far.bytes;
                 if entry.size() > left {
                     return Err(UnpackError::TooLarge { limit: self.limits.bytes }.into());
                 }
-                let file = self.tree.create(folders, last)?;
+                let file = self.created(|tree| tree.create(folders, last))?;
                 self.content(entry, &file)?;
-                Ok(tree::seal(&file, mode, mtime)?)
+                Ok(seal(&file, mode, Some(mtime))?)
             }
-            Kind::Symlink { target } => Ok(self.tree.symlink(folders, last, &target, mtime)?),
+            Kind::Symlink { target } => {
+                self.created(|tree| tree.symlink(folders, last, &target, Some(mtime)))
+            }
             Kind::HardLink { target } => {
-                Ok(self.tree.hard_link(folders, last, &layout::names(&target)?)?)
+                let target = layout::names(&target)?;
+                self.created(|tree| tree.hard_link(folders, last, &target))
             }
         }
+    }
+
+    fn created<T>(
+        &mut self,
+        create: impl FnOnce(&mut Creation) -> Result<T, CreationFault>,
+    ) -> Result<T, Fault> {
+        create(&mut self.tree).map_err(|fault| of_creation(fault, self.limits))
     }
 
     fn content(&mut self, entry: &mut Entry<'_, impl Read>, mut file: &File) -> Result<(), Fault> {
@@ -168,6 +178,14 @@ enum Fault {
     Refused(Refusal),
     Local(io::Error),
     Other(UnpackError),
+}
+
+fn of_creation(fault: CreationFault, limits: &UnpackLimits) -> Fault {
+    match fault {
+        CreationFault::Refused(reason) => Fault::Refused(reason),
+        CreationFault::Full => UnpackError::TooManyEntries { limit: limits.entries }.into(),
+        CreationFault::Local(source) => Fault::Local(source),
+    }
 }
 
 impl Fault {

@@ -1,4 +1,4 @@
-//! Which entries of a folder are packed, in which order, and as what.
+//! Which entries of a folder are brought, in which order, and as what.
 //!
 //! Reads names and metadata only, never a file's content.
 
@@ -11,31 +11,42 @@ use std::path::{Path, PathBuf};
 
 use ignore::{DirEntry, WalkBuilder};
 
-use super::super::layout::{self, MAX_ENTRIES};
-use super::PackError;
+use super::BuildError;
+use crate::source::layout::{self, MAX_ENTRIES};
 
 const OWN_IGNORE_FILE: &str = ".batonignore";
 
-/// One thing to pack.
+/// Something that was found in a folder.
 #[derive(Debug)]
-pub(super) struct Entry {
-    /// Relative to the packed folder.
-    pub(super) path: PathBuf,
-    /// Seconds since 1970; earlier times count as 1970.
-    pub(super) mtime: u64,
-    pub(super) kind: Kind,
+pub struct Found {
+    /// Relative to the folder.
+    pub path: PathBuf,
+    /// What it is.
+    pub kind: FoundKind,
 }
 
+/// What was found.
 #[derive(Debug)]
-pub(super) enum Kind {
+pub enum FoundKind {
+    /// A folder.
     Folder,
-    File { size: u64, executable: bool, stamp: Stamp },
-    Link { target: PathBuf },
+    /// A regular file.
+    File {
+        /// Whether somebody may execute it.
+        executable: bool,
+        /// By which it is known again.
+        stamp: Stamp,
+    },
+    /// A symbolic link.
+    Link {
+        /// As it stands there.
+        target: PathBuf,
+    },
 }
 
 /// What tells a file from the one it was when it was listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamp {
+pub struct Stamp {
     device: u64,
     inode: u64,
     size: u64,
@@ -43,7 +54,9 @@ pub(super) struct Stamp {
 }
 
 impl Stamp {
-    pub(super) fn of(metadata: &Metadata) -> Self {
+    /// What is known of a file.
+    #[must_use]
+    pub fn of(metadata: &Metadata) -> Self {
         Self {
             device: metadata.dev(),
             inode: metadata.ino(),
@@ -51,12 +64,18 @@ impl Stamp {
             mtime: (metadata.mtime(), metadata.mtime_nsec()),
         }
     }
+
+    /// Bytes.
+    #[must_use]
+    pub const fn size(&self) -> u64 {
+        self.size
+    }
 }
 
 /// All entries below `root`, a folder before what is in it, names in the order
 /// of their bytes.
-pub(super) fn entries(root: &Path, cancelled: &dyn Fn() -> bool) -> Result<Vec<Entry>, PackError> {
-    std::fs::read_dir(root).map_err(|source| PackError::Folder { path: root.into(), source })?;
+pub(super) fn walk(root: &Path, cancelled: &dyn Fn() -> bool) -> Result<Vec<Found>, BuildError> {
+    std::fs::read_dir(root).map_err(|source| BuildError::Folder { path: root.into(), source })?;
     let walk = WalkBuilder::new(root)
         .standard_filters(false)
         .git_ignore(true)
@@ -70,51 +89,47 @@ pub(super) fn entries(root: &Path, cancelled: &dyn Fn() -> bool) -> Result<Vec<E
     let mut entries = Vec::new();
     for found in walk {
         if cancelled() {
-            return Err(PackError::Cancelled);
+            return Err(BuildError::Cancelled);
         }
-        let found = found.map_err(PackError::Walk)?;
+        let found = found.map_err(BuildError::Walk)?;
         check_patterns(&found)?;
         let path = found.path().strip_prefix(root).unwrap_or(found.path());
         if path.as_os_str().is_empty() {
             continue;
         }
         if entries.len() as u64 >= MAX_ENTRIES {
-            return Err(PackError::Entries);
+            return Err(BuildError::Entries);
         }
         entries.push(entry(&found, path)?);
     }
     Ok(entries)
 }
 
-fn entry(found: &DirEntry, path: &Path) -> Result<Entry, PackError> {
-    let fault = |fault| PackError::Layout { path: path.into(), fault };
+fn entry(found: &DirEntry, path: &Path) -> Result<Found, BuildError> {
+    let fault = |fault| BuildError::Layout { path: path.into(), fault };
     let names = layout::names(path.as_os_str().as_bytes()).map_err(fault)?;
     let metadata =
         std::fs::symlink_metadata(found.path()).map_err(|source| unreadable(path, source))?;
     let file_type = metadata.file_type();
     let kind = if file_type.is_dir() {
-        Kind::Folder
+        FoundKind::Folder
     } else if file_type.is_file() {
-        Kind::File {
-            size: metadata.len(),
-            executable: metadata.mode() & 0o111 != 0,
-            stamp: Stamp::of(&metadata),
-        }
+        FoundKind::File { executable: metadata.mode() & 0o111 != 0, stamp: Stamp::of(&metadata) }
     } else if file_type.is_symlink() {
         let target = std::fs::read_link(found.path()).map_err(|source| unreadable(path, source))?;
         layout::check_link(names.len() - 1, target.as_os_str().as_bytes()).map_err(fault)?;
-        Kind::Link { target }
+        FoundKind::Link { target }
     } else {
-        return Err(PackError::Special { path: path.into(), kind: special(file_type) });
+        return Err(BuildError::Special { path: path.into(), kind: special(file_type) });
     };
-    Ok(Entry { path: path.into(), mtime: u64::try_from(metadata.mtime()).unwrap_or(0), kind })
+    Ok(Found { path: path.into(), kind })
 }
 
-pub(super) fn unreadable(path: &Path, source: io::Error) -> PackError {
+pub(super) fn unreadable(path: &Path, source: io::Error) -> BuildError {
     if source.kind() == io::ErrorKind::NotFound {
-        PackError::Vanished { path: path.into() }
+        BuildError::Vanished { path: path.into() }
     } else {
-        PackError::Read { path: path.into(), source }
+        BuildError::Read { path: path.into(), source }
     }
 }
 
@@ -130,10 +145,10 @@ fn special(file_type: FileType) -> &'static str {
 
 /// Git lives with a wrong pattern, so a `.gitignore` may have one; in our own
 /// file it would mean sending what was to stay at home.
-fn check_patterns(found: &DirEntry) -> Result<(), PackError> {
+fn check_patterns(found: &DirEntry) -> Result<(), BuildError> {
     let Some(err) = found.error() else { return Ok(()) };
     if names_own_file(err) {
-        return Err(PackError::Pattern(err.clone()));
+        return Err(BuildError::Pattern(err.clone()));
     }
     tracing::warn!(error = %err, "an ignore file was not understood in full");
     Ok(())

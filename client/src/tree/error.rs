@@ -1,18 +1,19 @@
-//! Why a folder cannot be packed, in words that say what to do about it.
+//! Why a folder cannot be brought, in words that say what to do about it.
 
 use std::fmt::{self, Write as _};
 use std::io;
 use std::path::PathBuf;
 
-use super::super::amount::Amount;
-use super::super::layout::{LayoutFault, MAX_ENTRIES};
+use super::TreeFault;
+use crate::source::amount::Amount;
+use crate::source::layout::{LayoutFault, MAX_ENTRIES, entry::Refusal};
 
-/// Why a folder could not be packed. Paths are relative to the folder, unless
+/// Why a folder could not be brought. Paths are relative to the folder, unless
 /// said otherwise.
 #[derive(Debug, thiserror::Error)]
-pub enum PackError {
+pub enum BuildError {
     /// The folder itself cannot be opened, or is none.
-    #[error("cannot pack {}: {source}{}", path.display(), other_kind(source))]
+    #[error("cannot bring {}: {source}{}", path.display(), other_kind(source))]
     Folder {
         /// The folder as given.
         path: PathBuf,
@@ -26,7 +27,7 @@ pub enum PackError {
     #[error("a pattern in .batonignore is wrong: {0}")]
     Pattern(#[source] ignore::Error),
     /// An entry that the runner would refuse.
-    #[error("cannot pack {}: {fault}", path.display())]
+    #[error("cannot bring {}: {fault}", path.display())]
     Layout {
         /// The entry.
         path: PathBuf,
@@ -34,7 +35,7 @@ pub enum PackError {
         fault: LayoutFault,
     },
     /// A socket, a pipe or a device.
-    #[error("cannot pack {}: it is a {kind}; list it in .batonignore", path.display())]
+    #[error("cannot bring {}: it is a {kind}; list it in .batonignore", path.display())]
     Special {
         /// The entry.
         path: PathBuf,
@@ -50,21 +51,21 @@ pub enum PackError {
         source: io::Error,
     },
     /// A file that became another between listing and reading.
-    #[error("{} changed while it was being packed; try again when nothing writes to it", path.display())]
+    #[error("{} changed while it was being read; try again when nothing writes to it", path.display())]
     Changed {
         /// The file.
         path: PathBuf,
     },
     /// An entry that went away between listing and reading.
-    #[error("{} vanished while the folder was being packed", path.display())]
+    #[error("{} vanished while the folder was being read", path.display())]
     Vanished {
         /// The entry.
         path: PathBuf,
     },
-    /// More entries than an archive may have.
+    /// More entries than a tree may have.
     #[error("the source has more than {MAX_ENTRIES} entries; leave some out with .batonignore")]
     Entries,
-    /// The files add up to more than a runner would unpack.
+    /// The files add up to more than a runner would take.
     #[error("the source is too large: its files have {} and {} is the limit; leave files out with .batonignore{}",
         Amount(*size), Amount(*limit), Listed(largest))]
     Unpacked {
@@ -75,22 +76,19 @@ pub enum PackError {
         /// The largest files, largest first.
         largest: Vec<SizedPath>,
     },
-    /// The archive outgrew its limit.
-    #[error("the source archive is too large: {} so far and {} is the limit; leave files out with .batonignore{}",
-        Amount(*size), Amount(*limit), Listed(largest))]
-    Archive {
-        /// Compressed bytes so far.
-        size: u64,
-        /// The limit, in compressed bytes.
-        limit: u64,
-        /// The largest files, largest first.
-        largest: Vec<SizedPath>,
+    /// An entry that the runner would refuse for what is around it.
+    #[error("cannot bring {}: {reason}", path.display())]
+    Refused {
+        /// The entry.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: Refusal,
     },
-    /// The archive's temporary file cannot be written.
-    #[error("cannot write the source archive to a temporary file: {0}")]
-    Temporary(#[source] io::Error),
+    /// Something that no folder should lead to.
+    #[error("cannot make a tree of the folder: {0}")]
+    Tree(#[source] TreeFault),
     /// The caller asked to stop.
-    #[error("packing was cancelled")]
+    #[error("reading the folder was cancelled")]
     Cancelled,
 }
 
@@ -104,7 +102,7 @@ fn other_kind(source: &io::Error) -> &'static str {
 /// A file and its size.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SizedPath {
-    /// Relative to the packed folder.
+    /// Relative to the folder.
     pub path: PathBuf,
     /// Bytes.
     pub size: u64,

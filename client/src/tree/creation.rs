@@ -10,20 +10,22 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use baton_client::source::layout::{self, LayoutFault};
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2};
+use nix::fcntl::{
+    AT_FDCWD, AtFlags, OFlag, OpenHow, RenameFlags, ResolveFlag, openat, openat2, renameat2,
+};
 use nix::sys::stat::{
     FileStat, Mode, SFlag, UtimensatFlags, fchmod, fstatat, futimens, mkdirat, utimensat,
 };
 use nix::sys::time::TimeSpec;
-use nix::unistd::{linkat, symlinkat};
+use nix::unistd::{UnlinkatFlags, linkat, symlinkat, unlinkat};
 
-use super::{Fault, Refusal, UnpackError};
+use crate::source::layout::entry::Refusal;
+use crate::source::layout::{self, LayoutFault};
 
 /// No group and no stranger writes, and no set-user-id, set-group-id or sticky
-/// bit comes out of an archive.
-const MODE_KEPT: u32 = 0o755;
+/// bit comes from elsewhere.
+pub(crate) const MODE_KEPT: u32 = 0o755;
 /// The year 9999: what file systems and tools still understand.
 const MTIME_MAX: u64 = 253_402_300_799;
 
@@ -36,8 +38,37 @@ struct Folder {
     mtime: Option<u64>,
 }
 
+/// Why something was not created.
+#[derive(Debug)]
+pub enum CreationFault {
+    /// It must not be.
+    Refused(Refusal),
+    /// There are as many things as there may be.
+    Full,
+    /// This machine failed.
+    Local(io::Error),
+}
+
+impl From<Refusal> for CreationFault {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<LayoutFault> for CreationFault {
+    fn from(fault: LayoutFault) -> Self {
+        Self::Refused(fault.into())
+    }
+}
+
+impl From<io::Error> for CreationFault {
+    fn from(err: io::Error) -> Self {
+        Self::Local(err)
+    }
+}
+
 /// A top folder, and the folders below it that lead to the last entry.
-pub(super) struct Tree {
+pub struct Creation {
     top: OwnedFd,
     open: Vec<Folder>,
     /// Links that go up again behind a name, which may be another link's.
@@ -46,31 +77,60 @@ pub(super) struct Tree {
     limit: u64,
 }
 
-impl Tree {
+impl Creation {
     /// Opens the empty folder `dest`; at most `limit` things are created in it.
-    pub(super) fn open(dest: &Path, limit: u64) -> Result<Self, UnpackError> {
-        let fault = |source| UnpackError::Destination { path: dest.into(), source };
-        if std::fs::read_dir(dest).map_err(fault)?.next().is_some() {
-            return Err(fault(io::ErrorKind::DirectoryNotEmpty.into()));
+    ///
+    /// # Errors
+    /// It is not there, no folder, or not empty.
+    pub fn open(dest: &Path, limit: u64) -> io::Result<Self> {
+        if std::fs::read_dir(dest)?.next().is_some() {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
         }
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let top = openat(AT_FDCWD, dest, flags, Mode::empty()).map_err(|err| fault(err.into()))?;
+        let top = openat(AT_FDCWD, dest, flags, Mode::empty())?;
         Ok(Self { top, open: Vec::new(), winding: Vec::new(), created: 0, limit })
     }
 
+    /// Begins below the open folder `top`, where there may be something already.
+    #[must_use]
+    pub fn within(top: OwnedFd, limit: u64) -> Self {
+        Self { top, open: Vec::new(), winding: Vec::new(), created: 0, limit }
+    }
+
+    /// Another one below the folder of these names, which is made where it is not there yet.
+    ///
+    /// # Errors
+    /// [`CreationFault`].
+    pub fn below(&mut self, names: &[&[u8]]) -> Result<Self, CreationFault> {
+        self.enter(names)?;
+        let top = self.here().try_clone_to_owned()?;
+        Ok(Self::within(top, self.limit))
+    }
+
     /// A folder, made where it is not there yet.
-    pub(super) fn folder(&mut self, names: &[&[u8]], mode: u32, mtime: u64) -> Result<(), Fault> {
+    ///
+    /// # Errors
+    /// [`CreationFault`].
+    pub fn folder(
+        &mut self,
+        names: &[&[u8]],
+        mode: u32,
+        mtime: Option<u64>,
+    ) -> Result<(), CreationFault> {
         self.enter(names)?;
         if let Some(folder) = self.open.last_mut() {
             fchmod(&folder.handle, kept(mode | 0o700)).map_err(io::Error::from)?;
-            folder.mtime = Some(mtime);
+            folder.mtime = mtime;
         }
         Ok(())
     }
 
     /// A new file, open for writing; nobody else may read it before
     /// [`seal`].
-    pub(super) fn create(&mut self, folders: &[&[u8]], name: &[u8]) -> Result<File, Fault> {
+    ///
+    /// # Errors
+    /// [`CreationFault`].
+    pub fn create(&mut self, folders: &[&[u8]], name: &[u8]) -> Result<File, CreationFault> {
         self.enter(folders)?;
         self.count()?;
         let flags =
@@ -80,24 +140,50 @@ impl Tree {
         Ok(file.into())
     }
 
-    pub(super) fn symlink(
+    /// A new file that gets its name later, in the place of one that was never named.
+    ///
+    /// # Errors
+    /// [`CreationFault`].
+    pub fn draft(&mut self, folders: &[&[u8]], draft: &[u8]) -> Result<File, CreationFault> {
+        self.enter(folders)?;
+        match unlinkat(self.here(), draft, UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => self.create(folders, draft),
+            Err(err) => Err(taken(err)),
+        }
+    }
+
+    /// Gives the draft in the current folder its name, if that is free.
+    ///
+    /// # Errors
+    /// [`CreationFault`]. The draft is gone.
+    pub fn name_draft(&mut self, draft: &[u8], name: &[u8]) -> Result<(), CreationFault> {
+        let here = self.here();
+        renameat2(here, draft, here, name, RenameFlags::RENAME_NOREPLACE).map_err(|err| {
+            // It is of no use any more.
+            let _ = unlinkat(here, draft, UnlinkatFlags::NoRemoveDir);
+            taken(err)
+        })
+    }
+
+    /// A symbolic link.
+    ///
+    /// # Errors
+    /// [`CreationFault`].
+    pub fn symlink(
         &mut self,
         folders: &[&[u8]],
         name: &[u8],
         target: &[u8],
-        mtime: u64,
-    ) -> Result<(), Fault> {
+        mtime: Option<u64>,
+    ) -> Result<(), CreationFault> {
         self.enter(folders)?;
         self.count()?;
         symlinkat(target, self.here(), name).map_err(taken)?;
-        utimensat(
-            self.here(),
-            name,
-            &TimeSpec::UTIME_OMIT,
-            &timestamp(mtime),
-            UtimensatFlags::NoFollowSymlink,
-        )
-        .map_err(io::Error::from)?;
+        if let Some(mtime) = mtime {
+            let (access, change) = (TimeSpec::UTIME_OMIT, timestamp(mtime));
+            let itself = UtimensatFlags::NoFollowSymlink;
+            utimensat(self.here(), name, &access, &change, itself).map_err(io::Error::from)?;
+        }
         if layout::winds(target) {
             self.winding.push([folders, &[name]].concat().join(&b'/'));
         }
@@ -105,12 +191,15 @@ impl Tree {
     }
 
     /// Another name for a regular file that is there already.
-    pub(super) fn hard_link(
+    ///
+    /// # Errors
+    /// [`CreationFault`].
+    pub fn hard_link(
         &mut self,
         folders: &[&[u8]],
         name: &[u8],
         target: &[&[u8]],
-    ) -> Result<(), Fault> {
+    ) -> Result<(), CreationFault> {
         let (target_name, target_folders) = target.split_last().ok_or(Refusal::HardLink)?;
         let target_folder = self.find(target_folders)?;
         let found = fstatat(&target_folder, *target_name, AtFlags::AT_SYMLINK_NOFOLLOW)
@@ -126,12 +215,15 @@ impl Tree {
 
     /// Sets the times of the folders still open. Only now it shows whether a link
     /// leaves the top folder by way of another one.
-    pub(super) fn close(&mut self) -> Result<(), UnpackError> {
-        self.leave(0).map_err(|fault| fault.about(b"."))?;
+    ///
+    /// # Errors
+    /// [`CreationFault`], and the path of what it is about.
+    pub fn close(mut self) -> Result<(), (CreationFault, Vec<u8>)> {
+        self.leave(0).map_err(|fault| (fault, b".".to_vec()))?;
         let beneath = OpenHow::new()
             .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
             .resolve(ResolveFlag::RESOLVE_BENEATH);
-        for link in &self.winding {
+        for link in self.winding {
             let mut chains = 0;
             let fault = loop {
                 match openat2(&self.top, link.as_slice(), beneath) {
@@ -146,7 +238,7 @@ impl Tree {
                 }
             };
             if let Some(fault) = fault {
-                return Err(Fault::from(fault).about(link));
+                return Err((fault.into(), link));
             }
         }
         Ok(())
@@ -157,7 +249,10 @@ impl Tree {
     }
 
     /// Makes the folder of these names the current one.
-    fn enter(&mut self, names: &[&[u8]]) -> Result<(), Fault> {
+    ///
+    /// # Errors
+    /// [`CreationFault`].
+    pub fn enter(&mut self, names: &[&[u8]]) -> Result<(), CreationFault> {
         let common =
             self.open.iter().zip(names).take_while(|(folder, name)| folder.name == **name).count();
         self.leave(common)?;
@@ -173,7 +268,7 @@ impl Tree {
         Ok(())
     }
 
-    fn leave(&mut self, depth: usize) -> Result<(), Fault> {
+    fn leave(&mut self, depth: usize) -> Result<(), CreationFault> {
         while self.open.len() > depth {
             if let Some(Folder { handle, mtime: Some(mtime), .. }) = self.open.pop() {
                 futimens(&handle, &TimeSpec::UTIME_OMIT, &timestamp(mtime))
@@ -183,7 +278,7 @@ impl Tree {
         Ok(())
     }
 
-    fn find(&self, names: &[&[u8]]) -> Result<OwnedFd, Fault> {
+    fn find(&self, names: &[&[u8]]) -> Result<OwnedFd, CreationFault> {
         let mut handle = self.top.try_clone()?;
         for name in names {
             handle = open_folder(handle.as_fd(), name).map_err(not_there)?;
@@ -191,19 +286,21 @@ impl Tree {
         Ok(handle)
     }
 
-    fn count(&mut self) -> Result<(), UnpackError> {
+    fn count(&mut self) -> Result<(), CreationFault> {
         self.created += 1;
-        if self.created > self.limit {
-            return Err(UnpackError::TooManyEntries { limit: self.limit });
-        }
-        Ok(())
+        if self.created > self.limit { Err(CreationFault::Full) } else { Ok(()) }
     }
 }
 
 /// Gives a file that has all its content its mode and time.
-pub(super) fn seal(file: &File, mode: u32, mtime: u64) -> io::Result<()> {
+///
+/// # Errors
+/// What the system said.
+pub fn seal(file: &File, mode: u32, mtime: Option<u64>) -> io::Result<()> {
     fchmod(file, kept(mode | 0o600))?;
-    futimens(file, &TimeSpec::UTIME_OMIT, &timestamp(mtime))?;
+    if let Some(mtime) = mtime {
+        futimens(file, &TimeSpec::UTIME_OMIT, &timestamp(mtime))?;
+    }
     Ok(())
 }
 
@@ -226,16 +323,16 @@ fn timestamp(mtime: u64) -> TimeSpec {
 
 /// The folder was empty and is ours alone, so whatever is in the way came out
 /// of the archive.
-fn taken(err: Errno) -> Fault {
+fn taken(err: Errno) -> CreationFault {
     match err {
         Errno::EEXIST | Errno::ENOTDIR | Errno::ELOOP | Errno::EMLINK => Refusal::Taken.into(),
-        other => Fault::Local(other.into()),
+        other => CreationFault::Local(other.into()),
     }
 }
 
-fn not_there(err: Errno) -> Fault {
+fn not_there(err: Errno) -> CreationFault {
     match err {
         Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP => Refusal::HardLink.into(),
-        other => Fault::Local(other.into()),
+        other => CreationFault::Local(other.into()),
     }
 }

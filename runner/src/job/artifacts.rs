@@ -1,0 +1,165 @@
+//! Artifacts: a tree of what was chosen of the work folder, sent to the coordinators under
+//! the job's lease.
+
+use std::{
+    collections::BTreeSet,
+    ffi::OsStr,
+    io,
+    os::{
+        fd::OwnedFd,
+        unix::{ffi::OsStrExt as _, fs::PermissionsExt as _},
+    },
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use baton_client::{
+    ClientError, Keeper, Patience, UploadAnswers,
+    source::layout,
+    tree::{self, FolderTree, Found, FoundKind, Stamp, TreeContent as _, TreeLimits},
+};
+use baton_proto::v1::{
+    self, FindMissingRequest, FindMissingResponse, SendContentOpen, UploadRequest,
+    send_content_request::Item, upload_request::Item as Uploaded,
+};
+use futures::{FutureExt as _, future::BoxFuture, stream::StreamExt as _};
+use tokio::sync::watch;
+use tokio_stream::wrappers::ReceiverStream;
+use tracing::debug;
+
+use crate::{
+    Link,
+    collect::{self, Choice, Chosen, Limits, PickedKind},
+};
+
+/// How long coordinators that can be reached may refuse to take anything, such as for want
+/// of room. One that cannot be reached is waited for as long as the lease is good.
+const PATIENCE: Patience = Patience(Duration::from_secs(600));
+/// Links that are named when they are left out.
+const NAMED: usize = 5;
+
+/// What was chosen.
+pub(super) struct Built {
+    /// None when there is nothing.
+    pub(super) tree: Option<FolderTree>,
+    /// What is to be said about it.
+    pub(super) notes: Vec<String>,
+}
+
+/// Makes a tree of what is chosen of the folder `top`.
+pub(super) fn build(
+    top: OwnedFd,
+    chosen: &Chosen,
+    stopped: &(dyn Fn() -> bool + Sync),
+) -> io::Result<Built> {
+    let choice = Choice::of_globs(&chosen.names).map_err(io::Error::other)?;
+    let limits = Limits { bytes: chosen.bytes, files: chosen.files };
+    let picked = collect::pick(&top, &choice, limits, stopped).map_err(io::Error::other)?;
+    let mut notes: Vec<_> =
+        choice.unmet().iter().map(|glob| format!("artifacts: nothing matches {glob}")).collect();
+    let (mut found, mut left_out) = (Vec::new(), Vec::new());
+    let mut made = BTreeSet::new();
+    for picked in picked {
+        let names = layout::names(&picked.path).map_err(io::Error::other)?;
+        let kind = match picked.kind {
+            PickedKind::Folder => FoundKind::Folder,
+            PickedKind::File(metadata) => FoundKind::File {
+                executable: metadata.permissions().mode() & 0o111 != 0,
+                stamp: Stamp::of(&metadata),
+            },
+            PickedKind::Link(target) => {
+                if layout::check_link(names.len() - 1, &target).is_err() {
+                    left_out.push(String::from_utf8_lossy(&picked.path).into_owned());
+                    continue;
+                }
+                FoundKind::Link { target: path(&target) }
+            }
+        };
+        // A tree has each folder before what is in it.
+        for depth in 1..names.len() {
+            let folder = names[..depth].join(&b'/');
+            if made.insert(folder.clone()) {
+                found.push(Found { path: path(&folder), kind: FoundKind::Folder });
+            }
+        }
+        if !matches!(kind, FoundKind::Folder) || made.insert(picked.path.clone()) {
+            found.push(Found { path: path(&picked.path), kind });
+        }
+    }
+    if !left_out.is_empty() {
+        let named: Vec<_> = left_out.iter().take(NAMED).map(String::as_str).collect();
+        let (count, named) = (left_out.len(), named.join(", "));
+        notes.push(format!("artifacts: {count} links that lead out are left out: {named}"));
+    }
+    if found.is_empty() {
+        return Ok(Built { tree: None, notes });
+    }
+    let limits = TreeLimits { content: chosen.bytes, ..TreeLimits::default() };
+    let open = move |path: &Path| collect::open_file(&top, path);
+    let built = tree::build_from(found, Arc::new(open), &limits, &|_| {}, stopped);
+    Ok(Built { tree: Some(built.map_err(io::Error::other)?), notes })
+}
+
+fn path(bytes: &[u8]) -> PathBuf {
+    OsStr::from_bytes(bytes).into()
+}
+
+/// The coordinators, as keepers of what a job left of which this runner holds the lease.
+pub(super) struct LeasedKeeper {
+    pub(super) link: watch::Receiver<Option<Arc<dyn Link>>>,
+    pub(super) job_id: String,
+    pub(super) lease: u64,
+}
+
+impl LeasedKeeper {
+    /// Sends what of the tree is lacking; what is stored then.
+    pub(super) async fn send(&self, tree: FolderTree) -> Result<v1::ArtifactTree, String> {
+        let stored = v1::ArtifactTree {
+            digest: tree.digest().to_hex().to_string(),
+            size: tree.manifest().len() as u64,
+            files: tree.tree().files(),
+            content: tree.tree().content(),
+        };
+        let sent = tree::send(self, &Arc::new(tree), PATIENCE, |_| {}).await;
+        let sent = sent.map_err(|error| error.to_string())?;
+        debug!(job = self.job_id, ?sent, "artifacts stored");
+        Ok(stored)
+    }
+
+    async fn link(&self) -> Result<Arc<dyn Link>, ClientError> {
+        let mut link = self.link.clone();
+        let linked = link.wait_for(Option::is_some).await.ok().and_then(|link| link.clone());
+        linked.ok_or_else(|| ClientError::Unreachable("the runner is stopping".to_owned()))
+    }
+}
+
+impl Keeper for LeasedKeeper {
+    fn find_missing(
+        &self,
+        request: FindMissingRequest,
+    ) -> BoxFuture<'_, Result<FindMissingResponse, ClientError>> {
+        let (job_id, lease) = (self.job_id.clone(), self.lease);
+        let request = v1::FindMissingContentRequest { job_id, lease, request: Some(request) };
+        async move { self.link().await?.find_missing(request).await }.boxed()
+    }
+
+    fn upload(
+        &self,
+        requests: ReceiverStream<UploadRequest>,
+        shrinks: bool,
+    ) -> BoxFuture<'_, Result<UploadAnswers, ClientError>> {
+        let (job_id, lease) = (self.job_id.clone(), self.lease);
+        let requests = requests.map(move |request| v1::SendContentRequest {
+            item: request.item.map(|item| match item {
+                Uploaded::Open(content) => Item::Open(SendContentOpen {
+                    job_id: job_id.clone(),
+                    lease,
+                    content: Some(content),
+                }),
+                Uploaded::Chunk(chunk) => Item::Chunk(chunk),
+            }),
+        });
+        async move { self.link().await?.send_content(requests.boxed(), shrinks).await }.boxed()
+    }
+}

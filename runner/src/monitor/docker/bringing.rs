@@ -1,0 +1,145 @@
+//! Brings what a job left out of its container, which has ended and is still there.
+
+use std::{
+    io::{self, Read},
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use bollard::{Docker, query_parameters::DownloadFromContainerOptions};
+use futures::StreamExt as _;
+
+use super::{RETRY_AFTER, work};
+use crate::{
+    collect::{BROUGHT, Brought, Chosen, Part},
+    executor::{
+        ExitStatus,
+        docker::engine::{describe, is_missing},
+    },
+    monitor::{
+        brought::{self, Unpacking},
+        protocol::Task,
+    },
+    retry::Delays,
+    shim::record,
+};
+
+/// How often an engine that does not answer is asked.
+const TRIES: usize = 8;
+
+/// Brings all that is wanted of a job that ended so, and records it.
+pub(super) async fn bring(docker: &Docker, name: &str, task: &Task, status: &ExitStatus) {
+    let leaves = &task.launch.leaves;
+    let container = Container { docker, name, dir: &task.dir };
+    let mut brought = Brought::default();
+    if let Err(error) = brought::begin(&task.dir) {
+        brought = Brought::none(&error.to_string());
+    } else {
+        brought.outputs = again(|| container.output()).await.err();
+        if leaves.wants_artifacts(status) {
+            let bring = || container.part(&leaves.artifacts, Part::Artifacts);
+            brought.artifacts = again(bring).await.err();
+        }
+        if leaves.wants_caches(status) {
+            let bring = || container.part(&leaves.caches, Part::Caches);
+            brought.caches = again(bring).await.err();
+        }
+    }
+    // Without the record, nothing was brought.
+    let _ = record::write(&task.dir, BROUGHT, &brought, true);
+}
+
+/// Why something was not brought, for people.
+enum Problem {
+    /// It can be tried again.
+    Engine(String),
+    Here(String),
+}
+
+impl From<io::Error> for Problem {
+    fn from(error: io::Error) -> Self {
+        Self::Here(error.to_string())
+    }
+}
+
+/// Tries until the engine answers, but not for ever.
+async fn again<F: Future<Output = Result<(), Problem>>>(
+    bring: impl Fn() -> F,
+) -> Result<(), String> {
+    let mut delays = Delays::new(RETRY_AFTER);
+    let mut trouble = String::new();
+    for _ in 0..TRIES {
+        match bring().await {
+            Ok(()) => return Ok(()),
+            Err(Problem::Here(problem)) => return Err(problem),
+            Err(Problem::Engine(problem)) => trouble = problem,
+        }
+        delays.wait().await;
+    }
+    Err(format!("the Docker engine: {trouble}"))
+}
+
+struct Container<'a> {
+    docker: &'a Docker,
+    name: &'a str,
+    dir: &'a Path,
+}
+
+impl Container<'_> {
+    async fn output(&self) -> Result<(), Problem> {
+        let dir = self.dir.to_owned();
+        self.archive(&work::output(), move |archive| brought::take_output(&dir, archive)).await
+    }
+
+    async fn part(&self, chosen: &Chosen, part: Part) -> Result<(), Problem> {
+        let unpacking = Arc::new(Mutex::new(Unpacking::begin(self.dir, chosen, part)?));
+        let mut asked = brought::choice(chosen, part)?.bases();
+        while let Some(base) = asked.pop() {
+            let path = Path::new(work::WORK).join(&base);
+            let into = Arc::clone(&unpacking);
+            let take = move |archive: Box<dyn Read + Send>| {
+                // An archive begins with the last name of what was asked for.
+                into.lock().unwrap_or_else(PoisonError::into_inner).take(archive, 1, &base)
+            };
+            self.archive(path.to_string_lossy().trim_end_matches('/'), take).await?;
+            asked.extend(unpacking.lock().unwrap_or_else(PoisonError::into_inner).missed());
+        }
+        Ok(())
+    }
+
+    /// Has `take` read the archive of what is at `path` in the container, if it is there.
+    async fn archive(
+        &self,
+        path: &str,
+        take: impl FnOnce(Box<dyn Read + Send>) -> io::Result<()> + Send + 'static,
+    ) -> Result<(), Problem> {
+        let options = DownloadFromContainerOptions { path: path.to_owned() };
+        let mut pieces = self.docker.download_from_container(self.name, Some(options)).peekable();
+        if let Some(Err(error)) = std::pin::Pin::new(&mut pieces).peek().await
+            && is_missing(error)
+        {
+            return Ok(());
+        }
+        let (sender, archive) = brought::pipe();
+        let taking = tokio::task::spawn_blocking(move || take(Box::new(archive)));
+        let mut broken = None;
+        while let Some(piece) = pieces.next().await {
+            match piece {
+                Ok(piece) => {
+                    if sender.send(piece).await.is_err() {
+                        // Nobody takes more: the reason follows.
+                        break;
+                    }
+                }
+                Err(error) => {
+                    broken = Some(Problem::Engine(describe(&error)));
+                    break;
+                }
+            }
+        }
+        drop(sender);
+        let taken = taking.await.map_err(io::Error::other)?;
+        broken.map_or(Ok(()), Err)?;
+        Ok(taken?)
+    }
+}
