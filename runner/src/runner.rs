@@ -23,6 +23,7 @@ use crate::{
     job::{Attempts, Surroundings},
     session::Session,
     shim,
+    source::git,
 };
 
 /// Why a runner cannot start.
@@ -101,7 +102,11 @@ impl Runner {
             data_dir: self.config.data_dir.clone(),
             min_free: self.config.min_free,
             interval: self.config.health_interval,
-            stores: Stores { caches: self.caches.clone(), contents: self.contents.clone() },
+            stores: Stores {
+                caches: self.caches.clone(),
+                contents: self.contents.clone(),
+                mirrors: git::mirrors(&self.config.data_dir),
+            },
         };
         let (health, stop) = (self.health.clone(), self.stop.clone());
         self.tasks

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use nix::sys::statvfs::statvfs;
-use tracing::{info, warn};
+use tracing::info;
 
 use super::Stores;
 
@@ -45,19 +45,14 @@ pub(super) fn look(folder: &Path) -> Host {
     }
 }
 
-/// Looks, and where less than `min_free` bytes are free makes room first: by caches, and
-/// then by parts of sources.
+/// Looks, and where less than `min_free` bytes are free makes room first.
 pub(super) fn look_and_make_room(folder: &Path, min_free: u64, stores: &Stores) -> Host {
     let host = look(folder);
     let lacking = min_free.saturating_sub(host.disk_available);
     if host.disk_total == 0 || lacking == 0 {
         return host;
     }
-    let freed = stores.caches.reclaim(lacking).unwrap_or_else(|error| {
-        warn!(%error, "the disk is nearly full, and caches cannot be removed");
-        0
-    });
-    let freed = freed + stores.contents.reclaim(lacking.saturating_sub(freed));
+    let freed = stores.reclaim(lacking);
     if freed == 0 {
         return host;
     }

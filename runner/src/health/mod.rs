@@ -5,6 +5,9 @@
 //! once when that changes.
 
 mod host;
+mod stores;
+
+pub(crate) use self::stores::Stores;
 
 use std::{
     collections::BTreeMap,
@@ -20,7 +23,7 @@ use baton_proto::{
 use tokio::{sync::watch, time::Instant};
 use tracing::{info, warn};
 
-use crate::{caches::Caches, clock, content::ContentStore, executor::Executors};
+use crate::{clock, executor::Executors};
 
 /// Failures in a row after which an executor gets no jobs.
 const FAILURES: u32 = 3;
@@ -62,13 +65,6 @@ pub(crate) struct Checks {
     pub(crate) interval: Duration,
     /// What can be removed when there is less.
     pub(crate) stores: Stores,
-}
-
-/// What a runner keeps for later jobs, and can do without.
-#[derive(Clone)]
-pub(crate) struct Stores {
-    pub(crate) caches: Caches,
-    pub(crate) contents: ContentStore,
 }
 
 impl Health {

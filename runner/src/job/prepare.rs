@@ -271,7 +271,7 @@ impl Preparation<'_> {
             wanted,
             config: &self.config.git,
             base_env: &self.config.base_env,
-            cache: self.config.data_dir.join("git"),
+            cache: git::mirrors(&self.config.data_dir),
             dir: self.dir,
             notes: SpoolNotes::new(self.environment, self.dir.spool()),
             stop: self.stop.clone(),

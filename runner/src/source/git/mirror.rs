@@ -11,6 +11,7 @@ use std::{
 };
 
 use baton_proto::source::is_commit_id;
+use nix::sys::{stat::futimens, time::TimeSpec};
 
 use super::{
     blocking,
@@ -21,6 +22,8 @@ use super::{
 };
 use crate::{Blocking, untrusted};
 
+/// Ends the names of the locks, whose times say when each mirror was used last.
+pub(super) const LOCK: &str = "lock";
 /// The wait before the lock is tried again.
 pub(super) const TRY_AGAIN: Duration = Duration::from_millis(100);
 /// All of the history, for git: what `--unshallow` stands for.
@@ -48,7 +51,7 @@ impl Mirror {
         // A shallow repository says nothing of what it lacks to the depth of another one.
         let key = blake3::hash(format!("{depth} {}", git.url).as_bytes()).to_hex();
         let dir = cache.join(key.as_str());
-        let (folder, path) = (cache.to_owned(), cache.join(format!("{key}.lock")));
+        let (folder, path) = (cache.to_owned(), cache.join(format!("{key}.{LOCK}")));
         let opened = move || -> io::Result<File> {
             DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
             OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)
@@ -65,8 +68,12 @@ impl Mirror {
                 Err(fs::TryLockError::Error(error)) => return Err(error.into()),
             }
         }
-        let mending = dir.clone();
-        let is_old = blocking(threads, move || mend(&mending)).await?;
+        let (mending, used) = (dir.clone(), lock.try_clone()?);
+        let is_old = blocking(threads, move || {
+            futimens(&used, &TimeSpec::UTIME_OMIT, &TimeSpec::UTIME_NOW)?;
+            mend(&mending)
+        })
+        .await?;
         Ok(Self { dir, lock, depth, is_old })
     }
 

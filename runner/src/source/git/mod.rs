@@ -9,6 +9,7 @@
 mod error;
 mod mirror;
 mod process;
+mod reclaim;
 mod reference;
 mod setup;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use std::{
 use baton_proto::{source, v1};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::reclaim::reclaim;
 pub use self::{
     error::GitError,
     setup::{GitConfig, GitCredential, SshAccess},
@@ -48,6 +50,11 @@ pub(crate) struct Bringing<'a> {
     pub(crate) notes: SpoolNotes,
     pub(crate) stop: CancellationToken,
     pub(crate) threads: &'a dyn Blocking,
+}
+
+/// The folder with the mirrors, in a runner's data folder.
+pub(crate) fn mirrors(data: &Path) -> PathBuf {
+    data.join("git")
 }
 
 /// Fetches the commit into the attempt's work folder, which is empty, and gives its id.
