@@ -32,7 +32,7 @@ pub(super) async fn upload(
     if open.size > limit {
         return Err(ApiError::new(
             Reason::TooLarge,
-            format!("the archive has {} bytes, the limit is {limit}", open.size),
+            format!("what is sent has {} bytes, the limit is {limit}", open.size),
             "leave files out with .batonignore, or raise the coordinator's archive limit",
         ));
     }
