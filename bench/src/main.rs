@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! cargo build --release && cargo run --release -p baton-bench -- start
+//! cargo build --release && cargo run --release -p baton-bench -- sync
 //! ```
 
 // A measurement that cannot go on says so and ends; it reads the clock and prints.
@@ -15,6 +16,7 @@ mod jobs;
 mod memory;
 mod overhead;
 mod start;
+mod sync;
 
 use clap::{Parser, Subcommand};
 
@@ -61,6 +63,8 @@ enum What {
         #[arg(long, default_value_t = 8)]
         slots: u32,
     },
+    /// Bytes and seconds of bringing folders, beside rsync over SSH
+    Sync,
 }
 
 #[tokio::main]
@@ -71,5 +75,6 @@ async fn main() {
         What::Overhead { times } => overhead::measure(times).await,
         What::Failover { tries } => failover::measure(tries).await,
         What::Jobs { jobs, slots } => jobs::measure(jobs, slots).await,
+        What::Sync => sync::measure().await,
     }
 }

@@ -161,31 +161,28 @@ async fn shrink(jobs: &Jobs, limit: u64) -> Result<(), RetentionError> {
 /// [`sweep`] removes. Archives that nothing uses are removed on the way. Whether
 /// output belongs to a job is looked up only if all of it would be over `limit`.
 async fn usage(jobs: &Jobs, limit: u64) -> Result<u64, RetentionError> {
-    let knows_trees = read_trees(jobs).await?;
     let (live, sources) = needed(jobs);
+    let is_needed = |digest| {
+        let trees = jobs.trees.naming(digest);
+        sources.contains(&digest) || trees.iter().any(|tree| sources.contains(tree))
+    };
     let mut used = 0_u64;
     let mut logs: HashMap<JobId, u64> = HashMap::new();
+    let mut trees = KnownTrees::default();
     let mut listing = jobs.files.list();
     while let Some(file) = listing.next().await? {
-        let is_needed = match &file.name {
-            FileName::Log { job, .. } => live.contains(job),
-            FileName::Upload { digest } => {
-                !knows_trees
-                    || sources.contains(digest)
-                    || jobs.trees.naming(*digest).iter().any(|tree| sources.contains(tree))
-            }
-        };
-        if is_needed {
-            continue;
-        }
         match file.name {
+            FileName::Log { job, .. } if live.contains(&job) => {}
             FileName::Log { job, .. } => {
                 used = used.saturating_add(file.length);
                 *logs.entry(job).or_default() += file.length;
             }
             FileName::Upload { .. } if is_young(file.modified, jobs.environment.clock.now()) => {}
-            FileName::Upload { .. } => {
-                if !remove_unused(jobs, file.name, file.modified).await? {
+            FileName::Upload { digest } => {
+                if trees.are_known(jobs).await?
+                    && !is_needed(digest)
+                    && !remove_unused(jobs, file.name, file.modified).await?
+                {
                     used = used.saturating_add(file.length);
                 }
             }
@@ -212,8 +209,22 @@ fn needed(jobs: &Jobs) -> (HashSet<JobId>, HashSet<Digest>) {
     (live().map(|job| job.id).collect(), sources)
 }
 
-/// Makes known which chunks the trees of all jobs have; whether all are known. A manifest
-/// that no coordinator has any more is of no use, and neither are its chunks.
+/// Whether it is known which chunks the trees of all jobs have: found out when it is first
+/// asked for.
+#[derive(Default)]
+struct KnownTrees(Option<bool>);
+
+impl KnownTrees {
+    async fn are_known(&mut self, jobs: &Jobs) -> Result<bool, RetentionError> {
+        match self.0 {
+            Some(known) => Ok(known),
+            None => Ok(*self.0.insert(read_trees(jobs).await?)),
+        }
+    }
+}
+
+/// Reads the manifests of all trees; whether all are read. One that no coordinator has any
+/// more is of no use, and neither are its chunks.
 async fn read_trees(jobs: &Jobs) -> Result<bool, RetentionError> {
     let mut knows_all = true;
     for manifest in jobs.records().read_trees().await? {
@@ -245,6 +256,9 @@ async fn remove_contents(jobs: &Jobs, pruned: &PrunedJob) -> Result<u64, Retenti
         Some(Source::Tree(tree)) => (None, Some(&tree.digest)),
         Some(Source::Git(_) | Source::Workspace(_)) | None => (None, None),
     };
+    if (tree.is_some() || !pruned.artifacts.is_empty()) && !read_trees(jobs).await? {
+        return Ok(0);
+    }
     let mut digests: Vec<Digest> = archive.into_iter().filter_map(|it| it.parse().ok()).collect();
     for tree in tree.into_iter().chain(&pruned.artifacts) {
         let Ok(manifest) = tree.parse() else { continue };
@@ -268,11 +282,15 @@ async fn remove_contents(jobs: &Jobs, pruned: &PrunedJob) -> Result<u64, Retenti
 /// Removes files that belong to nothing: archives and parts of trees that no job wants,
 /// and output that a crash kept from being removed with its job.
 async fn sweep(jobs: &Jobs) -> Result<(), RetentionError> {
-    let knows_trees = read_trees(jobs).await?;
+    let mut trees = KnownTrees::default();
     let mut listing = jobs.files.list();
     while let Some(file) = listing.next().await? {
-        let is_known = knows_trees || matches!(file.name, FileName::Log { .. });
-        if is_known && remove_unused(jobs, file.name, file.modified).await? {
+        if is_young(file.modified, jobs.environment.clock.now())
+            || matches!(file.name, FileName::Upload { .. }) && !trees.are_known(jobs).await?
+        {
+            continue;
+        }
+        if remove_unused(jobs, file.name, file.modified).await? {
             debug!(file = %file.name, "removed a file that nothing uses");
         }
     }

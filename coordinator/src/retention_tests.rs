@@ -11,6 +11,7 @@ use baton_state::{
     Connection, Executors, Reply, RunnerFacts, RunnerId,
     command::{Grant, LoseLease, LossCause, RegisterRunner, Submit},
 };
+use prost::Message as _;
 use tokio::task::JoinSet;
 
 use super::*;
@@ -135,14 +136,54 @@ fn make_old(folder: &std::path::Path, digest: Digest) {
 /// Submits a job with an archive of `size` bytes.
 async fn submit(jobs: Jobs, digest: Digest, size: u64) -> Result<(), Reason> {
     let archive = v1::Archive { digest: digest.to_string(), size };
+    submit_with(jobs, v1::source::Kind::Archive(archive)).await.map(drop)
+}
+
+async fn submit_with(jobs: Jobs, source: v1::source::Kind) -> Result<JobId, Reason> {
     let spec = v1::JobSpec {
         command: vec!["true".to_owned()],
-        source: Some(v1::Source { kind: Some(v1::source::Kind::Archive(archive)) }),
+        source: Some(v1::Source { kind: Some(source) }),
         ..Default::default()
     };
     let caller = Caller { name: "ann".to_owned(), key: String::new(), digest: [0; 32] };
     let spec = convert::spec_from_proto(spec).unwrap();
-    jobs.submit(&caller, spec, None).await.map(drop).map_err(|error| error.reason)
+    jobs.submit(&caller, spec, None).await.map(|job| job.id).map_err(|error| error.reason)
+}
+
+/// A tree with chunks of 100 bytes, as a client sends it: its digest, and how a job names it.
+async fn upload_tree(jobs: &Jobs, chunks: &[u8]) -> (Digest, v1::source::Kind) {
+    let mut tree = v1::Tree { version: 1, ..Default::default() };
+    for chunk in chunks {
+        upload(jobs, vec![*chunk; 100]).await;
+        let blake3 = blake3::hash(&[*chunk; 100]).as_bytes().to_vec();
+        tree.chunks.push(v1::TreeChunk { blake3, length: 100 });
+    }
+    let manifest = tree.encode_to_vec();
+    let (size, content) = (manifest.len() as u64, chunks.len() as u64 * 100);
+    let digest = upload(jobs, manifest).await;
+    let tree = v1::TreeSource { digest: digest.to_string(), size, content };
+    (digest, v1::source::Kind::Tree(tree))
+}
+
+fn chunk(seed: u8) -> FileName {
+    FileName::Upload { digest: blake3::hash(&[seed; 100]).into() }
+}
+
+fn digest_of(name: FileName) -> Digest {
+    let FileName::Upload { digest } = name else { panic!("{name}") };
+    digest
+}
+
+async fn cancel(jobs: &Jobs, job: JobId) {
+    let caller = Caller { name: "ann".to_owned(), key: String::new(), digest: [0; 32] };
+    jobs.cancel(&caller, job, "").await.unwrap();
+    wait_for_history(jobs).await;
+}
+
+async fn wait_for_history(jobs: &Jobs) {
+    let through = jobs.raft.state().applied();
+    let mut position = jobs.history.position();
+    position.wait_for(|position| *position >= through).await.unwrap();
 }
 
 fn limit(logs: usize) -> Retention {
@@ -294,4 +335,100 @@ async fn a_job_that_has_left_the_state_is_looked_for_when_the_history_has_caught
     let (sender, through) = (slow.sender(), jobs.raft.state().applied());
     sender.send(Batch { through, events: Vec::new() }).await.unwrap();
     assert!(!has_job.await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_chunks_of_a_tree_stay_as_long_as_a_job_has_it_and_others_stay_for_other_trees() {
+    let folder = tempfile::tempdir().unwrap();
+    let jobs = coordinator(folder.path()).await;
+    let (first, source) = upload_tree(&jobs, &[1, 2, 2]).await;
+    let one = submit_with(jobs.clone(), source).await.unwrap();
+    let (second, source) = upload_tree(&jobs, &[2, 3]).await;
+    let two = submit_with(jobs.clone(), source).await.unwrap();
+    upload(&jobs, vec![4; 100]).await;
+    let all = [first, second].map(|digest| FileName::Upload { digest });
+    let all = [all[0], all[1], chunk(1), chunk(2), chunk(3), chunk(4)];
+    let there = async || {
+        let mut there = Vec::new();
+        for name in all {
+            there.push(is_there(&jobs, name).await);
+        }
+        there
+    };
+    for name in all {
+        make_old(folder.path(), digest_of(name));
+    }
+    // As after a restart: nothing of it is remembered.
+    jobs.trees.keep_only(&HashSet::new());
+    let fresh = Jobs { uploads: Uploads::default(), ..jobs.clone() };
+    sweep(&fresh).await.unwrap();
+    assert_eq!(there().await, [true, true, true, true, true, false]);
+    assert_eq!(usage(&fresh, u64::MAX).await.unwrap(), 0, "live jobs need it");
+    let records = fresh.records();
+    assert!(records.want(chunk(1), SystemTime::UNIX_EPOCH).await.unwrap());
+    assert!(!records.want(chunk(4), SystemTime::UNIX_EPOCH).await.unwrap());
+
+    cancel(&jobs, one).await;
+    cancel(&jobs, two).await;
+    prune_once(&fresh, Retention { max_age: None, max_bytes: Some(1000) }).await.unwrap();
+    assert_eq!(there().await, [true, true, true, true, true, false]);
+    let manifests = usage(&fresh, u64::MAX).await.unwrap() - 300;
+    let limit = Some(manifests + 250);
+    prune_once(&fresh, Retention { max_age: None, max_bytes: limit }).await.unwrap();
+    assert_eq!(there().await, [false, true, false, true, true, false]);
+    prune_once(&fresh, Retention { max_age: None, max_bytes: Some(0) }).await.unwrap();
+    assert_eq!(there().await, [false; 6]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_accepted_job_has_its_whole_tree_however_close_it_came_to_the_removal() {
+    let folder = tempfile::tempdir().unwrap();
+    let jobs = coordinator(folder.path()).await;
+    for round in 0..60_u8 {
+        let chunks = [round, 100 + round, 200];
+        let (digest, source) = upload_tree(&jobs, &chunks).await;
+        make_old(folder.path(), digest);
+        for seed in chunks {
+            make_old(folder.path(), digest_of(chunk(seed)));
+        }
+        let fresh = Jobs { uploads: Uploads::default(), ..jobs.clone() };
+        let mut submissions = JoinSet::new();
+        submissions.spawn(submit_with(fresh.clone(), source));
+        sweep(&fresh).await.unwrap();
+        match submissions.join_next().await.unwrap().unwrap() {
+            Ok(job) => {
+                for seed in chunks {
+                    assert!(is_there(&jobs, chunk(seed)).await, "round {round}, chunk {seed}");
+                }
+                assert!(is_there(&jobs, FileName::Upload { digest }).await);
+                cancel(&jobs, job).await;
+            }
+            Err(reason) => assert_eq!(reason, Reason::SourceNotUploaded),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_lacking_of_a_tree_is_told_and_what_is_there_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let jobs = coordinator(folder.path()).await;
+    let (digest, source) = upload_tree(&jobs, &[1, 2]).await;
+    let none = Digest::from(blake3::hash(b"nowhere"));
+    jobs.files.remove(chunk(2)).await.unwrap();
+    make_old(folder.path(), digest_of(chunk(1)));
+    let missing = jobs.find_missing(vec![none], vec![digest]).await.unwrap();
+    assert_eq!(missing, [none, digest_of(chunk(2))].into());
+    sweep(&jobs).await.unwrap();
+    assert!(is_there(&jobs, chunk(1)).await);
+    let lacking = submit_with(jobs.clone(), source.clone()).await;
+    assert_eq!(lacking.unwrap_err(), Reason::SourceNotUploaded);
+    upload(&jobs, vec![2; 100]).await;
+    submit_with(jobs.clone(), source.clone()).await.unwrap();
+
+    let v1::source::Kind::Tree(tree) = source else { panic!("no tree") };
+    let more = v1::source::Kind::Tree(v1::TreeSource { content: 201, ..tree.clone() });
+    assert_eq!(submit_with(jobs.clone(), more).await.unwrap_err(), Reason::InvalidArgument);
+    let archive = upload(&jobs, b"\x28\xb5\x2f\xfd".to_vec()).await.to_string();
+    let archive = v1::source::Kind::Tree(v1::TreeSource { digest: archive, size: 4, content: 0 });
+    assert_eq!(submit_with(jobs.clone(), archive).await.unwrap_err(), Reason::InvalidArgument);
 }

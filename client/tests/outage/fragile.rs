@@ -241,6 +241,13 @@ impl Jobs for Fragile {
         Err(Status::unimplemented(""))
     }
 
+    async fn find_missing(
+        &self,
+        _: Request<v1::FindMissingRequest>,
+    ) -> Result<Response<v1::FindMissingResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
     async fn why(&self, _: Request<v1::WhyRequest>) -> Result<Response<v1::WhyResponse>, Status> {
         Err(Status::unimplemented(""))
     }

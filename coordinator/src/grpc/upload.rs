@@ -91,7 +91,7 @@ impl<F: Fn() -> Result<(), ApiError>> Place<F> {
         if open.size > *limit {
             return Err(ApiError::new(
                 Reason::TooLarge,
-                format!("the archive has {} bytes, the limit is {limit}", open.size),
+                format!("what is sent has {} bytes, the limit is {limit}", open.size),
                 "leave files out with .batonignore, or raise the coordinator's archive limit",
             ));
         }

@@ -141,6 +141,7 @@ pub(crate) fn command(words: &[&str]) -> Launch {
         soft_timeout: FOREVER,
         hard_timeout: FOREVER,
         output_limit: 256 << 20,
+        leaves: Default::default(),
         lease_limit: None,
         lease_renewed: Duration::ZERO,
         place: Place::Host,
