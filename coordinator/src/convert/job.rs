@@ -11,7 +11,7 @@ use baton_state::{
     Attempt, Connection, Final, Job, LogEnd, Outcome, Phase, Runner, State, Timestamp,
 };
 
-use super::{executor::executors_to_proto, invalid, spec_to_proto};
+use super::{executor::executors_to_proto, invalid, scheduling, spec_to_proto};
 use crate::dispatch::Reported;
 
 /// The limits that a runner can be asked for.
@@ -72,7 +72,7 @@ pub(crate) fn runner_to_proto(
     v1::Runner {
         id: runner.facts.id.to_string(),
         name: runner.facts.name.clone(),
-        labels: runner.facts.labels.iter().cloned().collect(),
+        labels: runner.labels().into_iter().map(str::to_owned).collect(),
         slots: runner.facts.slots,
         state: match runner.connection {
             Connection::Online => v1::RunnerState::Online,
@@ -88,6 +88,10 @@ pub(crate) fn runner_to_proto(
         health: reported.map(|reported| reported.health),
         clock_offset,
         unhealthy: unhealthy.collect(),
+        scheduling: Some(scheduling::to_proto(runner)),
+        granted_labels: runner.granted.iter().cloned().collect(),
+        hidden_labels: runner.hidden.iter().cloned().collect(),
+        ephemeral: runner.facts.ephemeral,
     }
 }
 

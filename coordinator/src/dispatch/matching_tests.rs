@@ -37,6 +37,8 @@ impl World {
             boot_id: String::new(),
             place: String::new(),
             executors,
+            ephemeral: false,
+            leaving: false,
         };
         self.apply(Command::RegisterRunner(RegisterRunner { facts, at: Timestamp(0) }));
     }

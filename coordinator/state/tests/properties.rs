@@ -294,7 +294,8 @@ fn submission(request: Request) -> Command {
 fn removal(request: Request) -> Command {
     let runner = RunnerId("runner-0".to_owned());
     let request = Some(request);
-    Command::RemoveRunner(RemoveRunner { runner, at: Timestamp(0), request, history_seen: 0 })
+    let at = Timestamp(0);
+    Command::RemoveRunner(RemoveRunner { runner, at, request, history_seen: 0, left: false })
 }
 
 fn lease_of(command: &Command) -> Option<(JobId, Lease)> {

@@ -3,8 +3,8 @@
 //! point, and a sequence still means something after it was shrunk.
 
 use baton_state::{
-    Archive, Executor, Final, Git, JobSpec, LogEnd, OnLost, Outcome, Requirements, Source,
-    Workspace, command::LossCause,
+    Archive, AtDeadline, Executor, Final, Git, JobSpec, LogEnd, OnLost, Outcome, Requirements,
+    Source, Workspace, command::LossCause,
 };
 use proptest::{
     collection::{btree_set, vec},
@@ -38,10 +38,14 @@ pub(crate) enum Action {
     Finish { lease: LeasePick, outcome: Outcome, log: Option<LogEnd>, transient: bool },
     Cancel { job: JobPick, key: Option<Key>, history: History },
     Lose { lease: LeasePick, cause: LossCause },
-    Register { runner: u8, labels: Vec<&'static str>, slots: u32, boot: u8 },
+    Register { runner: u8, labels: Vec<&'static str>, slots: u32, boot: u8, how: How },
     Unreachable { runner: u8 },
     Health { runner: u8, unhealthy: Vec<&'static str> },
-    RemoveRunner { runner: GonePick, key: Option<Key>, history: History },
+    RemoveRunner { runner: GonePick, left: bool, key: Option<Key>, history: History },
+    Cordon { runner: u8, key: Option<Key>, history: History },
+    Drain { runner: u8, deadline: Option<u64>, then: AtDeadline, key: Option<Key> },
+    Resume { runner: u8, key: Option<Key>, history: History },
+    Labels { runner: u8, grant: Vec<&'static str>, hide: Vec<&'static str>, key: Option<Key> },
     Tick { elapsed: u64 },
     Evict { age: u64 },
     FoundCluster,
@@ -54,6 +58,14 @@ pub(crate) enum Action {
 pub(crate) struct Key {
     pub(crate) name: u8,
     pub(crate) digest: u8,
+}
+
+/// What a runner says of how long it stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum How {
+    ForGood,
+    Ephemeral,
+    Leaving,
 }
 
 /// When the proposer looked into the history.
@@ -136,8 +148,19 @@ fn action() -> impl Strategy<Value = Action> {
                 Action::Health { runner, unhealthy: unhealthy.into_iter().collect() }
             }
         ),
-        4 => (gone(), option::weighted(0.7, removal_key()), history())
-            .prop_map(|(runner, key, history)| Action::RemoveRunner { runner, key, history }),
+        4 => (gone(), any::<bool>(), option::weighted(0.7, removal_key()), history()).prop_map(
+            |(runner, left, key, history)| Action::RemoveRunner { runner, left, key, history }
+        ),
+        1 => runner_request()
+            .prop_map(|(runner, key, history)| Action::Cordon { runner, key, history }),
+        2 => (runner_request(), option::weighted(0.8, 0..3_000_u64), at_deadline()).prop_map(
+            |((runner, key, _), deadline, then)| Action::Drain { runner, deadline, then, key }
+        ),
+        3 => runner_request()
+            .prop_map(|(runner, key, history)| Action::Resume { runner, key, history }),
+        2 => (runner_request(), granted(), labels()).prop_map(|((runner, key, _), grant, hide)| {
+            Action::Labels { runner, grant, hide, key }
+        }),
         2 => (0..4_000_u64).prop_map(|elapsed| Action::Tick { elapsed }),
         1 => (0..40_u64).prop_map(|age| Action::Evict { age }),
         1 => Just(Action::FoundCluster),
@@ -179,8 +202,35 @@ fn register() -> impl Strategy<Value = Action> {
     // Most have all labels and some slots, so that work goes on.
     let labels = prop_oneof![2 => Just(LABELS.to_vec()), 1 => labels()];
     let slots = prop_oneof![1 => Just(0_u32), 3 => Just(1), 6 => Just(2)];
-    (0..RUNNERS - 1, labels, slots, 0..2_u8)
-        .prop_map(|(runner, labels, slots, boot)| Action::Register { runner, labels, slots, boot })
+    let how = prop_oneof![
+        8 => Just(How::ForGood),
+        2 => Just(How::Ephemeral),
+        1 => Just(How::Leaving)
+    ];
+    (0..RUNNERS - 1, labels, slots, 0..2_u8, how).prop_map(|(runner, labels, slots, boot, how)| {
+        Action::Register { runner, labels, slots, boot, how }
+    })
+}
+
+/// A request about a runner, and when the proposer looked for its key.
+fn runner_request() -> impl Strategy<Value = (u8, Option<Key>, History)> {
+    (0..RUNNERS, option::weighted(0.5, removal_key()), history())
+}
+
+fn at_deadline() -> impl Strategy<Value = AtDeadline> {
+    select(vec![AtDeadline::Wait, AtDeadline::Requeue, AtDeadline::Requeue, AtDeadline::Cancel])
+}
+
+/// Seldom more than may be granted.
+fn granted() -> impl Strategy<Value = Vec<&'static str>> {
+    prop_oneof![9 => labels(), 1 => Just(many_labels())]
+}
+
+fn many_labels() -> Vec<&'static str> {
+    const LETTERS: &str = "abcdefghijklmnopqrstuvwxyz";
+    let starts =
+        (0..LETTERS.len()).flat_map(|from| (from + 1..=LETTERS.len()).map(move |to| (from, to)));
+    starts.map(|(from, to)| &LETTERS[from..to]).collect()
 }
 
 fn source() -> impl Strategy<Value = Source> {
