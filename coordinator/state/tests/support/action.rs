@@ -43,7 +43,7 @@ pub(crate) enum Action {
     Health { runner: u8, unhealthy: Vec<&'static str> },
     RemoveRunner { runner: GonePick, left: bool, key: Option<Key>, history: History },
     Cordon { runner: u8, key: Option<Key>, history: History },
-    Drain { runner: u8, deadline: Option<u64>, then: AtDeadline, key: Option<Key> },
+    Drain { runner: BusyPick, deadline: Option<u64>, then: AtDeadline, key: Option<Key> },
     Resume { runner: u8, key: Option<Key>, history: History },
     Labels { runner: u8, grant: Vec<&'static str>, hide: Vec<&'static str>, key: Option<Key> },
     Tick { elapsed: u64 },
@@ -93,6 +93,14 @@ pub(crate) enum RunnerPick {
     Any(u8),
 }
 
+/// A runner to drain.
+#[derive(Clone, Debug)]
+pub(crate) enum BusyPick {
+    /// One that holds leases.
+    Holding(Pick),
+    Any(u8),
+}
+
 /// A coordinator's number.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum MemberPick {
@@ -114,6 +122,8 @@ pub(crate) enum GonePick {
 #[derive(Clone, Debug)]
 pub(crate) enum LeasePick {
     Live(Pick),
+    /// One that its runner is to give back.
+    Recalled(Pick),
     Ended(Pick),
     /// Any job with any lease that was ever granted.
     Mixed(Pick, Pick),
@@ -135,33 +145,32 @@ fn step() -> impl Strategy<Value = Step> {
 
 fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
-        10 => submit(),
-        9 => (queued_job(), runner()).prop_map(|(job, runner)| Action::Grant { job, runner }),
+        12 => submit(),
+        16 => (queued_job(), runner()).prop_map(|(job, runner)| Action::Grant { job, runner }),
         4 => lease().prop_map(|lease| Action::Start { lease }),
         6 => finish(),
+        4 => give_back(),
         4 => cancel(),
         5 => (lease(), cause()).prop_map(|(lease, cause)| Action::Lose { lease, cause }),
-        3 => register(),
+        6 => register(),
         3 => (0..RUNNERS).prop_map(|runner| Action::Unreachable { runner }),
         2 => (0..RUNNERS, btree_set(select(&["host", "local", "docker"][..]), 0..=2)).prop_map(
             |(runner, unhealthy)| {
                 Action::Health { runner, unhealthy: unhealthy.into_iter().collect() }
             }
         ),
-        4 => (gone(), any::<bool>(), option::weighted(0.7, removal_key()), history()).prop_map(
+        6 => (gone(), any::<bool>(), option::weighted(0.7, removal_key()), history()).prop_map(
             |(runner, left, key, history)| Action::RemoveRunner { runner, left, key, history }
         ),
         1 => runner_request()
             .prop_map(|(runner, key, history)| Action::Cordon { runner, key, history }),
-        2 => (runner_request(), option::weighted(0.8, 0..3_000_u64), at_deadline()).prop_map(
-            |((runner, key, _), deadline, then)| Action::Drain { runner, deadline, then, key }
-        ),
-        3 => runner_request()
+        5 => drain(),
+        6 => runner_request()
             .prop_map(|(runner, key, history)| Action::Resume { runner, key, history }),
         2 => (runner_request(), granted(), labels()).prop_map(|((runner, key, _), grant, hide)| {
             Action::Labels { runner, grant, hide, key }
         }),
-        2 => (0..4_000_u64).prop_map(|elapsed| Action::Tick { elapsed }),
+        5 => (0..4_000_u64).prop_map(|elapsed| Action::Tick { elapsed }),
         1 => (0..40_u64).prop_map(|age| Action::Evict { age }),
         1 => Just(Action::FoundCluster),
         4 => (member_pick(), 0..4_u8, version()).prop_map(|(node, instance, version)| {
@@ -198,12 +207,22 @@ fn finish() -> impl Strategy<Value = Action> {
     )
 }
 
+/// What a drain asks for, where it does.
+fn give_back() -> impl Strategy<Value = Action> {
+    (any::<Pick>(), outcome()).prop_map(|(pick, outcome)| Action::Finish {
+        lease: LeasePick::Recalled(pick),
+        outcome: Outcome { state: Final::Cancelled, ..outcome },
+        log: None,
+        transient: false,
+    })
+}
+
 fn register() -> impl Strategy<Value = Action> {
     // Most have all labels and some slots, so that work goes on.
     let labels = prop_oneof![2 => Just(LABELS.to_vec()), 1 => labels()];
     let slots = prop_oneof![1 => Just(0_u32), 3 => Just(1), 6 => Just(2)];
     let how = prop_oneof![
-        8 => Just(How::ForGood),
+        12 => Just(How::ForGood),
         2 => Just(How::Ephemeral),
         1 => Just(How::Leaving)
     ];
@@ -217,13 +236,27 @@ fn runner_request() -> impl Strategy<Value = (u8, Option<Key>, History)> {
     (0..RUNNERS, option::weighted(0.5, removal_key()), history())
 }
 
+fn drain() -> impl Strategy<Value = Action> {
+    let runner = prop_oneof![
+        6 => any::<Pick>().prop_map(BusyPick::Holding),
+        1 => (0..RUNNERS).prop_map(BusyPick::Any),
+    ];
+    let deadline = option::weighted(0.9, 0..100_u64);
+    (runner, deadline, at_deadline(), option::weighted(0.5, removal_key()))
+        .prop_map(|(runner, deadline, then, key)| Action::Drain { runner, deadline, then, key })
+}
+
 fn at_deadline() -> impl Strategy<Value = AtDeadline> {
-    select(vec![AtDeadline::Wait, AtDeadline::Requeue, AtDeadline::Requeue, AtDeadline::Cancel])
+    prop_oneof![
+        1 => Just(AtDeadline::Wait),
+        4 => Just(AtDeadline::Requeue),
+        1 => Just(AtDeadline::Cancel)
+    ]
 }
 
 /// Seldom more than may be granted.
 fn granted() -> impl Strategy<Value = Vec<&'static str>> {
-    prop_oneof![9 => labels(), 1 => Just(many_labels())]
+    prop_oneof![4 => labels(), 1 => Just(many_labels())]
 }
 
 fn many_labels() -> Vec<&'static str> {

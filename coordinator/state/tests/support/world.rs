@@ -14,7 +14,7 @@ use baton_state::{
 use proptest::sample::Index as Pick;
 
 use super::action::{
-    Action, GonePick, History, How, JobPick, Key, LeasePick, MemberPick, RunnerPick, Step,
+    Action, BusyPick, GonePick, History, How, JobPick, Key, LeasePick, MemberPick, RunnerPick, Step,
 };
 
 /// One entry of the log and what it led to.
@@ -175,7 +175,7 @@ impl World {
                 history_seen: self.history_seen(history),
             }),
             Action::Drain { runner, deadline, then, key } => Command::DrainRunner(DrainRunner {
-                runner: runner_id(runner),
+                runner: self.busy(&runner),
                 at,
                 by: "bob".to_owned(),
                 deadline: deadline.map(|after| at.plus(after)),
@@ -269,6 +269,7 @@ impl World {
                     runners.filter(|runner| {
                         runner.offers(&job.spec.requirements)
                             && runner.connection == Connection::Online
+                            && runner.takes_jobs()
                             && runner.free_slots() > 0
                     }),
                 )
@@ -280,6 +281,15 @@ impl World {
             (None, RunnerPick::Any(number)) => runner_id(*number),
             (None, RunnerPick::Suited(_)) => runner_id(0),
         }
+    }
+
+    fn busy(&self, pick: &BusyPick) -> RunnerId {
+        let busy = self.state.runners().values().filter(|runner| !runner.leases.is_empty());
+        let runner = match pick {
+            BusyPick::Holding(pick) => chosen(*pick, busy),
+            BusyPick::Any(number) => return runner_id(*number),
+        };
+        runner.map_or_else(|| runner_id(0), |runner| runner.facts.id.clone())
     }
 
     fn gone(&self, pick: &GonePick) -> RunnerId {
@@ -301,6 +311,10 @@ impl World {
         match pick {
             LeasePick::Live(pick) => {
                 chosen(*pick, granted().filter(|(_, attempt)| attempt.outcome.is_none())).map(of)
+            }
+            LeasePick::Recalled(pick) => {
+                let recalled = granted().filter(|(job, _)| job.is_recalled());
+                chosen(*pick, recalled.filter(|(_, attempt)| attempt.outcome.is_none())).map(of)
             }
             LeasePick::Ended(pick) => {
                 chosen(*pick, granted().filter(|(_, attempt)| attempt.outcome.is_some())).map(of)
