@@ -64,6 +64,9 @@ impl Submission {
             Some(key) => key,
             None => random::idempotency_key()?,
         };
+        if self.spec.trace_parent.is_empty() {
+            self.spec.trace_parent = random::trace_parent()?;
+        }
         let request = SubmitRequest { idempotency_key, spec: Some(self.spec) };
         let call = || async {
             let answer = connection.jobs().submit(request.clone()).await?.into_inner();

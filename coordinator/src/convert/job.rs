@@ -11,7 +11,7 @@ use baton_state::{
     Attempt, Connection, Final, Job, LogEnd, Outcome, Phase, Runner, State, Timestamp,
 };
 
-use super::{executor::executors_to_proto, invalid, scheduling, spec_to_proto};
+use super::{executor::executors_to_proto, invalid, scheduling, spec::spec_shown};
 use crate::dispatch::Reported;
 
 /// The limits that a runner can be asked for.
@@ -25,7 +25,7 @@ pub(crate) fn job_to_proto(job: &Job) -> v1::Job {
     };
     v1::Job {
         id: job.id.to_string(),
-        spec: Some(spec_to_proto(&job.spec)),
+        spec: Some(spec_shown(&job.spec)),
         state: state(job).into(),
         attempts: (1..).zip(&job.attempts).map(|(number, a)| attempt(number, a)).collect(),
         submitted_at: Some(time(job.submitted_at)),

@@ -65,6 +65,8 @@ impl World {
             output_limit: 1,
             container: None,
             resources: Resources::default(),
+            masks: Default::default(),
+            trace: None,
         });
         self.apply(Command::Submit(Submit {
             id,

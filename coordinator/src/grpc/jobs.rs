@@ -28,7 +28,14 @@ impl jobs_server::Jobs for Services {
         &self,
         request: Request<v1::SubmitRequest>,
     ) -> Result<Response<v1::SubmitResponse>, Status> {
-        let caller = caller("submit", &request, |body| &mut body.idempotency_key)?;
+        let caller = caller("submit", &request, |body| {
+            // Whoever repeats a request may do so in another trace.
+            if let Some(spec) = &mut body.spec {
+                spec.trace_parent.clear();
+                spec.trace_state.clear();
+            }
+            &mut body.idempotency_key
+        })?;
         let spec = request.into_inner().spec.ok_or_else(|| invalid("spec", "is missing"))?;
         let job = self.jobs.submit(&caller, spec_from_proto(spec)?, None).await?;
         Ok(Response::new(v1::SubmitResponse { job: Some(job_to_proto(&job)) }))

@@ -33,6 +33,6 @@ pub use runner::{Connection, Executors, HOST, Runner, RunnerFacts, Target, Unhea
 pub use scheduling::{AtDeadline, Cordon, Drain};
 pub use spec::{
     Archive, Container, Executor, Git, JobSpec, Mount, OnLost, Pull, Requirements, Resources,
-    Service, Source, Tmpfs, Workspace,
+    Service, Source, Tmpfs, Trace, Workspace,
 };
 pub use state::{Request, RunnerRequest, State};

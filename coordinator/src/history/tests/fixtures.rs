@@ -131,6 +131,8 @@ fn spec(name: &str, project: &str, requirements: Requirements, source: Option<So
         output_limit: 1,
         container: None,
         resources: Resources::default(),
+        masks: Default::default(),
+        trace: None,
     }
 }
 

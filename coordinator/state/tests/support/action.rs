@@ -4,7 +4,7 @@
 
 use baton_state::{
     Archive, AtDeadline, Executor, Final, Git, JobSpec, LogEnd, OnLost, Outcome, Requirements,
-    Source, Workspace, command::LossCause,
+    Source, Trace, Workspace, command::LossCause,
 };
 use proptest::{
     collection::{btree_set, vec},
@@ -289,9 +289,10 @@ fn job_spec() -> impl Strategy<Value = JobSpec> {
         option::of(source()),
         executor(),
         "\\PC{0,8}",
+        any::<bool>(),
     )
         .prop_map(
-            |(labels, priority, attempts, on_lost, queue_timeout, source, executor, name)| {
+            |(labels, priority, attempts, on_lost, queue_timeout, source, executor, name, new)| {
                 JobSpec {
                     requirements: Requirements {
                         labels: labels.into_iter().map(str::to_owned).collect(),
@@ -303,6 +304,8 @@ fn job_spec() -> impl Strategy<Value = JobSpec> {
                     queue_timeout,
                     source,
                     name,
+                    masks: new.then(|| "TOKEN".to_owned()).into_iter().collect(),
+                    trace: new.then(|| Trace { parent: "00".to_owned(), state: String::new() }),
                     ..spec::plain()
                 }
             },

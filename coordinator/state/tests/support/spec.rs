@@ -22,5 +22,7 @@ pub(crate) fn plain() -> JobSpec {
         output_limit: 1 << 20,
         container: None,
         resources: Resources::default(),
+        masks: Default::default(),
+        trace: None,
     }
 }
