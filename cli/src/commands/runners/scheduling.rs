@@ -118,7 +118,7 @@ pub(super) async fn cordon(args: OneRunner, context: &Context) -> anyhow::Result
     let answer = reached
         .keep_asking(async |to| Ok(to.runners().cordon(request.clone()).await?.into_inner()))
         .await?;
-    say(context, answer.runner_id, format!("runner {} is cordoned", args.runner))
+    say(context, answer.runner_id, &format!("runner {} is cordoned", args.runner))
 }
 
 pub(super) async fn drain(args: DrainArgs, context: &Context) -> anyhow::Result<()> {
@@ -142,7 +142,7 @@ pub(super) async fn drain(args: DrainArgs, context: &Context) -> anyhow::Result<
         until_empty(&reached, &args.runner, &answer.runner_id, context).await?;
         done = format!("runner {} has no jobs left", args.runner);
     }
-    say(context, answer.runner_id, done)
+    say(context, answer.runner_id, &done)
 }
 
 /// Tells a person how many jobs are left until there are none.
@@ -183,7 +183,7 @@ pub(super) async fn resume(args: OneRunner, context: &Context) -> anyhow::Result
     let answer = reached
         .keep_asking(async |to| Ok(to.runners().resume(request.clone()).await?.into_inner()))
         .await?;
-    say(context, answer.runner_id, format!("runner {} takes jobs again", args.runner))
+    say(context, answer.runner_id, &format!("runner {} takes jobs again", args.runner))
 }
 
 pub(super) async fn label(args: LabelArgs, context: &Context) -> anyhow::Result<()> {
@@ -200,7 +200,7 @@ pub(super) async fn label(args: LabelArgs, context: &Context) -> anyhow::Result<
     let answer = reached
         .keep_asking(async |to| Ok(to.runners().set_labels(request.clone()).await?.into_inner()))
         .await?;
-    say(context, answer.runner_id, format!("the labels of runner {runner} are changed"))
+    say(context, answer.runner_id, &format!("the labels of runner {runner} are changed"))
 }
 
 /// Labels with a `+` before them, and those with a `-`.
@@ -224,7 +224,7 @@ fn grant_and_hide(changes: &[String]) -> Result<(Vec<String>, Vec<String>), Usag
     Ok((grant, hide))
 }
 
-fn say(context: &Context, id: String, text: String) -> anyhow::Result<()> {
+fn say(context: &Context, id: String, text: &str) -> anyhow::Result<()> {
     match context.format {
         Format::Json => output::write_json(&ChangedView { id }),
         Format::Text => output::write(format!("{text}\n").as_bytes()),

@@ -83,6 +83,7 @@ impl Finished {
             finished_at: None,
             outcome: None,
             log: (lease == 1).then(|| log(self.log_bytes)),
+            recalled: false,
         });
         attempts.collect()
     }

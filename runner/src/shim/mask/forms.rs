@@ -71,7 +71,7 @@ mod tests {
 
     fn encoded(bytes: &[u8], alphabet: &[u8; 64]) -> Vec<u8> {
         let mut whole = base64(bytes, 0, alphabet);
-        if bytes.len() % 3 != 0 {
+        if !bytes.len().is_multiple_of(3) {
             let padded: Vec<u8> = bytes.iter().copied().chain([0, 0]).collect();
             whole.push(base64(&padded, 0, alphabet)[whole.len()]);
         }
