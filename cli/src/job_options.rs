@@ -13,7 +13,7 @@ use std::{
 
 use baton_client::source::{JobSource, SourceArg, parse as parse_source};
 use baton_coordinator::check_spec;
-use baton_proto::{error::ApiError, time::duration_to_proto, v1};
+use baton_proto::{error::ApiError, time::duration_to_proto, trace, v1};
 use clap::{Args, ValueEnum};
 
 use crate::{
@@ -79,6 +79,14 @@ pub(crate) struct JobOptions {
     /// Variable for the job: K=V, or K for the value it has here; may be repeated
     #[arg(short, long = "env", value_name = "K[=V]", value_parser = variable)]
     pub(crate) env: Vec<Variable>,
+    /// Variable whose value is shown as *** in the output and to whoever looks at the job; may
+    /// be repeated
+    #[arg(long = "mask", value_name = "NAME")]
+    pub(crate) masks: Vec<String>,
+    /// W3C trace context that the job belongs to [default: TRACEPARENT and TRACESTATE as they
+    /// are here, or a new trace]
+    #[arg(long, value_name = "TRACEPARENT")]
+    pub(crate) traceparent: Option<String>,
     /// Project that the job belongs to [default: default]
     #[arg(long, env = "BATON_PROJECT", value_name = "NAME")]
     pub(crate) project: Option<String>,
@@ -172,6 +180,7 @@ impl JobOptions {
             Some(OnLost::Fail) => v1::OnLost::Fail,
             Some(OnLost::Wait) => v1::OnLost::Wait,
         };
+        let (trace_parent, trace_state) = self.trace(environment);
         Ok(v1::JobSpec {
             command: self.command.clone(),
             name: self.name.clone().unwrap_or_default(),
@@ -191,7 +200,25 @@ impl JobOptions {
             artifacts: self.keeping.artifacts(places)?,
             caches: self.keeping.caches(places)?,
             inputs: self.keeping.inputs(),
+            masks: self.masks.clone(),
+            trace_parent,
+            trace_state,
         })
+    }
+
+    /// The trace that the job belongs to, as given; one of the environment that has not the
+    /// form is none, as the standard has it.
+    fn trace(&self, environment: &Environment) -> (String, String) {
+        if let Some(given) = &self.traceparent {
+            return (given.clone(), String::new());
+        }
+        let here = |name: &str| environment.text(name).ok().flatten().unwrap_or_default();
+        let (parent, state) = (here("TRACEPARENT"), here("TRACESTATE"));
+        match trace::trace_id(&parent) {
+            Some(_) if trace::is_state(&state) => (parent, state),
+            Some(_) => (parent, String::new()),
+            None => Default::default(),
+        }
     }
 
     /// The refusal of a field as that of the option it comes from, or of its place in
@@ -202,6 +229,7 @@ impl JobOptions {
         let field = match field.split_once('.') {
             Some(("source", "git.depth")) => "git_depth",
             Some(("source", _)) => "source",
+            None if field == "trace_parent" => "traceparent",
             _ => field,
         };
         let place = match field {
@@ -218,7 +246,10 @@ impl JobOptions {
             (Some(place), _) => format!("{place}: "),
             (None, "") => String::new(),
             (None, "command") => "COMMAND: ".to_owned(),
-            (None, "labels" | "mounts" | "services" | "artifacts" | "caches" | "inputs") => {
+            (
+                None,
+                "labels" | "masks" | "mounts" | "services" | "artifacts" | "caches" | "inputs",
+            ) => {
                 format!("--{}: ", field.trim_end_matches('s'))
             }
             (None, "cpu_millis") => "--cpus: ".to_owned(),

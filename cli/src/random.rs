@@ -14,6 +14,11 @@ pub(crate) fn token() -> anyhow::Result<String> {
     hexadecimal::<32>()
 }
 
+/// The beginning of a new trace, as W3C Trace Context has it.
+pub(crate) fn trace_parent() -> anyhow::Result<String> {
+    Ok(format!("00-{}-{}-01", hexadecimal::<16>()?, hexadecimal::<8>()?))
+}
+
 /// A number below `limit`, about as likely as any other.
 pub(crate) fn below(limit: u16) -> anyhow::Result<u16> {
     let number = u32::from_le_bytes(bytes()?) % u32::from(limit);
@@ -43,6 +48,8 @@ mod tests {
         let first = super::idempotency_key().unwrap();
         assert_eq!(first.len(), 32);
         assert_ne!(first, super::idempotency_key().unwrap());
+        let trace = super::trace_parent().unwrap();
+        assert!(baton_proto::trace::trace_id(&trace).is_some(), "{trace}");
         assert_eq!(super::token().unwrap().len(), 64);
     }
 }

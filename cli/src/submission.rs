@@ -76,6 +76,9 @@ impl Submission {
             Some(key) => key,
             None => random::idempotency_key()?,
         };
+        if self.spec.trace_parent.is_empty() {
+            self.spec.trace_parent = random::trace_parent()?;
+        }
         let mut request = SubmitRequest { idempotency_key, spec: None };
         let mut round = 0;
         loop {

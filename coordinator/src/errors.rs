@@ -68,6 +68,11 @@ fn from_refusal(refusal: &Refusal) -> ApiError {
             message,
             "wait until its leases run out; cancel the jobs that wait for it (`runners show`)",
         ),
+        Refusal::TooManyLabels => ApiError::new(
+            Reason::InvalidArgument,
+            message,
+            "let the runner say itself what it offers: `labels` in its settings",
+        ),
         Refusal::UnknownMember(node) => member_not_found(node),
         Refusal::LastMember => ApiError::new(
             Reason::MajorityNeeded,
@@ -94,6 +99,7 @@ fn from_refusal(refusal: &Refusal) -> ApiError {
         | Refusal::RunnerUnreachable
         | Refusal::RequirementsNotMet
         | Refusal::RunnerUnhealthy
+        | Refusal::RunnerClosed
         | Refusal::LeaseKept => internal(message),
     }
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use baton_proto::error::{ApiError, Reason};
 use baton_state::{
-    Command, Job, JobId, JobSpec, Refusal, Reply, Request,
+    Command, Job, JobId, JobSpec, Level, Refusal, Reply, Request,
     command::{Cancel, Submit},
     explain::{self, Waiting},
 };
@@ -103,9 +103,13 @@ impl Jobs {
     pub(crate) async fn submit(
         &self,
         caller: &Caller,
-        spec: JobSpec,
+        mut spec: JobSpec,
         retry_of: Option<JobId>,
     ) -> Result<Job, ApiError> {
+        if self.raft.state().level() < Level(3) {
+            // Not every coordinator knows of traces yet, and a job can do without.
+            spec.trace = None;
+        }
         let mut spec = Arc::new(spec);
         loop {
             let history_seen = self.raft.state().evicted_at();

@@ -59,6 +59,8 @@ async fn coordinator(folder: &std::path::Path) -> Jobs {
         boot_id: String::new(),
         place: String::new(),
         executors: Executors::default(),
+        ephemeral: false,
+        leaving: false,
     };
     propose(&jobs, Command::RegisterRunner(RegisterRunner { facts, at: AT })).await;
     assert_eq!(jobs.raft.state().runner(&runner()).unwrap().connection, Connection::Online);

@@ -11,6 +11,7 @@ pub mod outputs;
 pub mod source;
 pub mod spool;
 pub mod time;
+pub mod trace;
 
 /// The public API, version 1.
 #[allow(clippy::all, clippy::pedantic, missing_docs)]

@@ -48,6 +48,8 @@ pub struct Config {
     pub health_interval: Duration,
     /// Bytes that must be free on the disk of `data_dir`: with less it takes no jobs.
     pub min_free: u64,
+    /// It takes one job and is gone after that.
+    pub ephemeral: bool,
     /// Jobs may be processes of this host.
     pub local: bool,
     /// The Docker engine, if jobs may have containers.
@@ -83,6 +85,7 @@ impl Config {
             chunk_limit: 10 * 1024 * 1024 * 1024,
             health_interval: Duration::from_secs(30),
             min_free: 256 * 1024 * 1024,
+            ephemeral: false,
             local: true,
             docker: None,
             workspaces: None,

@@ -49,6 +49,12 @@ impl Identity {
     }
 }
 
+/// Gives up the id: the next start is another runner. The attempts must be gone.
+pub(crate) fn forget(data_dir: &Path) -> io::Result<()> {
+    fs::remove_file(data_dir.join(ID))?;
+    File::open(data_dir)?.sync_all()
+}
+
 fn place(lock: &File) -> io::Result<String> {
     let metadata = lock.metadata()?;
     Ok(format!("{:x}:{:x}", metadata.dev(), metadata.ino()))

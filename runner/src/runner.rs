@@ -19,9 +19,9 @@ use crate::{
         Executor, Executors, docker::DockerExecutor, local::LocalExecutor, ssh::SshExecutor,
     },
     health::{Checks, Health, Stores},
-    identity::Identity,
+    identity::{self, Identity},
     job::{Attempts, Surroundings},
-    session::Session,
+    session::{Session, Stay, Staying},
     shim,
     source::git,
 };
@@ -54,6 +54,9 @@ const SWEEP_EVERY: Duration = Duration::from_secs(300);
 /// How long a stop waits for tasks to end.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 
+/// How long a runner that goes tries to tell a coordinator.
+const TOLD_WITHIN: Duration = Duration::from_secs(2);
+
 /// A running runner.
 pub struct Runner {
     id: String,
@@ -62,7 +65,10 @@ pub struct Runner {
     caches: Caches,
     contents: ContentStore,
     config: Config,
+    environment: Environment,
     session: JoinHandle<Option<ApiError>>,
+    attempts: Attempts,
+    staying: Arc<Staying>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -164,18 +170,33 @@ impl Runner {
             async move { stop.run_until_cancelled(attempts.keep_sweeping(SWEEP_EVERY)).await }
         });
         info!(runner = id, name = config.name, data = %config.data_dir.display(), "runner starts");
+        let staying = Arc::new(Staying::default());
         let session = Session {
             config: config.clone(),
-            environment,
+            environment: environment.clone(),
             identity,
-            attempts,
+            attempts: attempts.clone(),
+            staying: Arc::clone(&staying),
             health: health.reports(),
             link,
             reports,
         };
         let stopped = stop.clone();
         let session = tasks.spawn(async move { stopped.run_until_cancelled(session.keep()).await });
-        Ok(Self { id, executors, health, caches, contents, config, session, tasks, stop })
+        Ok(Self {
+            id,
+            executors,
+            health,
+            caches,
+            contents,
+            config,
+            environment,
+            session,
+            attempts,
+            staying,
+            tasks,
+            stop,
+        })
     }
 
     /// The id that it made for itself.
@@ -184,12 +205,46 @@ impl Runner {
         &self.id
     }
 
-    /// Returns when the runner cannot go on, with the reason.
-    pub async fn failed(&mut self) -> Error {
-        match (&mut self.session).await {
-            Ok(Some(error)) => Error::Copy { error },
-            // It was told to stop, or panicked.
-            Ok(None) | Err(_) => std::future::pending().await,
+    /// Returns when the runner has nothing more to do: an ephemeral one that had its job
+    /// and has given up its id.
+    ///
+    /// # Errors
+    /// When it cannot go on, with the reason.
+    pub async fn ended(&mut self) -> Result<(), Error> {
+        let (attempts, staying, environment) = (&self.attempts, &self.staying, &self.environment);
+        let served = async {
+            if !self.config.ephemeral {
+                std::future::pending::<()>().await;
+            }
+            staying.until_served().await;
+            attempts.until_none().await;
+            forget(&self.config, environment, staying).await
+        };
+        tokio::select! {
+            biased;
+            ended = &mut self.session => match ended {
+                Ok(Some(error)) => Err(Error::Copy { error }),
+                // It was told to stop, or panicked.
+                Ok(None) | Err(_) => std::future::pending().await,
+            },
+            served = served => served,
+        }
+    }
+
+    /// Tells the coordinator that this runner takes no more jobs, and waits up to `limit`
+    /// for those that it has.
+    pub async fn drain(&self, limit: Duration) {
+        self.staying.decide(Stay::Leaves);
+        let told = self.staying.until_told(Stay::Leaves);
+        if tokio::time::timeout(TOLD_WITHIN, told).await.is_err() {
+            // It hears so when the session opens again.
+            warn!("no coordinator has heard yet that this runner is being stopped");
+        }
+        if !limit.is_zero() {
+            info!(?limit, "waiting for the jobs to end");
+            if tokio::time::timeout(limit, self.attempts.until_none()).await.is_err() {
+                warn!("some jobs still run; they go on without this runner");
+            }
         }
     }
 
@@ -203,4 +258,22 @@ impl Runner {
         }
         info!("runner stopped; its jobs go on");
     }
+}
+
+/// Gives up the id of an ephemeral runner that had its job.
+async fn forget(
+    config: &Config,
+    environment: &Environment,
+    staying: &Staying,
+) -> Result<(), Error> {
+    let dir = config.data_dir.clone();
+    // First: what may be forgotten must never come back.
+    let forgotten = blocking(&*environment.blocking, move || identity::forget(&dir)).await;
+    let forgotten = forgotten.unwrap_or_else(|error| Err(io::Error::other(error)));
+    forgotten.map_err(|source| Error::DataDir { dir: config.data_dir.clone(), source })?;
+    staying.decide(Stay::IsGone);
+    if tokio::time::timeout(TOLD_WITHIN, staying.until_told(Stay::IsGone)).await.is_err() {
+        warn!("no coordinator has heard that this runner is gone; it is forgotten later");
+    }
+    Ok(())
 }

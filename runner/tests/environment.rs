@@ -354,7 +354,8 @@ async fn a_job_whose_lease_ran_out_while_its_code_came_waits_for_a_renewal() {
         }
     };
     assert_eq!(heartbeat.held.len(), 1);
-    session.tell(Told::HeartbeatAck(v1::HeartbeatAck { sequence: heartbeat.sequence }));
+    session
+        .tell(Told::HeartbeatAck(v1::HeartbeatAck { sequence: heartbeat.sequence, spent: false }));
     session.started().await;
     coordinator.take_output().await;
     session.settle().await;
@@ -366,8 +367,9 @@ async fn heartbeats_go_out_however_much_the_coordinator_says() {
     const LIMIT: Duration = Duration::from_secs(30);
     let mut coordinator = Coordinator::start().await;
     let begun = Instant::now();
-    let flood = stream::repeat(Told::HeartbeatAck(v1::HeartbeatAck { sequence: u64::MAX }))
-        .take_while(move |_| std::future::ready(begun.elapsed() < LIMIT));
+    let flood =
+        stream::repeat(Told::HeartbeatAck(v1::HeartbeatAck { sequence: u64::MAX, spent: false }))
+            .take_while(move |_| std::future::ready(begun.elapsed() < LIMIT));
     let mut session = coordinator.welcome(Duration::from_millis(100), flood.boxed()).await;
     for sequence in 1..4 {
         assert_eq!(session.heartbeat().await.sequence, sequence);

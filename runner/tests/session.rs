@@ -151,6 +151,34 @@ impl Runners for Fake {
     ) -> Result<Response<v1::RemoveRunnerResponse>, Status> {
         Err(Status::unimplemented(""))
     }
+
+    async fn cordon(
+        &self,
+        _: Request<v1::CordonRunnerRequest>,
+    ) -> Result<Response<v1::CordonRunnerResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn drain(
+        &self,
+        _: Request<v1::DrainRunnerRequest>,
+    ) -> Result<Response<v1::DrainRunnerResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn resume(
+        &self,
+        _: Request<v1::ResumeRunnerRequest>,
+    ) -> Result<Response<v1::ResumeRunnerResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn set_labels(
+        &self,
+        _: Request<v1::SetRunnerLabelsRequest>,
+    ) -> Result<Response<v1::SetRunnerLabelsResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
 }
 
 #[tonic::async_trait]

@@ -165,6 +165,12 @@ impl Fleet {
         kill(runner.process.take());
     }
 
+    /// SIGTERM to a runner.
+    pub fn terminate_runner(&self, name: &str) {
+        let pid = nix::unistd::Pid::from_raw(self.runner_pid(name).cast_signed());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    }
+
     /// A connection to the coordinator, once it answers.
     pub async fn connect(&self) -> Connection {
         let endpoint = Endpoint::new(&self.address(), TOKEN).unwrap();

@@ -1,10 +1,10 @@
 //! `baton runner`: serve as a runner until told to stop. Its jobs outlive it.
 
-use std::{collections::BTreeMap, ops::RangeInclusive, path::PathBuf};
+use std::{collections::BTreeMap, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use baton_client::{ClientError, Endpoint};
 use baton_runner::{Config, Runner};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
 use super::{Context, runner_docker::DockerSettings, runner_ssh::SshSettings};
@@ -38,6 +38,8 @@ const EXAMPLE: &str = r#"Example:
   chunk_limit = "10GiB"
   health_interval = "30s"
   min_free = "256MiB"
+  on_sigterm = "drain"                     # or "detach": its jobs go on without it
+  drain_timeout = "10m"
   workspaces = "/srv/workspaces"
   env = { LANG = "C.UTF-8" }
   [git]
@@ -141,6 +143,17 @@ struct RunnerSettings {
     /// [default: 256MiB]
     #[arg(long, value_name = "BYTES")]
     min_free: Option<Size>,
+    /// Take one job, and end when it has: the next start is another runner
+    #[arg(long)]
+    ephemeral: bool,
+    /// What happens at SIGTERM and Ctrl-C: jobs go on without the runner until its next start,
+    /// or it takes no more and waits for those it has. A second one ends it at once, and its
+    /// jobs go on [default: detach]
+    #[arg(long, value_enum, value_name = "WHAT")]
+    on_sigterm: Option<OnSigterm>,
+    /// How long to wait for jobs at SIGTERM; those that still run go on [default: 10m]
+    #[arg(long, value_name = "TIME")]
+    drain_timeout: Option<Span>,
     /// Jobs may be processes of this host [default: true]
     #[arg(long, value_name = "BOOL")]
     local: Option<bool>,
@@ -152,19 +165,47 @@ struct RunnerSettings {
     ssh: SshSettings,
 }
 
+/// What a runner does when it is told to stop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+enum OnSigterm {
+    /// Its jobs go on, and the next start finds them
+    #[default]
+    Detach,
+    /// It takes no more jobs and waits for those it has
+    Drain,
+}
+
+/// How long a runner waits for its jobs when it is told to stop.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(600);
+
 pub(super) async fn run(args: RunnerArgs, context: &Context) -> anyhow::Result<u8> {
     let (mut settings, token) = args.serving.read(&context.environment)?;
     settings.env.extend(args.variables);
     let mut interrupts = Interrupts::catch()?;
+    let on_sigterm = settings.on_sigterm.unwrap_or_default();
+    let drain_timeout = settings.drain_timeout.map_or(DRAIN_TIMEOUT, |span| span.0);
     let mut config = settings.config(&token, &context.environment)?;
     config.job_open_files = open_files::allow_all();
     let mut runner = Runner::start(config).await?;
-    let failure = tokio::select! {
+    let ended = tokio::select! {
         _ = interrupts.next() => None,
-        failure = runner.failed() => Some(failure),
+        ended = runner.ended() => Some(ended),
     };
+    if ended.is_none() {
+        let limit = match on_sigterm {
+            OnSigterm::Detach => Duration::ZERO,
+            OnSigterm::Drain => drain_timeout,
+        };
+        tokio::select! {
+            () = runner.drain(limit) => {}
+            // Told again.
+            _ = interrupts.next() => {}
+        }
+    }
     runner.stop().await;
-    failure.map_or(Ok(0), |failure| Err(failure.into()))
+    ended.transpose()?;
+    Ok(0)
 }
 
 impl Settings for RunnerSettings {
@@ -199,6 +240,9 @@ impl Settings for RunnerSettings {
             env: file.env.into_iter().chain(self.env).collect(),
             health_interval: self.health_interval.or(file.health_interval),
             min_free: self.min_free.or(file.min_free),
+            ephemeral: self.ephemeral || file.ephemeral,
+            on_sigterm: self.on_sigterm.or(file.on_sigterm),
+            drain_timeout: self.drain_timeout.or(file.drain_timeout),
             local: self.local.or(file.local),
             docker: file.docker,
             git: file.git,
@@ -231,6 +275,7 @@ impl RunnerSettings {
             return Err(UsageError("health_interval: must be more than 0s".to_owned()).into());
         }
         config.min_free = self.min_free.map_or(config.min_free, |size| size.0);
+        config.ephemeral = self.ephemeral;
         config.local = self.local.unwrap_or(config.local);
         config.docker = self.docker.map(DockerSettings::config).transpose()?;
         config.ssh = self.ssh.config()?;
@@ -282,6 +327,7 @@ mod tests {
         let settings: RunnerSettings = toml::from_str(toml).unwrap();
         assert_eq!(settings.labels, ["os=linux", "gpu"]);
         assert_eq!(settings.slots, Some(4));
+        assert_eq!(settings.on_sigterm, Some(OnSigterm::Drain));
         let docker = settings.docker.unwrap().config().unwrap();
         assert_eq!(docker.registries["registry.example.com"].username, "ci");
         assert_eq!(settings.git.config().unwrap().credentials.len(), 1);

@@ -1,5 +1,7 @@
 //! `baton runners`: the fleet's runners.
 
+mod scheduling;
+
 use baton_client::ClientError;
 use baton_proto::v1::{GetRunnerRequest, ListRunnersRequest, RemoveRunnerRequest};
 use clap::{Args, Subcommand};
@@ -10,7 +12,7 @@ use crate::{
     connect::ClientArgs,
     output::{
         self, Format, text,
-        views::{RemovedView, RunnerView, RunnersView},
+        views::{ChangedView, RunnerView, RunnersView},
     },
     random,
 };
@@ -24,6 +26,15 @@ pub(crate) struct RunnersArgs {
 
 #[derive(Debug, Subcommand)]
 enum RunnersCommand {
+    /// Give a runner no new jobs
+    #[command(after_help = scheduling::CORDON_EXAMPLE)]
+    Cordon(scheduling::OneRunner),
+    /// Empty a runner
+    #[command(after_help = scheduling::DRAIN_EXAMPLE)]
+    Drain(scheduling::DrainArgs),
+    /// Grant labels to a runner, or hide some of its own
+    #[command(after_help = scheduling::LABEL_EXAMPLE)]
+    Label(scheduling::LabelArgs),
     /// All runners, by name
     #[command(after_help = "Example:\n  baton runners list -o json | jq '.runners[].name'")]
     List {
@@ -39,6 +50,9 @@ enum RunnersCommand {
         #[command(flatten)]
         client: ClientArgs,
     },
+    /// Give jobs to a runner again
+    #[command(after_help = scheduling::RESUME_EXAMPLE)]
+    Resume(scheduling::OneRunner),
     /// One runner and the jobs it holds
     #[command(after_help = "Example:\n  baton runners show build-1")]
     Show {
@@ -60,6 +74,10 @@ coordinator's retention_age are removed without being asked for.";
 
 pub(super) async fn run(args: RunnersArgs, context: &Context) -> anyhow::Result<u8> {
     match args.command {
+        RunnersCommand::Cordon(args) => scheduling::cordon(args, context).await?,
+        RunnersCommand::Drain(args) => scheduling::drain(args, context).await?,
+        RunnersCommand::Label(args) => scheduling::label(args, context).await?,
+        RunnersCommand::Resume(args) => scheduling::resume(args, context).await?,
         RunnersCommand::List { client } => list(&client, context).await?,
         RunnersCommand::Remove { runner, client } => remove(runner, &client, context).await?,
         RunnersCommand::Show { runner, client } => show(runner, &client, context).await?,
@@ -107,7 +125,7 @@ async fn remove(runner: String, client: &ClientArgs, context: &Context) -> anyho
         .await?;
     let id = answer.runner_id;
     match context.format {
-        Format::Json => output::write_json(&RemovedView { id }),
+        Format::Json => output::write_json(&ChangedView { id }),
         Format::Text => output::write(format!("runner {runner} is removed\n").as_bytes()),
     }
 }

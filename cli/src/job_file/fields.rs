@@ -24,6 +24,8 @@ pub(super) struct Fields {
     pub(super) git_lfs: Field<Text>,
     pub(super) labels: Field<Words>,
     pub(super) env: Field<Variables>,
+    pub(super) masks: Field<Words>,
+    pub(super) traceparent: Field<Text>,
     pub(super) project: Field<Text>,
     pub(super) name: Field<Text>,
     pub(super) priority: Field<Text>,

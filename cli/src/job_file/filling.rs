@@ -47,6 +47,8 @@ pub(super) fn fill(
     let (option, given) = (&mut options.git.no_submodules, &fields.git_no_submodules);
     filling.value("git_no_submodules", option, given, truth)?;
     filling.value("git_lfs", &mut options.git.lfs, &fields.git_lfs, truth)?;
+    filling.values("masks", &mut options.masks, &fields.masks, text)?;
+    filling.value("traceparent", &mut options.traceparent, &fields.traceparent, text)?;
     filling.value("project", &mut options.project, &fields.project, text)?;
     filling.value("name", &mut options.name, &fields.name, text)?;
     filling.value("priority", &mut options.priority, &fields.priority, priority)?;

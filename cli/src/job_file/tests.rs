@@ -71,6 +71,11 @@ fn a_field_says_what_its_option_says() {
         ("labels: []", ""),
         ("env: {A: 1, B: '', C: 1.10, D: yes, E: a=b}", "-e A=1 -e B= -e C=1.10 -e D=yes -e E=a=b"),
         ("env: {HERE: , BLANK: null}", "-e HERE -e BLANK"),
+        ("env: {A: 1, B: 2}\nmasks: [A, B]", "-e A=1 -e B=2 --mask A --mask B"),
+        (
+            "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "--traceparent 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        ),
         ("project: p", "--project p"),
         ("name: 2.50", "--name 2.50"),
         ("priority: -5", "--priority -5"),
@@ -128,7 +133,8 @@ fn every_option_has_a_field_and_the_guide_has_both() {
     let long = command.get_arguments().filter_map(clap::Arg::get_long);
     for option in long.filter(|long| *long != "file") {
         let field = match option {
-            "label" | "mount" | "service" | "artifact" | "input" | "cache" | "cache-fallback" => {
+            "label" | "mask" | "mount" | "service" | "artifact" | "input" | "cache"
+            | "cache-fallback" => {
                 format!("{}s", option.replace('-', "_"))
             }
             _ => option.replace('-', "_"),

@@ -149,10 +149,25 @@ pub(crate) fn runners(runners: &[RunnerView], now: Timestamp, style: Style) -> S
 /// A runner's state, and what of it gets no jobs.
 fn health(runner: &RunnerView) -> String {
     let names: Vec<&str> = runner.unhealthy.iter().map(|it| it.name.as_str()).collect();
-    match names[..] {
-        [] => runner.state.to_owned(),
-        _ => format!("{}, not {}", runner.state, names.join(", ")),
+    let mut parts = vec![runner.state.to_owned()];
+    parts.extend((runner.scheduling.state != "active").then(|| runner.scheduling.state.to_owned()));
+    parts.extend((!names.is_empty()).then(|| format!("not {}", names.join(", "))));
+    parts.join(", ")
+}
+
+/// Whether a runner is given jobs; nothing when there is nothing to say.
+fn scheduling(runner: &RunnerView, now: Timestamp) -> String {
+    let told = &runner.scheduling;
+    let mut parts = Vec::new();
+    if told.state != "active" {
+        let by = told.by.iter().map(|by| format!(" by {by}, {}", age(told.since, now)));
+        parts.push(format!("{}{}", told.state, by.collect::<String>()));
     }
+    if let Some((deadline, then)) = told.deadline.zip(told.then) {
+        parts.push(format!("until {}, then {then}", moment(Some(deadline))));
+    }
+    parts.extend(runner.ephemeral.then(|| "ephemeral: takes one job".to_owned()));
+    parts.join("; ")
 }
 
 /// Everything about one runner, as of `now`.
@@ -161,7 +176,10 @@ pub(crate) fn runner(runner: &RunnerView, now: Timestamp) -> String {
     lines.add("runner", &runner.name);
     lines.add("id", &runner.id);
     lines.add("state", &format!("{} for {}", runner.state, age(runner.changed_at, now)));
+    lines.add("scheduling", &scheduling(runner, now));
     lines.add("labels", &runner.labels.join(", "));
+    lines.add("  granted", &runner.granted_labels.join(", "));
+    lines.add("  hidden", &runner.hidden_labels.join(", "));
     lines.add("slots", &format!("{} of {} used", runner.slots_used, runner.slots));
     lines.add("executors", &runner.executors.join(", "));
     for target in &runner.targets {

@@ -60,6 +60,8 @@ impl World {
             boot_id: String::new(),
             place: String::new(),
             executors: Executors::default(),
+            ephemeral: false,
+            leaving: false,
         };
         let world = Self { folder, jobs };
         world.propose(Command::RegisterRunner(RegisterRunner { facts, at: AT })).await;

@@ -12,7 +12,9 @@ use baton_state::{
     Attempt, Connection, Final, Job, LogEnd, Outcome, Phase, Runner, State, Timestamp,
 };
 
-use super::{artifacts::tree_to_proto, executor::executors_to_proto, invalid, spec_to_proto};
+use super::{
+    artifacts::tree_to_proto, executor::executors_to_proto, invalid, scheduling, spec::spec_shown,
+};
 use crate::dispatch::Reported;
 
 /// The limits that a runner can be asked for.
@@ -26,7 +28,7 @@ pub(crate) fn job_to_proto(job: &Job) -> v1::Job {
     };
     v1::Job {
         id: job.id.to_string(),
-        spec: Some(spec_to_proto(&job.spec)),
+        spec: Some(spec_shown(&job.spec)),
         state: state(job).into(),
         attempts: (1..).zip(&job.attempts).map(|(number, a)| attempt(number, a)).collect(),
         submitted_at: Some(time(job.submitted_at)),
@@ -73,7 +75,7 @@ pub(crate) fn runner_to_proto(
     v1::Runner {
         id: runner.facts.id.to_string(),
         name: runner.facts.name.clone(),
-        labels: runner.facts.labels.iter().cloned().collect(),
+        labels: runner.labels().into_iter().map(str::to_owned).collect(),
         slots: runner.facts.slots,
         state: match runner.connection {
             Connection::Online => v1::RunnerState::Online,
@@ -89,6 +91,10 @@ pub(crate) fn runner_to_proto(
         health: reported.map(|reported| reported.health),
         clock_offset,
         unhealthy: unhealthy.collect(),
+        scheduling: Some(scheduling::to_proto(runner)),
+        granted_labels: runner.granted.iter().cloned().collect(),
+        hidden_labels: runner.hidden.iter().cloned().collect(),
+        ephemeral: runner.facts.ephemeral,
     }
 }
 

@@ -7,6 +7,7 @@ mod health;
 mod job;
 mod member;
 mod resources;
+mod scheduling;
 mod source;
 mod spec;
 
@@ -19,6 +20,7 @@ pub(crate) use self::{
         job_to_proto, log_end_from_proto, outcome_from_proto, runner_to_proto, state_from_proto,
     },
     member::member_from_proto,
+    scheduling::at_deadline,
     spec::{check_text, labels, spec_from_proto, spec_to_proto},
 };
 

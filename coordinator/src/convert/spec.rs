@@ -5,8 +5,8 @@ use std::{
     time::Duration,
 };
 
-use baton_proto::{DEFAULT_PROJECT, error::ApiError, time::duration_from_proto, v1};
-use baton_state::{Executor, JobSpec, OnLost, Requirements, Source};
+use baton_proto::{DEFAULT_PROJECT, error::ApiError, time::duration_from_proto, trace, v1};
+use baton_state::{Executor, JobSpec, OnLost, Requirements, Source, Trace};
 
 use super::{
     artifacts::{
@@ -31,6 +31,8 @@ const WORD_MAX: usize = 128 * 1024 - 1;
 const WORDS_MAX: usize = 64 * 1024;
 const NAME_MAX: usize = 200;
 const LABELS_MAX: usize = 64;
+/// What is shown of a masked value.
+const MASK: &str = "***";
 
 /// Checks a specification and fills in its defaults.
 pub(crate) fn spec_from_proto(spec: v1::JobSpec) -> Result<JobSpec, ApiError> {
@@ -74,6 +76,8 @@ pub(crate) fn spec_from_proto(spec: v1::JobSpec) -> Result<JobSpec, ApiError> {
         output_limit: if spec.output_limit == 0 { OUTPUT_LIMIT } else { spec.output_limit },
         container,
         resources: resources::from_proto(spec.resources)?,
+        masks: masks(&spec)?,
+        trace: trace_of(&spec)?,
         artifacts: spec.artifacts.map(artifacts_from_proto).transpose()?,
         caches: caches_from_proto(spec.caches)?,
         inputs: inputs_from_proto(spec.inputs)?,
@@ -118,7 +122,45 @@ pub(crate) fn spec_to_proto(spec: &JobSpec) -> v1::JobSpec {
         artifacts: spec.artifacts.as_ref().map(artifacts_to_proto),
         caches: spec.caches.iter().map(cache_to_proto).collect(),
         inputs: spec.inputs.iter().map(input_to_proto).collect(),
+        masks: spec.masks.iter().cloned().collect(),
+        trace_parent: spec.trace.as_ref().map(|trace| trace.parent.clone()).unwrap_or_default(),
+        trace_state: spec.trace.as_ref().map(|trace| trace.state.clone()).unwrap_or_default(),
     }
+}
+
+/// The same without what is to be masked, for everybody but the runner.
+pub(super) fn spec_shown(spec: &JobSpec) -> v1::JobSpec {
+    let mut shown = spec_to_proto(spec);
+    for name in &spec.masks {
+        if let Some(value) = shown.env.get_mut(name) {
+            MASK.clone_into(value);
+        }
+    }
+    shown
+}
+
+fn masks(spec: &v1::JobSpec) -> Result<BTreeSet<String>, ApiError> {
+    match spec.masks.iter().find(|name| !spec.env.contains_key(*name)) {
+        Some(name) => {
+            Err(invalid("spec.masks", format!("{name:?} is not among the job's variables")))
+        }
+        None => Ok(spec.masks.iter().cloned().collect()),
+    }
+}
+
+fn trace_of(spec: &v1::JobSpec) -> Result<Option<Trace>, ApiError> {
+    let (parent, state) = (spec.trace_parent.clone(), spec.trace_state.clone());
+    if parent.is_empty() && state.is_empty() {
+        return Ok(None);
+    }
+    if trace::trace_id(&parent).is_none() {
+        let problem = "must have the form of W3C Trace Context: 00-TRACE-SPAN-FLAGS";
+        return Err(invalid("spec.trace_parent", problem));
+    }
+    if !trace::is_state(&state) {
+        return Err(invalid("spec.trace_state", "must have the form of W3C Trace Context"));
+    }
+    Ok(Some(Trace { parent, state }))
 }
 
 /// Checks a text for people: no control characters, not too long.
@@ -338,5 +380,36 @@ mod tests {
         let name = spec_from_proto(v1::JobSpec { command: vec!["ä".repeat(300)], ..spec() });
         let name = name.unwrap().name;
         assert!(name.len() <= NAME_MAX && name.ends_with('…'), "{name}");
+    }
+
+    #[test]
+    fn a_masked_value_is_shown_to_nobody_and_must_be_a_variable() {
+        let mut given = v1::JobSpec { command: vec!["x".to_owned()], ..Default::default() };
+        given.masks = vec!["TOKEN".to_owned()];
+        let error = spec_from_proto(given.clone()).unwrap_err();
+        assert!(error.message.contains("spec.masks: \"TOKEN\""), "{error}");
+        given.env.insert("TOKEN".to_owned(), "secret".to_owned());
+        given.env.insert("OPEN".to_owned(), "1".to_owned());
+        let spec = spec_from_proto(given).unwrap();
+        assert_eq!(spec_to_proto(&spec).env["TOKEN"], "secret", "for the runner");
+        let shown = spec_shown(&spec).env;
+        assert_eq!((shown["TOKEN"].as_str(), shown["OPEN"].as_str()), ("***", "1"));
+    }
+
+    #[test]
+    fn a_trace_context_has_the_form_of_the_standard() {
+        let of = |parent: &str, state: &str| {
+            spec_from_proto(v1::JobSpec {
+                command: vec!["x".to_owned()],
+                trace_parent: parent.to_owned(),
+                trace_state: state.to_owned(),
+                ..Default::default()
+            })
+        };
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        assert_eq!(of("", "").unwrap().trace, None);
+        assert_eq!(of(parent, "a=1").unwrap().trace.unwrap().state, "a=1");
+        assert!(of("", "a=1").unwrap_err().message.contains("spec.trace_parent"));
+        assert!(of(parent, "a").unwrap_err().message.contains("spec.trace_state"));
     }
 }

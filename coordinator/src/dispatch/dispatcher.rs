@@ -178,7 +178,7 @@ impl Dispatch {
 
     async fn tick(&self) {
         let at = self.shared.environment.clock.now();
-        let due = self.raft.state().queues().next_due();
+        let due = self.raft.state().next_due();
         if due.is_some_and(|due| due <= at)
             && let Err(error) = self.raft.propose(Command::Tick(Tick { at })).await
         {

@@ -90,7 +90,8 @@ impl<'a> Free<'a> {
         let online = state
             .runners()
             .iter()
-            .filter(|(id, runner)| runner.connection == Connection::Online && has_session(id));
+            .filter(|(id, runner)| runner.connection == Connection::Online && has_session(id))
+            .filter(|(_, runner)| runner.takes_jobs());
         let slots = online.filter_map(|(id, runner)| {
             let taken = taken.get(id).copied().unwrap_or_default();
             let free = runner.free_slots().saturating_sub(taken);

@@ -37,6 +37,8 @@ impl World {
             boot_id: String::new(),
             place: String::new(),
             executors,
+            ephemeral: false,
+            leaving: false,
         };
         self.apply(Command::RegisterRunner(RegisterRunner { facts, at: Timestamp(0) }));
     }
@@ -66,6 +68,8 @@ impl World {
             artifacts: None,
             caches: Vec::new(),
             inputs: Vec::new(),
+            masks: Default::default(),
+            trace: None,
         });
         self.apply(Command::Submit(Submit {
             id,

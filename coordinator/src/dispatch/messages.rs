@@ -18,8 +18,8 @@ pub(super) fn redirect(leader: String) -> v1::SessionResponse {
     message(Item::Redirect(v1::Redirect { leader }))
 }
 
-pub(super) fn heartbeat_ack(sequence: u64) -> v1::SessionResponse {
-    message(Item::HeartbeatAck(v1::HeartbeatAck { sequence }))
+pub(super) fn heartbeat_ack(sequence: u64, spent: bool) -> v1::SessionResponse {
+    message(Item::HeartbeatAck(v1::HeartbeatAck { sequence, spent }))
 }
 
 pub(super) fn assign(job: &Job, lease: Lease, renewed_by: u64) -> v1::SessionResponse {

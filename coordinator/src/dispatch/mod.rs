@@ -104,6 +104,10 @@ impl Observer for DispatchObserver {
                     let stop = messages::stop(*job, *lease, v1::StopReason::Cancelled);
                     self.0.sessions.send(runner, stop);
                 }
+                EventKind::JobRecalled { job, lease, runner } => {
+                    let stop = messages::stop(*job, *lease, v1::StopReason::Recalled);
+                    self.0.sessions.send(runner, stop);
+                }
                 EventKind::JobRequeued { lease, .. } => {
                     self.0.leases.ended(*lease);
                     self.0.wake.notify_one();
@@ -118,7 +122,9 @@ impl Observer for DispatchObserver {
                 EventKind::JobSubmitted { .. }
                 | EventKind::JobReady { .. }
                 | EventKind::RunnerOnline { .. }
-                | EventKind::RunnerHealth { .. } => self.0.wake.notify_one(),
+                | EventKind::RunnerHealth { .. }
+                | EventKind::RunnerScheduling { .. }
+                | EventKind::RunnerLabels { .. } => self.0.wake.notify_one(),
                 EventKind::JobStarted { .. }
                 | EventKind::KeyTaken { .. }
                 | EventKind::JobEvicted { .. }

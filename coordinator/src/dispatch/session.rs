@@ -12,7 +12,7 @@ use baton_proto::{
 use baton_state::{
     ArtifactTree, Command, Connection, Executors, Final, JobId, Lease, LogEnd, Outcome, Phase,
     Refusal, RunnerFacts, RunnerId, Timestamp,
-    command::{Finish, LoseLease, LossCause, RegisterRunner, SetHealth, Start},
+    command::{Finish, LoseLease, LossCause, RegisterRunner, RemoveRunner, SetHealth, Start},
 };
 use futures::{
     FutureExt as _, Stream, StreamExt as _, future::BoxFuture, stream::FuturesUnordered,
@@ -118,10 +118,7 @@ impl Dispatch {
             }
         };
         let mut facts = facts(&hello)?;
-        if facts.level() > self.raft.state().level() {
-            warn!(runner = %facts.id, "not every coordinator knows executors besides local yet");
-            facts.executors = Executors::default();
-        }
+        self.fit(&mut facts)?;
         check_held(&hello.held)?;
         let runner = facts.id.clone();
         let opened = self.open(&facts, hello.connect, &hello.held, outbound).await;
@@ -140,6 +137,24 @@ impl Dispatch {
         self.shared.sessions.close(&runner, outbound);
         info!(%runner, "runner disconnected");
         result
+    }
+
+    /// Leaves out what not every coordinator knows yet.
+    fn fit(&self, facts: &mut RunnerFacts) -> Result<(), ApiError> {
+        let level = self.raft.state().level();
+        if facts.ephemeral && facts.level() > level {
+            return Err(ApiError::new(
+                Reason::VersionTooOld,
+                "not every coordinator knows of ephemeral runners yet",
+                "install this version of Baton on every coordinator",
+            ));
+        }
+        facts.leaving &= facts.level() <= level;
+        if facts.level() > level {
+            warn!(runner = %facts.id, "not every coordinator knows executors besides local yet");
+            facts.executors = Executors::default();
+        }
+        Ok(())
     }
 
     async fn open(
@@ -193,12 +208,15 @@ impl Dispatch {
     }
 
     /// A runner with a session may have been marked as unreachable just before
-    /// that opened. Whoever opens one asks afterwards, and so does whoever marked.
+    /// that opened, or begin to leave. Whoever opens one asks afterwards, and so does
+    /// whoever marked.
     pub(super) async fn keep_online(&self, facts: &RunnerFacts) -> Result<(), ApiError> {
         let online = {
             let state = self.raft.state();
             let runner = state.runner(&facts.id);
-            runner.is_some_and(|runner| runner.connection == Connection::Online)
+            runner.is_some_and(|runner| {
+                runner.connection == Connection::Online && runner.facts.leaving == facts.leaving
+            })
         };
         if online {
             return Ok(());
@@ -277,10 +295,12 @@ impl Dispatch {
             };
             if reported.contains(lease) {
                 difference.has_expired |= !leases.renew(*lease, now);
-                if job.cancellation.is_some() {
-                    let stop = messages::stop(*id, *lease, v1::StopReason::Cancelled);
-                    difference.messages.push(stop);
-                }
+                let reason = match job.cancellation {
+                    Some(_) => Some(v1::StopReason::Cancelled),
+                    None => job.is_recalled().then_some(v1::StopReason::Recalled),
+                };
+                let stop = reason.map(|reason| messages::stop(*id, *lease, reason));
+                difference.messages.extend(stop);
             } else if job.phase == Phase::Running {
                 difference.missing.push((*id, *lease));
             } else {
@@ -337,6 +357,9 @@ impl Session {
                     }
                 }
                 request = inbound.next(), if pending.len() < PENDING => match request {
+                    Some(Ok(v1::SessionRequest { item: Some(Item::Goodbye(_)) })) => {
+                        return self.forget().await;
+                    }
                     Some(Ok(v1::SessionRequest { item: Some(item) })) => {
                         self.take(item, &mut pending).await?;
                     }
@@ -350,7 +373,7 @@ impl Session {
 
     async fn take(&self, item: Item, pending: &mut Pending) -> Result<(), ApiError> {
         match item {
-            Item::Hello(_) => Err(convert::invalid("hello", "must come once")),
+            Item::Hello(_) | Item::Goodbye(_) => Err(convert::invalid("hello", "must come once")),
             Item::Heartbeat(heartbeat) => self.heartbeat(&heartbeat).await,
             Item::Health(health) => self.health(health).await,
             Item::Started(started) => {
@@ -395,7 +418,9 @@ impl Session {
             return Ok(());
         }
         shared.places.heard(runner, at, Instant::now());
-        self.dispatch.keep_online(&self.facts).await?;
+        let mut facts = RunnerFacts { leaving: heartbeat.leaving, ..self.facts.clone() };
+        self.dispatch.fit(&mut facts)?;
+        self.dispatch.keep_online(&facts).await?;
         if !shared.sessions.is_current(runner, &self.outbound) {
             return Ok(());
         }
@@ -409,9 +434,28 @@ impl Session {
         // It would renew at the runner everything that the heartbeat named. The next
         // one is answered, when the lease that has run out is gone.
         if !difference.has_expired {
-            let _ = self.outbound.send(Ok(messages::heartbeat_ack(sequence)));
+            let spent = {
+                let state = self.dispatch.raft.state();
+                let runner = state.runner(runner);
+                runner.is_some_and(|runner| runner.is_spent() && runner.leases.is_empty())
+            };
+            let _ = self.outbound.send(Ok(messages::heartbeat_ack(sequence, spent)));
         }
         Ok(())
+    }
+
+    /// The runner is ephemeral, had its job and has given up its id.
+    async fn forget(&self) -> Result<(), ApiError> {
+        let raft = &self.dispatch.raft;
+        let history_seen = raft.state().evicted_at();
+        let at = self.dispatch.shared.environment.clock.now();
+        let runner = self.facts.id.clone();
+        let command = RemoveRunner { runner, at, request: None, history_seen, left: true };
+        match raft.propose(Command::RemoveRunner(command)).await {
+            // Refused: it was removed before, or has no reason to say goodbye.
+            Ok(_) | Err(ProposeError::Refused(_)) => Ok(()),
+            Err(error) => Err(from_propose(error)),
+        }
     }
 
     /// Keeps what the runner says of its health. Only what gets no jobs any more, or
@@ -602,6 +646,8 @@ fn facts(hello: &v1::Hello) -> Result<RunnerFacts, ApiError> {
         boot_id: hello.boot_id.clone(),
         place: hello.place.clone(),
         executors: convert::executors_from_proto(hello.executors.as_ref())?,
+        ephemeral: hello.ephemeral,
+        leaving: hello.leaving,
     })
 }
 

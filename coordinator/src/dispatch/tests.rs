@@ -244,7 +244,11 @@ impl Stream {
     }
 
     fn beat(&self, sequence: u64, held: Vec<v1::HeldLease>) {
-        self.send(session_request::Item::Heartbeat(v1::Heartbeat { sequence, held }));
+        self.send(session_request::Item::Heartbeat(v1::Heartbeat {
+            sequence,
+            held,
+            leaving: false,
+        }));
     }
 
     /// The next message that `wanted` takes.
@@ -264,7 +268,7 @@ impl Stream {
     }
 
     async fn acknowledged(&mut self, sequence: u64) {
-        let ack = session_response::Item::HeartbeatAck(v1::HeartbeatAck { sequence });
+        let ack = session_response::Item::HeartbeatAck(v1::HeartbeatAck { sequence, spent: false });
         self.until(|item| *item == ack).await;
     }
 

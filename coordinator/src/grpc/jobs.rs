@@ -30,7 +30,14 @@ impl jobs_server::Jobs for Services {
         &self,
         request: Request<v1::SubmitRequest>,
     ) -> Result<Response<v1::SubmitResponse>, Status> {
-        let caller = caller("submit", &request, |body| &mut body.idempotency_key)?;
+        let caller = caller("submit", &request, |body| {
+            // Whoever repeats a request may do so in another trace.
+            if let Some(spec) = &mut body.spec {
+                spec.trace_parent.clear();
+                spec.trace_state.clear();
+            }
+            &mut body.idempotency_key
+        })?;
         let spec = request.into_inner().spec.ok_or_else(|| invalid("spec", "is missing"))?;
         let spec = spec_from_proto(spec)?;
         self.check_size(&spec)?;

@@ -2,6 +2,7 @@
 
 use baton_proto::{
     error::{ApiError, Reason},
+    time::duration_from_proto,
     v1::{self, runners_server},
 };
 use baton_state::{JobSpec, Lease, Runner, State};
@@ -16,7 +17,7 @@ use super::{
     upload,
 };
 use crate::{
-    convert::{invalid, runner_to_proto},
+    convert::{self, invalid, runner_to_proto},
     errors::{from_propose, internal},
     files::{Digest, FileName},
     jobs::Jobs,
@@ -123,6 +124,51 @@ impl runners_server::Runners for Services {
         let caller = jobs::caller("remove runner", &request, |body| &mut body.idempotency_key)?;
         let runner = self.jobs.remove_runner(&caller, &request.get_ref().runner).await?;
         Ok(Response::new(v1::RemoveRunnerResponse { runner_id: runner.0 }))
+    }
+
+    async fn cordon(
+        &self,
+        request: Request<v1::CordonRunnerRequest>,
+    ) -> Result<Response<v1::CordonRunnerResponse>, Status> {
+        let caller = jobs::caller("cordon runner", &request, |body| &mut body.idempotency_key)?;
+        let runner = self.jobs.cordon_runner(&caller, &request.get_ref().runner).await?;
+        Ok(Response::new(v1::CordonRunnerResponse { runner_id: runner.0 }))
+    }
+
+    async fn drain(
+        &self,
+        request: Request<v1::DrainRunnerRequest>,
+    ) -> Result<Response<v1::DrainRunnerResponse>, Status> {
+        let caller = jobs::caller("drain runner", &request, |body| &mut body.idempotency_key)?;
+        let body = request.into_inner();
+        let within = body.deadline.as_ref().map(|deadline| {
+            let within = duration_from_proto(deadline);
+            within.ok_or_else(|| convert::invalid("deadline", "must not be negative"))
+        });
+        let then = convert::at_deadline(body.then)?;
+        let within = within.transpose()?;
+        let runner = self.jobs.drain_runner(&caller, &body.runner, within, then).await?;
+        Ok(Response::new(v1::DrainRunnerResponse { runner_id: runner.0 }))
+    }
+
+    async fn resume(
+        &self,
+        request: Request<v1::ResumeRunnerRequest>,
+    ) -> Result<Response<v1::ResumeRunnerResponse>, Status> {
+        let caller = jobs::caller("resume runner", &request, |body| &mut body.idempotency_key)?;
+        let runner = self.jobs.resume_runner(&caller, &request.get_ref().runner).await?;
+        Ok(Response::new(v1::ResumeRunnerResponse { runner_id: runner.0 }))
+    }
+
+    async fn set_labels(
+        &self,
+        request: Request<v1::SetRunnerLabelsRequest>,
+    ) -> Result<Response<v1::SetRunnerLabelsResponse>, Status> {
+        let caller = jobs::caller("set labels", &request, |body| &mut body.idempotency_key)?;
+        let body = request.into_inner();
+        let (grant, hide) = (convert::labels(&body.grant)?, convert::labels(&body.hide)?);
+        let runner = self.jobs.set_runner_labels(&caller, &body.runner, grant, hide).await?;
+        Ok(Response::new(v1::SetRunnerLabelsResponse { runner_id: runner.0 }))
     }
 }
 

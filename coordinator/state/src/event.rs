@@ -78,6 +78,15 @@ pub enum EventKind {
         /// Who asked.
         by: String,
     },
+    /// A runner is asked to stop a job and give it back.
+    JobRecalled {
+        /// Which job.
+        job: JobId,
+        /// Under which lease it runs.
+        lease: Lease,
+        /// Which runner has it.
+        runner: RunnerId,
+    },
     /// A job reached a final state. Carries all of it, for the history.
     JobFinished {
         /// The whole job.
@@ -108,6 +117,16 @@ pub enum EventKind {
     },
     /// Parts of a runner stopped working, or work again.
     RunnerHealth {
+        /// Which.
+        runner: RunnerId,
+    },
+    /// A runner was cordoned, drained or resumed, or the deadline of its drain is over.
+    RunnerScheduling {
+        /// Which.
+        runner: RunnerId,
+    },
+    /// Labels were granted to a runner, or hidden.
+    RunnerLabels {
         /// Which.
         runner: RunnerId,
     },
@@ -144,12 +163,15 @@ impl EventKind {
             Self::JobRequeued { .. } => "job_requeued",
             Self::JobReady { .. } => "job_ready",
             Self::CancelRequested { .. } => "cancel_requested",
+            Self::JobRecalled { .. } => "job_recalled",
             Self::JobFinished { .. } => "job_finished",
             Self::KeyTaken { .. } => "key_taken",
             Self::JobEvicted { .. } => "job_evicted",
             Self::RunnerOnline { .. } => "runner_online",
             Self::RunnerUnreachable { .. } => "runner_unreachable",
             Self::RunnerHealth { .. } => "runner_health",
+            Self::RunnerScheduling { .. } => "runner_scheduling",
+            Self::RunnerLabels { .. } => "runner_labels",
             Self::RunnerRemoved { .. } => "runner_removed",
             Self::MemberJoined { .. } => "member_joined",
             Self::MemberChanged { .. } => "member_changed",
@@ -176,12 +198,15 @@ impl EventKind {
             | Self::JobRequeued { job, .. }
             | Self::JobReady { job }
             | Self::CancelRequested { job, .. }
+            | Self::JobRecalled { job, .. }
             | Self::KeyTaken { job, .. }
             | Self::JobEvicted { job } => Some(*job),
             Self::JobFinished { job } => Some(job.id),
             Self::RunnerOnline { .. }
             | Self::RunnerUnreachable { .. }
             | Self::RunnerHealth { .. }
+            | Self::RunnerScheduling { .. }
+            | Self::RunnerLabels { .. }
             | Self::RunnerRemoved { .. }
             | Self::MemberJoined { .. }
             | Self::MemberChanged { .. }
@@ -196,9 +221,12 @@ impl EventKind {
             Self::JobLeased { runner, .. }
             | Self::JobRequeued { runner, .. }
             | Self::CancelRequested { runner, .. }
+            | Self::JobRecalled { runner, .. }
             | Self::RunnerOnline { runner }
             | Self::RunnerUnreachable { runner }
             | Self::RunnerHealth { runner }
+            | Self::RunnerScheduling { runner }
+            | Self::RunnerLabels { runner }
             | Self::RunnerRemoved { runner } => Some(runner),
             Self::JobFinished { job } => job.attempts.last().map(|attempt| &attempt.runner),
             Self::JobSubmitted { .. }

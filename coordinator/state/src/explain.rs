@@ -34,6 +34,8 @@ pub enum WaitReason {
     NoRunnerWithLabels,
     /// Those that have them don't answer.
     RunnersUnreachable,
+    /// Those that answer take no more jobs: they are cordoned, drained, or leave.
+    RunnersCordoned,
     /// On those that answer, what the job needs does not work.
     ExecutorUnhealthy,
     /// All their slots are taken.
@@ -55,6 +57,7 @@ impl WaitReason {
             Self::NoRunnerWithExecutor => "NO_RUNNER_WITH_EXECUTOR",
             Self::NoRunnerWithLabels => "NO_RUNNER_WITH_LABELS",
             Self::RunnersUnreachable => "RUNNERS_UNREACHABLE",
+            Self::RunnersCordoned => "RUNNERS_CORDONED",
             Self::ExecutorUnhealthy => "EXECUTOR_UNHEALTHY",
             Self::SlotsBusy => "SLOTS_BUSY",
             Self::BehindOthers => "BEHIND_OTHERS",
@@ -75,7 +78,7 @@ pub fn explain(state: &State, id: JobId, now: Timestamp) -> Option<Waiting> {
         let seconds = time.0.saturating_sub(now.0).div_ceil(1000);
         let message = format!(
             "attempt {} of {} failed; the next one starts in {seconds} s",
-            job.attempts.len(),
+            job.attempts_used(),
             job.spec.attempts
         );
         return Some(Waiting { reason: WaitReason::Backoff, message, ahead: 0 });
@@ -106,6 +109,11 @@ fn blocker(state: &State, job: &Job, ahead: usize) -> (WaitReason, String) {
         let message = format!("unreachable: {}", names(&suited));
         return (WaitReason::RunnersUnreachable, message);
     }
+    let (online, closed): (Vec<_>, Vec<_>) =
+        online.into_iter().partition(|runner| runner.takes_jobs());
+    if online.is_empty() {
+        return (WaitReason::RunnersCordoned, cordoned(&closed));
+    }
     let ailments = online.iter().map(|runner| runner.ailment(requirements));
     if let Some(ailments) = ailments.collect::<Option<Vec<_>>>()
         && let Some((name, problem)) = ailments.first()
@@ -125,6 +133,17 @@ fn blocker(state: &State, job: &Job, ahead: usize) -> (WaitReason, String) {
         return (WaitReason::BehindOthers, message);
     }
     (WaitReason::Starting, "it is about to start".to_owned())
+}
+
+/// Why none of these runners takes a job.
+fn cordoned(closed: &[&Runner]) -> String {
+    let (cordoned, draining): (Vec<_>, Vec<_>) = closed
+        .iter()
+        .partition(|runner| runner.cordon.as_ref().is_some_and(|it| it.drain.is_none()));
+    let groups = [("cordoned", cordoned), ("draining", draining)];
+    let told = groups.iter().filter(|(_, runners)| !runners.is_empty());
+    let told: Vec<_> = told.map(|(word, runners)| format!("{word}: {}", names(runners))).collect();
+    told.join("; ")
 }
 
 fn before(ahead: usize) -> String {

@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    command::REMOVALS_REMEMBERED,
+    command::{LABELS_MAX, RUNNER_REQUESTS_REMEMBERED},
     ids::{Lease, RunnerId},
     job::{Job, Phase},
+    runner::Runner,
     state::State,
 };
 
@@ -45,6 +46,7 @@ pub fn check(state: &State) -> Result<(), String> {
         return Err(format!("a lease is held by {runner}, which is no runner"));
     }
     check_leases(state)?;
+    state.runners.values().try_for_each(check_runner)?;
     check_requests(state)?;
     check_members(state)?;
     let mut rebuilt = state.clone();
@@ -58,7 +60,7 @@ pub fn check(state: &State) -> Result<(), String> {
 /// What must hold of a job by itself.
 fn check_job(job: &Job) -> Result<(), String> {
     let id = job.id;
-    if job.attempts.len() > job.spec.attempts as usize {
+    if job.attempts_used() > job.spec.attempts as usize {
         return Err(format!("job {id} had more attempts than it may"));
     }
     if !job.attempts.is_sorted_by(|a, b| a.lease < b.lease) {
@@ -74,6 +76,21 @@ fn check_job(job: &Job) -> Result<(), String> {
     }
     if job.cancellation.is_some() && matches!(job.phase, Phase::Queued { .. }) {
         return Err(format!("job {id} is cancelled and waits for a runner"));
+    }
+    Ok(())
+}
+
+/// What must hold of a runner by itself.
+fn check_runner(runner: &Runner) -> Result<(), String> {
+    let id = &runner.facts.id;
+    if !runner.granted.is_disjoint(&runner.hidden) {
+        return Err(format!("a label of runner {id} is granted and hidden"));
+    }
+    if runner.granted.len().max(runner.hidden.len()) > LABELS_MAX {
+        return Err(format!("more labels of runner {id} are granted or hidden than may be"));
+    }
+    if runner.served && !runner.facts.ephemeral {
+        return Err(format!("runner {id} had its only job and may have more"));
     }
     Ok(())
 }
@@ -133,11 +150,11 @@ fn check_requests(state: &State) -> Result<(), String> {
     if taken != state.requests {
         return Err("the taken keys are not those of the jobs' requests".to_owned());
     }
-    if let Some(key) = state.removals.keys().find(|key| taken.contains_key(*key)) {
-        return Err(format!("the key {key} stands for a job and for a removed runner"));
+    if let Some(key) = state.runner_requests.keys().find(|key| taken.contains_key(*key)) {
+        return Err(format!("the key {key} stands for a job and for a runner"));
     }
-    if state.removals.len() > REMOVALS_REMEMBERED {
-        return Err("more removals are remembered than may be".to_owned());
+    if state.runner_requests.len() > RUNNER_REQUESTS_REMEMBERED {
+        return Err("more requests about runners are remembered than may be".to_owned());
     }
     Ok(())
 }

@@ -86,6 +86,18 @@ pub struct Attempt {
     /// What was kept of its work folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifacts: Option<ArtifactTree>,
+    /// Its runner was told to stop it and give the job back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub recalled: bool,
+}
+
+impl Attempt {
+    /// It is one of those that the job may have: all but those that were given back.
+    #[must_use]
+    pub fn counts(&self) -> bool {
+        let gave_back = |outcome: &Outcome| outcome.state == Final::Cancelled;
+        !(self.recalled && self.outcome.as_ref().is_some_and(gave_back))
+    }
 }
 
 /// How an attempt or a job ended.
@@ -198,6 +210,18 @@ impl Job {
             Phase::Leased | Phase::Running => self.attempts.last(),
             Phase::Queued { .. } | Phase::Finished { .. } => None,
         }
+    }
+
+    /// The runner that has it was told to give it back.
+    #[must_use]
+    pub fn is_recalled(&self) -> bool {
+        self.current().is_some_and(|attempt| attempt.recalled)
+    }
+
+    /// How many of its attempts it has used up, the one that runs included.
+    #[must_use]
+    pub fn attempts_used(&self) -> usize {
+        self.attempts.iter().filter(|attempt| attempt.counts()).count()
     }
 
     /// The lease that counts now.

@@ -19,6 +19,7 @@ pub mod member;
 pub mod queue;
 mod refound;
 pub mod runner;
+pub mod scheduling;
 pub mod snapshot;
 pub mod spec;
 mod state;
@@ -31,8 +32,9 @@ pub use job::{Attempt, Cancellation, Final, Job, LogEnd, Outcome, Phase};
 pub use member::{Level, Member};
 pub use refound::{RefoundError, Refounding};
 pub use runner::{Connection, Executors, HOST, Runner, RunnerFacts, Target, Unhealthy};
+pub use scheduling::{AtDeadline, Cordon, Drain};
 pub use spec::{
     Archive, Container, Executor, Git, JobSpec, Mount, OnLost, Pull, Requirements, Resources,
-    Service, Source, Tmpfs, Tree, Workspace,
+    Service, Source, Tmpfs, Trace, Tree, Workspace,
 };
-pub use state::{Removal, Request, State};
+pub use state::{Request, RunnerRequest, State};

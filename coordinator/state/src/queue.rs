@@ -101,7 +101,7 @@ impl Queues {
         self.len() == 0
     }
 
-    /// The next time at which a [`crate::Command::Tick`] would change something.
+    /// The next time at which a [`crate::Command::Tick`] would change one of them.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
         let times = [self.backoff.first(), self.deadlines.first()];

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     ids::{JobId, Lease, RunnerId, Timestamp},
     member::Level,
+    scheduling::Cordon,
     spec::{Executor, Requirements},
 };
 
@@ -32,13 +33,25 @@ pub struct RunnerFacts {
     /// What it runs jobs with.
     #[serde(default, skip_serializing_if = "Executors::is_local_alone")]
     pub executors: Executors,
+    /// It takes one job and is gone after that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ephemeral: bool,
+    /// It is being stopped, and takes no more jobs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leaving: bool,
 }
 
 impl RunnerFacts {
     /// The first level that knows all of it.
     #[must_use]
     pub fn level(&self) -> Level {
-        if self.executors.is_local_alone() { Level(1) } else { Level(2) }
+        if self.ephemeral || self.leaving {
+            Level(3)
+        } else if self.executors.is_local_alone() {
+            Level(1)
+        } else {
+            Level(2)
+        }
     }
 }
 
@@ -112,6 +125,14 @@ pub struct Runner {
     pub on_targets: BTreeMap<String, usize>,
     /// What gets no jobs: executors by their names, or [`HOST`].
     pub unhealthy: BTreeMap<String, Unhealthy>,
+    /// Somebody keeps new jobs from it.
+    pub cordon: Option<Cordon>,
+    /// Labels that it has, whatever it says.
+    pub granted: BTreeSet<String>,
+    /// Labels that it has not, whatever it says.
+    pub hidden: BTreeSet<String>,
+    /// An ephemeral one that had its job.
+    pub served: bool,
 }
 
 /// The name of a runner's host among what is unhealthy: it takes no jobs at all.
@@ -128,6 +149,31 @@ pub struct Unhealthy {
 }
 
 impl Runner {
+    /// It is given jobs, if it answers and has what they need.
+    #[must_use]
+    pub fn takes_jobs(&self) -> bool {
+        self.cordon.is_none() && !self.facts.leaving && !self.is_spent()
+    }
+
+    /// It had the only job that it takes.
+    #[must_use]
+    pub fn is_spent(&self) -> bool {
+        self.facts.ephemeral && self.served
+    }
+
+    /// When something is to be done about the jobs that it has because it is drained.
+    #[must_use]
+    pub fn drain_due(&self) -> Option<Timestamp> {
+        self.cordon.as_ref()?.drain.as_ref()?.due()
+    }
+
+    /// What it offers: what it says itself, less what is hidden, and what was granted.
+    #[must_use]
+    pub fn labels(&self) -> BTreeSet<&str> {
+        let own = self.facts.labels.difference(&self.hidden);
+        own.chain(&self.granted).map(String::as_str).collect()
+    }
+
     /// Why it takes no job with these requirements although it offers them: the name of
     /// what is unhealthy, and the problem.
     #[must_use]
@@ -175,8 +221,9 @@ impl Runner {
             Executor::Ssh(target) => self.facts.executors.targets.get(target),
         };
         let has = |label: &str| {
-            self.facts.labels.contains(label)
-                || target.is_some_and(|target| target.labels.contains(label))
+            let says = self.facts.labels.contains(label)
+                || target.is_some_and(|target| target.labels.contains(label));
+            self.granted.contains(label) || says && !self.hidden.contains(label)
         };
         requirements.labels.iter().map(String::as_str).filter(|label| !has(label)).collect()
     }

@@ -11,7 +11,8 @@ use crate::{
     member::{Level, Member},
     queue::Queues,
     runner::{Connection, Runner, RunnerFacts, Unhealthy},
-    state::{Removal, State},
+    scheduling::Cordon,
+    state::{RunnerRequest, State},
 };
 
 const VERSION: u8 = 2;
@@ -46,7 +47,8 @@ struct Written<'a> {
     runners: Vec<StoredRunner>,
     requests: Vec<(&'a str, &'a [u8; 32], JobId)>,
     late: &'a BTreeMap<Index, String>,
-    removals: &'a BTreeMap<String, Removal>,
+    #[serde(rename = "removals")]
+    runner_requests: &'a BTreeMap<String, RunnerRequest>,
 }
 
 #[derive(Deserialize)]
@@ -62,7 +64,8 @@ struct Read {
     runners: Vec<StoredRunner>,
     requests: Vec<(String, [u8; 32], JobId)>,
     late: BTreeMap<Index, String>,
-    removals: BTreeMap<String, Removal>,
+    #[serde(rename = "removals")]
+    runner_requests: BTreeMap<String, RunnerRequest>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -73,6 +76,14 @@ struct StoredRunner {
     changed_at: Timestamp,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     unhealthy: BTreeMap<String, Unhealthy>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cordon: Option<Cordon>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    granted: BTreeSet<String>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    hidden: BTreeSet<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    served: bool,
 }
 
 /// The state as bytes.
@@ -94,7 +105,7 @@ pub fn encode(state: &State) -> Vec<u8> {
             .map(|(key, (digest, job))| (key.as_str(), digest, *job))
             .collect(),
         late: &state.late,
-        removals: &state.removals,
+        runner_requests: &state.runner_requests,
     };
     let mut bytes = vec![VERSION];
     #[expect(clippy::expect_used, reason = "writing to memory, and every type can be encoded")]
@@ -136,7 +147,7 @@ pub fn decode(bytes: &[u8]) -> Result<State, SnapshotError> {
             .map(|(key, digest, job)| (key, (digest, job)))
             .collect(),
         late: read.late,
-        removals: read.removals,
+        runner_requests: read.runner_requests,
         queues: Queues::default(),
         finished: BTreeSet::new(),
         leased: 0,
@@ -153,6 +164,10 @@ impl From<&Runner> for StoredRunner {
             registered_at: runner.registered_at,
             changed_at: runner.changed_at,
             unhealthy: runner.unhealthy.clone(),
+            cordon: runner.cordon.clone(),
+            granted: runner.granted.clone(),
+            hidden: runner.hidden.clone(),
+            served: runner.served,
         }
     }
 }
@@ -167,6 +182,10 @@ impl From<StoredRunner> for Runner {
             leases: BTreeMap::new(),
             on_targets: BTreeMap::new(),
             unhealthy: stored.unhealthy,
+            cordon: stored.cordon,
+            granted: stored.granted,
+            hidden: stored.hidden,
+            served: stored.served,
         }
     }
 }

@@ -58,6 +58,22 @@ pub struct JobSpec {
     /// Artifacts of earlier jobs that it needs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inputs: Vec<Input>,
+    /// Names of variables whose values nobody is shown.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub masks: BTreeSet<String>,
+    /// The trace that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<Trace>,
+}
+
+/// W3C Trace Context.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trace {
+    /// `traceparent`.
+    pub parent: String,
+    /// `tracestate`; may be empty.
+    pub state: String,
 }
 
 impl JobSpec {
@@ -100,7 +116,13 @@ impl JobSpec {
             || self.requirements.executor != Executor::Local
             || self.container.is_some()
             || !self.resources.is_unlimited();
-        if is_new { Level(2) } else { Level(1) }
+        if !self.masks.is_empty() || self.trace.is_some() {
+            Level(3)
+        } else if is_new {
+            Level(2)
+        } else {
+            Level(1)
+        }
     }
 }
 

@@ -41,8 +41,8 @@ pub struct State {
     /// The keys among those that were taken after their job's end, by the entry
     /// that did it. The job may have been evicted.
     pub(crate) late: BTreeMap<Index, String>,
-    /// Requests that removed a runner, by key.
-    pub(crate) removals: BTreeMap<String, Removal>,
+    /// Requests about runners, by key.
+    pub(crate) runner_requests: BTreeMap<String, RunnerRequest>,
     // What follows from the jobs.
     pub(crate) queues: Queues,
     pub(crate) finished: BTreeSet<(Index, JobId)>,
@@ -59,10 +59,10 @@ pub struct Request {
     pub digest: [u8; 32],
 }
 
-/// A request that removed a runner.
+/// A request about a runner that was carried out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Removal {
+pub struct RunnerRequest {
     /// The entry that did it.
     pub index: Index,
     /// A hash of the request.
@@ -193,10 +193,17 @@ impl State {
         self.requests.get(key).copied()
     }
 
-    /// The request with this key, if it removed a runner.
+    /// The request about a runner that took this key.
     #[must_use]
-    pub fn removal(&self, key: &str) -> Option<&Removal> {
-        self.removals.get(key)
+    pub fn runner_request(&self, key: &str) -> Option<&RunnerRequest> {
+        self.runner_requests.get(key)
+    }
+
+    /// The next time at which a [`Command::Tick`] would change something.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Timestamp> {
+        let drains = self.runners.values().filter_map(Runner::drain_due);
+        self.queues.next_due().into_iter().chain(drains).min()
     }
 
     /// Queued jobs.

@@ -265,7 +265,7 @@ proptest! {
 fn the_actions_lead_to_every_event_and_every_answer() {
     let mut runner = TestRunner::deterministic();
     let mut tally: BTreeMap<String, usize> = BTreeMap::new();
-    for _ in 0..300 {
+    for _ in 0..600 {
         let steps: Vec<Step> = steps(LENGTH).new_tree(&mut runner).expect("steps").current();
         for entry in World::after(&steps).log {
             for word in classes(&entry) {
@@ -294,7 +294,8 @@ fn submission(request: Request) -> Command {
 fn removal(request: Request) -> Command {
     let runner = RunnerId("runner-0".to_owned());
     let request = Some(request);
-    Command::RemoveRunner(RemoveRunner { runner, at: Timestamp(0), request, history_seen: 0 })
+    let at = Timestamp(0);
+    Command::RemoveRunner(RemoveRunner { runner, at, request, history_seen: 0, left: false })
 }
 
 fn lease_of(command: &Command) -> Option<(JobId, Lease)> {

@@ -11,7 +11,7 @@ pub mod ssh;
 pub use choice::Executors;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -78,6 +78,10 @@ pub struct Launch {
     pub workspace: Option<Workspace>,
     /// The process's whole environment.
     pub env: BTreeMap<String, String>,
+    /// The names of those variables whose values are masked in the output. An older
+    /// version has not written it.
+    #[serde(default)]
+    pub masks: BTreeSet<String>,
     /// SIGTERM to the whole tree after this.
     pub soft_timeout: Duration,
     /// SIGKILL to the whole tree after this.

@@ -252,6 +252,7 @@ impl Attempt {
                 job: self.assign.job_id.clone(),
                 lease: self.assign.lease,
             },
+            masks: spec.masks.into_iter().collect(),
             soft_timeout: limit(spec.soft_timeout),
             hard_timeout: limit(spec.timeout),
             output_limit: spec.output_limit,

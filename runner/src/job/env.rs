@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use baton_proto::v1;
+use baton_proto::{trace::trace_id, v1};
 
 use crate::executor::AttemptDir;
 
@@ -33,6 +33,43 @@ pub(super) fn of_job(assign: &v1::Assign, commit: Option<String>) -> BTreeMap<St
         ("BATON_PROJECT", spec.project),
     ];
     env.extend(facts.map(|(name, value)| (name.to_owned(), value)));
+    if let Some(trace) = trace_id(&spec.trace_parent) {
+        env.insert("BATON_TRACE_ID".to_owned(), trace.to_owned());
+        // What the job asked for itself has the last word.
+        let context = [("TRACEPARENT", &spec.trace_parent), ("TRACESTATE", &spec.trace_state)];
+        for (name, value) in context.into_iter().filter(|(_, value)| !value.is_empty()) {
+            env.entry(name.to_owned()).or_insert_with(|| value.clone());
+        }
+    }
     env.extend(commit.map(|commit| ("BATON_SOURCE_COMMIT".to_owned(), commit)));
     env
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::shim::COOKIE;
+
+    #[test]
+    fn a_job_has_the_variables_that_the_guide_lists_and_no_others() {
+        let spec = v1::JobSpec {
+            trace_parent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned(),
+            trace_state: "a=1".to_owned(),
+            env: [("TRACESTATE".to_owned(), "own".to_owned())].into(),
+            ..v1::JobSpec::default()
+        };
+        let assign = v1::Assign { spec: Some(spec), ..v1::Assign::default() };
+        let env = of_job(&assign, Some("commit".to_owned()));
+        assert_eq!(env["BATON_TRACE_ID"], "4bf92f3577b34da6a3ce929d0e0e4736");
+        assert_eq!(env["TRACESTATE"], "own");
+        // The shim adds it, by which it finds the job's processes.
+        let names: BTreeSet<&str> = env.keys().map(String::as_str).chain([COOKIE]).collect();
+        let guide = include_str!("../../../docs/guide.md");
+        let (_, table) = guide.split_once("| variable of a job | |\n|---|---|\n").unwrap();
+        let (table, _) = table.split_once("\n\n").unwrap();
+        let told = table.lines().filter_map(|line| line.split('`').nth(1));
+        assert_eq!(names, told.collect());
+    }
 }

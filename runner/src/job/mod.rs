@@ -43,6 +43,8 @@ pub(crate) struct Attempts(Arc<Shared>);
 struct Shared {
     surroundings: Surroundings,
     held: Mutex<BTreeMap<u64, Held>>,
+    /// How many they are.
+    count: watch::Sender<usize>,
 }
 
 /// What the attempts have of the rest of the runner.
@@ -101,7 +103,8 @@ enum Stop {
 
 impl Attempts {
     pub(crate) fn new(surroundings: Surroundings) -> Self {
-        Self(Arc::new(Shared { surroundings, held: Mutex::default() }))
+        let (held, count) = (Mutex::default(), watch::Sender::new(0));
+        Self(Arc::new(Shared { surroundings, held, count }))
     }
 
     /// Takes up the attempts that an earlier process of this runner left.
@@ -156,7 +159,10 @@ impl Attempts {
     pub(crate) fn stop(&self, stop: &v1::Stop) {
         let stop_order = match stop.reason() {
             v1::StopReason::LeaseLost => Stop::LeaseLost,
-            v1::StopReason::Cancelled | v1::StopReason::Unspecified => Stop::Cancelled,
+            // Why it is stopped does not matter here: the coordinator knows.
+            v1::StopReason::Cancelled | v1::StopReason::Recalled | v1::StopReason::Unspecified => {
+                Stop::Cancelled
+            }
         };
         self.order(stop.lease, |orders| orders.stop = orders.stop.max(Some(stop_order)));
     }
@@ -184,6 +190,12 @@ impl Attempts {
             .collect()
     }
 
+    /// Returns when it holds none.
+    pub(crate) async fn until_none(&self) {
+        // The sender is here: it cannot fail.
+        let _ = self.0.count.subscribe().wait_for(|count| *count == 0).await;
+    }
+
     /// Everything that the coordinator may not know yet.
     pub(crate) fn reports(&self) -> Vec<v1::SessionRequest> {
         let held = self.lock();
@@ -201,12 +213,12 @@ impl Attempts {
         let (job_id, lease) = journal.names().unwrap_or_default();
         let (orders, _) = watch::channel(Orders::default());
         let held = Held { job_id, orders, started: None, finished: None };
-        self.lock().insert(lease, held);
+        self.hold(lease, held);
         let attempts = self.clone();
         self.0.tasks.spawn(async move {
             let ending = unreadable::end(&attempts, &journal);
             if attempts.0.stop.run_until_cancelled(ending).await.is_some() {
-                attempts.lock().remove(&lease);
+                attempts.release(lease);
             }
         });
     }
@@ -215,7 +227,7 @@ impl Attempts {
         let (orders, receiver) = watch::channel(Orders::default());
         let held = Held { job_id: assign.job_id.clone(), orders, started: None, finished: None };
         let lease = assign.lease;
-        self.lock().insert(lease, held);
+        self.hold(lease, held);
         let attempt = Attempt::new(self.clone(), assign, journal, receiver);
         let attempts = self.clone();
         self.0.tasks.spawn(async move {
@@ -224,10 +236,22 @@ impl Attempts {
                 // The process goes on without this runner.
                 () = attempts.0.stop.cancelled() => {}
                 () = attempt.run(origin) => {
-                    attempts.lock().remove(&lease);
+                    attempts.release(lease);
                 }
             }
         });
+    }
+
+    fn hold(&self, lease: u64, attempt: Held) {
+        let mut held = self.lock();
+        held.insert(lease, attempt);
+        self.0.count.send_replace(held.len());
+    }
+
+    fn release(&self, lease: u64) {
+        let mut held = self.lock();
+        held.remove(&lease);
+        self.0.count.send_replace(held.len());
     }
 
     fn order(&self, lease: u64, change: impl FnOnce(&mut Orders)) {

@@ -48,7 +48,7 @@ fn is_between_leaders(ended: &Ended) -> bool {
         Ended::Broken(ClientError::Refused(error)) => {
             matches!(error.reason, Reason::NoLeader | Reason::ShuttingDown)
         }
-        Ended::Broken(_) | Ended::Refused(_) => false,
+        Ended::Broken(_) | Ended::Refused(_) | Ended::Over => false,
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod delays;
 mod heartbeats;
+mod stay;
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,6 +22,7 @@ use tokio::{
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tracing::{error, info, warn};
 
+pub(crate) use self::stay::{Stay, Staying};
 use self::{delays::Delays, heartbeats::Heartbeats};
 use crate::{
     Answers, Config, Environment, Link, executor::ssh::TargetConfig, identity::Identity,
@@ -42,6 +44,8 @@ pub(crate) struct Session {
     pub(crate) health: watch::Receiver<Option<v1::Health>>,
     /// Where the rest of the runner finds the connection.
     pub(crate) link: watch::Sender<Option<Arc<dyn Link>>>,
+    /// How long the runner stays.
+    pub(crate) staying: Arc<Staying>,
     /// What the attempts have to report.
     pub(crate) reports: mpsc::UnboundedReceiver<v1::SessionRequest>,
 }
@@ -54,6 +58,8 @@ enum Ended {
     Broken(ClientError),
     /// This runner must not run.
     Refused(ApiError),
+    /// The coordinator has heard goodbye.
+    Over,
 }
 
 impl Session {
@@ -85,6 +91,10 @@ impl Session {
                             endpoint.rotated()
                         }
                     };
+                }
+                Ended::Over => {
+                    self.staying.is_told(Stay::IsGone);
+                    return std::future::pending().await;
                 }
                 Ended::Refused(error) => {
                     error!(%error, action = error.action, "this runner stops");
@@ -125,6 +135,8 @@ impl Session {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             boot_id: self.identity.boot_id.clone(),
             held,
+            ephemeral: self.config.ephemeral,
+            leaving: *self.staying.decisions().borrow() != Stay::Serves,
             place: self.identity.place.clone(),
             connect: u64::try_from(now.as_nanos()).unwrap_or(u64::MAX),
             executors: Some(v1::Executors {
@@ -151,6 +163,7 @@ impl Session {
             sender,
             answers,
             heartbeats,
+            leaves_since: None,
             heartbeat_interval: duration(welcome.heartbeat_interval.as_ref()),
             // The coordinator counts from when it hears of a renewal, the runner
             // from when it asked; the rest is time to kill and for clocks that
@@ -166,6 +179,10 @@ impl Session {
             let _ = open.sender.send(report);
         }
         self.send_health(&open);
+        let mut decisions = self.staying.decisions();
+        if *decisions.borrow_and_update() == Stay::IsGone {
+            send(&open.sender, session_request::Item::Goodbye(v1::Goodbye {}));
+        }
         let mut beats = interval(open.heartbeat_interval);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut heard = Instant::now();
@@ -176,13 +193,14 @@ impl Session {
                 // many, hold up neither, and are held up by neither. Only when none is
                 // there does silence count.
                 biased;
-                _ = beats.tick() => {
-                    let held = self.attempts.held();
-                    let now = self.environment.clock.boottime();
-                    let sequence = open.heartbeats.sent(&held, now);
-                    let heartbeat = v1::Heartbeat { sequence, held };
-                    send(&open.sender, session_request::Item::Heartbeat(heartbeat));
-                }
+                _ = beats.tick() => self.send_heartbeat(&mut open),
+                Ok(()) = decisions.changed() => match *decisions.borrow_and_update() {
+                    Stay::Serves => {}
+                    Stay::Leaves => self.send_heartbeat(&mut open),
+                    Stay::IsGone => {
+                        send(&open.sender, session_request::Item::Goodbye(v1::Goodbye {}));
+                    }
+                },
                 Some(report) = self.reports.recv() => {
                     let _ = open.sender.send(report);
                 }
@@ -199,6 +217,7 @@ impl Session {
                             None => {}
                         }
                     }
+                    _ if *self.staying.decisions().borrow() == Stay::IsGone => return Ended::Over,
                     Some(Err(error)) => return error.into(),
                     None => return broken("the coordinator ended the session"),
                 },
@@ -207,6 +226,16 @@ impl Session {
                 }
             }
         }
+    }
+
+    fn send_heartbeat(&self, open: &mut Open) {
+        let held = self.attempts.held();
+        let now = self.environment.clock.boottime();
+        let sequence = open.heartbeats.sent(&held, now);
+        let leaving = *self.staying.decisions().borrow() != Stay::Serves;
+        open.leaves_since = open.leaves_since.or(leaving.then_some(sequence));
+        let heartbeat = v1::Heartbeat { sequence, held, leaving };
+        send(&open.sender, session_request::Item::Heartbeat(heartbeat));
     }
 
     /// Says how the runner is, once that is known.
@@ -220,6 +249,12 @@ impl Session {
     fn take(&self, item: Item, open: &mut Open) {
         match item {
             Item::HeartbeatAck(ack) => {
+                if open.leaves_since.is_some_and(|since| ack.sequence >= since) {
+                    self.staying.is_told(Stay::Leaves);
+                }
+                if ack.spent {
+                    self.staying.has_served();
+                }
                 if let Some((leases, at)) = open.heartbeats.acknowledged(ack.sequence) {
                     self.attempts.renewed(&leases, at, open.lease_limit);
                 }
@@ -227,6 +262,9 @@ impl Session {
             Item::Assign(assign) => {
                 let renewed = open.heartbeats.sent_at(assign.renewed_by);
                 self.attempts.assign(assign, renewed, open.lease_limit);
+                if self.config.ephemeral {
+                    self.staying.has_served();
+                }
             }
             Item::Stop(stop) => self.attempts.stop(&stop),
             Item::Settled(settled) => self.attempts.settled(settled.lease),
@@ -241,6 +279,8 @@ struct Open {
     sender: mpsc::UnboundedSender<v1::SessionRequest>,
     answers: Answers<v1::SessionResponse>,
     heartbeats: Heartbeats,
+    /// The first heartbeat that said so.
+    leaves_since: Option<u64>,
     heartbeat_interval: Duration,
     lease_limit: Duration,
 }

@@ -14,6 +14,7 @@ mod ending;
 mod folder;
 mod limits;
 mod lines;
+mod mask;
 mod monitor;
 mod output;
 pub(crate) mod process;

@@ -13,6 +13,7 @@ use std::{
         unix::fs::{FileExt as _, OpenOptionsExt as _},
     },
     path::Path,
+    sync::Arc,
 };
 
 use baton_proto::{
@@ -21,7 +22,8 @@ use baton_proto::{
 };
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
-use crate::{clock, untrusted};
+use super::mask::{Masker, Masks, SHORTEST};
+use crate::{clock, executor::Launch, untrusted};
 
 /// One of the job's output streams.
 #[derive(Debug)]
@@ -32,6 +34,29 @@ struct Stream {
     left: Option<usize>,
     kept: u64,
     hasher: blake3::Hasher,
+    masking: Option<Masking>,
+}
+
+/// What is masked of a stream.
+#[derive(Debug)]
+struct Masking {
+    masker: Masker,
+    /// Masked, and not in a frame yet.
+    ready: Vec<u8>,
+}
+
+impl Stream {
+    /// Everything has been read and is in a frame.
+    fn is_over(&self) -> bool {
+        self.pipe.is_none() && self.masking.as_ref().is_none_or(|it| it.ready.is_empty())
+    }
+
+    fn close(&mut self) {
+        self.pipe = None;
+        if let Some(Masking { masker, ready }) = &mut self.masking {
+            masker.finish(ready);
+        }
+    }
 }
 
 /// The spool and what flows into it.
@@ -66,16 +91,34 @@ struct Held {
 }
 
 impl Output {
-    /// Opens the spool at `path` to append to what it holds. Of both streams
-    /// together `limit` bytes are kept.
-    pub(super) fn open(path: &Path, limit: u64) -> io::Result<Self> {
+    /// Opens the spool at `path` to append to what it holds, with the limit and the masks
+    /// of `launch`.
+    pub(super) fn open(path: &Path, launch: &Launch) -> io::Result<Self> {
+        let values = launch.masks.iter().filter_map(|name| launch.env.get_key_value(name));
+        let (short, long): (Vec<_>, Vec<_>) = values.partition(|(_, it)| it.len() < SHORTEST);
+        let masks = Masks::of(long.iter().map(|(_, value)| value.as_str()));
+        let mut output = Self::with(path, launch.output_limit, masks.as_ref())?;
+        for (name, _) in short {
+            output.note(&format!("{name} is not masked: it has less than {SHORTEST} bytes"));
+        }
+        Ok(output)
+    }
+
+    /// Of both streams together `limit` bytes are kept.
+    fn with(path: &Path, limit: u64, masks: Option<&Arc<Masks>>) -> io::Result<Self> {
         let spool = untrusted::open(
             path,
             OpenOptions::new().write(true).create(true).truncate(false).mode(0o600),
         )?;
         let length = spool.metadata()?.len();
-        let stream =
-            |kind| Stream { kind, pipe: None, left: None, kept: 0, hasher: blake3::Hasher::new() };
+        let stream = |kind| Stream {
+            kind,
+            pipe: None,
+            left: None,
+            kept: 0,
+            hasher: blake3::Hasher::new(),
+            masking: masks.map(|masks| Masking { masker: Masker::new(masks), ready: Vec::new() }),
+        };
         Ok(Self {
             spool,
             length,
@@ -112,7 +155,7 @@ impl Output {
 
     /// Both streams have reached their end.
     pub(super) fn is_drained(&self) -> bool {
-        self.streams.iter().all(|stream| stream.pipe.is_none())
+        self.streams.iter().all(Stream::is_over)
     }
 
     /// The pipes to wait for: none while the spool is blocked.
@@ -144,18 +187,45 @@ impl Output {
     }
 
     fn pump_stream(&mut self, index: usize) {
+        self.read(index);
+        self.keep_masked(index);
+    }
+
+    fn read(&mut self, index: usize) {
         let stream = &mut self.streams[index];
+        if stream.masking.as_ref().is_some_and(|masking| !masking.ready.is_empty()) {
+            return;
+        }
         let Some(pipe) = &mut stream.pipe else { return };
         let most = stream.left.unwrap_or(MAX_PAYLOAD).min(MAX_PAYLOAD);
         match pipe.read(&mut self.frame[HEADER_LEN..HEADER_LEN + most]) {
-            Ok(0) => stream.pipe = None,
+            Ok(0) => stream.close(),
             Ok(read) => {
                 stream.left = stream.left.map(|left| left - read);
-                self.keep(index, read);
+                match &mut stream.masking {
+                    Some(Masking { masker, ready }) => {
+                        masker.push(&self.frame[HEADER_LEN..HEADER_LEN + read], ready);
+                    }
+                    None => self.keep(index, read),
+                }
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && stream.left.is_none() => {}
-            Err(_) => stream.pipe = None,
+            Err(_) => stream.close(),
+        }
+    }
+
+    /// Keeps what is masked, as far as the disk takes it.
+    fn keep_masked(&mut self, index: usize) {
+        while self.given_up || !self.is_blocked() {
+            let Some(Masking { ready, .. }) = &mut self.streams[index].masking else { return };
+            let length = ready.len().min(MAX_PAYLOAD);
+            if length == 0 {
+                return;
+            }
+            self.frame[HEADER_LEN..HEADER_LEN + length].copy_from_slice(&ready[..length]);
+            ready.drain(..length);
+            self.keep(index, length);
         }
     }
 
@@ -319,7 +389,7 @@ mod tests {
     fn frames_wait_whole_for_a_disk_that_is_full_and_order_is_kept() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("spool");
-        let mut output = Output::open(&path, 10).unwrap();
+        let mut output = Output::with(&path, 10, None).unwrap();
         output.note("before");
         let room = output.told();
         let spool = std::mem::replace(&mut output.spool, full_disk());
@@ -341,7 +411,7 @@ mod tests {
     fn what_was_given_up_is_counted_and_not_part_of_the_checksum() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("spool");
-        let mut output = Output::open(&path, 1 << 20).unwrap();
+        let mut output = Output::with(&path, 1 << 20, None).unwrap();
         let (stdout, mut job) = io::pipe().unwrap();
         let (stderr, job_stderr) = io::pipe().unwrap();
         output.attach(stdout.into(), stderr.into()).unwrap();
@@ -378,6 +448,48 @@ mod tests {
         let end = decode_end(&bytes[expected.len() + HEADER_LEN..]).unwrap();
         assert_eq!((end.stdout_length, end.dropped), (4, 14));
         assert_eq!(end.stdout_blake3, blake3::hash(b"kept").to_hex().as_str());
+    }
+
+    #[test]
+    fn what_is_masked_and_waits_for_the_disk_comes_whole_and_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("spool");
+        let masks = Masks::of(["secret"].into_iter());
+        let mut output = Output::with(&path, 1 << 20, masks.as_ref()).unwrap();
+        let (stdout, mut job) = io::pipe().unwrap();
+        let (stderr, job_stderr) = io::pipe().unwrap();
+        output.attach(stdout.into(), stderr.into()).unwrap();
+        job.write_all(b"a sec").unwrap();
+        output.pump();
+        let first = output.told();
+        assert_eq!(first, (HEADER_LEN + "a ".len()) as u64);
+        let spool = std::mem::replace(&mut output.spool, full_disk());
+        job.write_all(b"ret b").unwrap();
+        output.pump();
+        assert!(output.is_blocked());
+        job.write_all(b" secre").unwrap();
+        output.spool = spool;
+        output.flush();
+        output.pump();
+        drop((job, job_stderr));
+        output.drain();
+        assert!(output.is_drained());
+        output.end();
+        let bytes = std::fs::read(&path).unwrap();
+        let mut text = Vec::new();
+        let mut rest = &bytes[..];
+        while let Some((header, more)) = rest.split_first_chunk::<HEADER_LEN>() {
+            let header = Header::decode(header).unwrap();
+            let (payload, more) = more.split_at(header.len as usize);
+            if header.kind == Kind::Stdout {
+                text.extend_from_slice(payload);
+            } else {
+                let end = decode_end(payload).unwrap();
+                assert_eq!(end.stdout_blake3, blake3::hash(b"a *** b secre").to_hex().as_str());
+            }
+            rest = more;
+        }
+        assert_eq!(text, b"a *** b secre");
     }
 
     fn full_disk() -> File {

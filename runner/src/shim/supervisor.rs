@@ -112,8 +112,7 @@ impl Supervisor {
         }
         let folder = Folder::open(&dir).map_err(because("keep room on the disk"))?;
         let spool = AttemptDir::new(&dir).spool();
-        let output =
-            Output::open(&spool, launch.output_limit).map_err(because("open the spool"))?;
+        let output = Output::open(&spool, &launch).map_err(because("open the spool"))?;
         let listener = Listener::bind(&dir).map_err(because("listen"))?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         let children = SignalFd::with_flags(&SigSet::from(Signal::SIGCHLD), flags)

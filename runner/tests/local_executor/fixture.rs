@@ -102,6 +102,7 @@ pub(crate) fn launch(command: &[&str]) -> Launch {
         lease_limit: None,
         lease_renewed: Duration::ZERO,
         place: Place::Host,
+        masks: Default::default(),
         resources: Resources::default(),
         names: Names::default(),
         open_files: None,

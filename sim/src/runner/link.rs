@@ -180,6 +180,7 @@ fn describe(request: &v1::SessionRequest) -> String {
         Some(Item::Started(started)) => format!("started {}", started.lease),
         Some(Item::Finished(finished)) => format!("finished {}", finished.lease),
         Some(Item::Health(_)) => "health".to_owned(),
+        Some(Item::Goodbye(_)) => "goodbye".to_owned(),
         None => "nothing".to_owned(),
     }
 }

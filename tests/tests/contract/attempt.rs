@@ -71,6 +71,7 @@ pub(crate) fn command(words: &[&str]) -> Launch {
         lease_limit: None,
         lease_renewed: Duration::ZERO,
         place: Default::default(),
+        masks: Default::default(),
         resources: Resources::default(),
         names: Names::default(),
         workspace: None,

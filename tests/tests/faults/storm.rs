@@ -110,7 +110,7 @@ async fn session(
             },
             _ = beats.tick() => {
                 sequence += 1;
-                send(session_request::Item::Heartbeat(v1::Heartbeat { sequence, held: Vec::new() }))?;
+                send(session_request::Item::Heartbeat(v1::Heartbeat { sequence, held: Vec::new(), leaving: false }))?;
             }
         }
     }

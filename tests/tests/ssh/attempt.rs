@@ -10,14 +10,11 @@ use baton_proto::{
     spool::{HEADER_LEN, Header, Kind, decode_end},
     v1,
 };
-use baton_runner::{
-    Leaves,
-    executor::{
-        AttemptDir, Control, Execution, Executor as _, Exit, Launch, Names, Notes, Place, Progress,
-        Recovered, Resources, StopCause, Unready,
-        local::LocalExecutor,
-        ssh::{Address, SshExecutor, TargetConfig, remote::Login},
-    },
+use baton_runner::executor::{
+    AttemptDir, Control, Execution, Executor as _, Exit, Launch, Names, Notes, Place, Progress,
+    Recovered, Resources, StopCause, Unready,
+    local::LocalExecutor,
+    ssh::{Address, SshExecutor, TargetConfig, remote::Login},
 };
 use baton_tests::{
     baton,
@@ -145,11 +142,11 @@ pub(crate) fn command(words: &[&str]) -> Launch {
         lease_limit: None,
         lease_renewed: Duration::ZERO,
         place: Place::Host,
+        masks: Default::default(),
         resources: Resources::default(),
         names: Names::default(),
         workspace: None,
         open_files: None,
-        leaves: Leaves::default(),
     }
 }
 

@@ -33,6 +33,8 @@ pub(crate) struct JobView {
 pub(crate) struct SpecView {
     pub(crate) command: Vec<String>,
     pub(crate) env: BTreeMap<String, String>,
+    pub(crate) masks: Vec<String>,
+    pub(crate) trace_parent: Option<String>,
     pub(crate) labels: Vec<String>,
     pub(crate) priority: i32,
     pub(crate) soft_timeout_seconds: Option<f64>,
@@ -319,6 +321,8 @@ impl From<v1::JobSpec> for SpecView {
             source: spec.source.and_then(|source| source.kind).map(SourceView::from),
             command: spec.command,
             env: spec.env.into_iter().collect(),
+            masks: spec.masks,
+            trace_parent: Some(spec.trace_parent).filter(|parent| !parent.is_empty()),
             labels: spec.labels,
             priority: spec.priority,
             attempts: spec.attempts,

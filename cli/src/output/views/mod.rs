@@ -21,7 +21,7 @@ pub(crate) use self::{
         JobsView, ResourcesView, SourceView, SpecView, SubmittedView, WhyView, job_state,
     },
     log::LogPieceView,
-    runner::{RemovedView, RunnerView, RunnersView},
+    runner::{ChangedView, RunnerView, RunnersView},
 };
 
 /// A time of the API; none when it is out of any calendar's range.

@@ -1,7 +1,8 @@
 //! Runners and what they hold.
 
 use baton_proto::v1::{
-    ExecutorHealth, Executors, Health, Runner, RunnerState, SshTarget, Unhealthy,
+    AtDeadline, ExecutorHealth, Executors, Health, Runner, RunnerState, Scheduling,
+    SchedulingState, SshTarget, Unhealthy,
 };
 use jiff::Timestamp;
 use serde::Serialize;
@@ -14,7 +15,11 @@ pub(crate) struct RunnerView {
     pub(crate) id: String,
     pub(crate) name: String,
     pub(crate) state: &'static str,
+    pub(crate) scheduling: SchedulingView,
+    pub(crate) ephemeral: bool,
     pub(crate) labels: Vec<String>,
+    pub(crate) granted_labels: Vec<String>,
+    pub(crate) hidden_labels: Vec<String>,
     pub(crate) slots: u32,
     pub(crate) slots_used: usize,
     pub(crate) version: String,
@@ -26,6 +31,16 @@ pub(crate) struct RunnerView {
     pub(crate) targets: Vec<TargetView>,
     pub(crate) unhealthy: Vec<UnhealthyView>,
     pub(crate) health: Option<HealthView>,
+}
+
+/// Whether a runner is given jobs.
+#[derive(Debug, Serialize)]
+pub(crate) struct SchedulingView {
+    pub(crate) state: &'static str,
+    pub(crate) by: Option<String>,
+    pub(crate) since: Option<Timestamp>,
+    pub(crate) deadline: Option<Timestamp>,
+    pub(crate) then: Option<&'static str>,
 }
 
 /// Something of a runner that gets no jobs: an executor, or `host` for all of it.
@@ -78,9 +93,9 @@ pub(crate) struct LeaseView {
     pub(crate) state: &'static str,
 }
 
-/// A runner that was removed.
+/// A runner that was removed, cordoned, drained, resumed or labelled.
 #[derive(Debug, Serialize)]
-pub(crate) struct RemovedView {
+pub(crate) struct ChangedView {
     pub(crate) id: String,
 }
 
@@ -106,6 +121,28 @@ fn executors(executors: &Executors) -> Vec<&'static str> {
         (!executors.targets.is_empty(), "ssh"),
     ];
     kinds.into_iter().filter_map(|(has, kind)| has.then_some(kind)).collect()
+}
+
+impl SchedulingView {
+    fn new(scheduling: &Scheduling) -> Self {
+        Self {
+            state: match scheduling.state() {
+                // An older coordinator has no other.
+                SchedulingState::Unspecified | SchedulingState::Active => "active",
+                SchedulingState::Cordoned => "cordoned",
+                SchedulingState::Draining => "draining",
+            },
+            by: Some(scheduling.by.clone()).filter(|by| !by.is_empty()),
+            since: optional_time(scheduling.since.as_ref()),
+            deadline: optional_time(scheduling.deadline.as_ref()),
+            then: match scheduling.then() {
+                AtDeadline::Unspecified => None,
+                AtDeadline::Wait => Some("wait"),
+                AtDeadline::Requeue => Some("requeue"),
+                AtDeadline::Cancel => Some("cancel"),
+            },
+        }
+    }
 }
 
 impl From<&Unhealthy> for UnhealthyView {
@@ -168,7 +205,11 @@ impl From<&Runner> for RunnerView {
             id: runner.id.clone(),
             name: runner.name.clone(),
             state: runner_state(runner.state()),
+            scheduling: SchedulingView::new(&runner.scheduling.clone().unwrap_or_default()),
+            ephemeral: runner.ephemeral,
             labels: runner.labels.clone(),
+            granted_labels: runner.granted_labels.clone(),
+            hidden_labels: runner.hidden_labels.clone(),
             slots: runner.slots,
             slots_used: runner.leases.len(),
             version: runner.version.clone(),

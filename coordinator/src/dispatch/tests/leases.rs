@@ -84,7 +84,7 @@ async fn a_lease_that_is_being_given_away_is_neither_renewed_nor_assigned_again(
     session.beat(1, vec![held]);
     session.beat(2, vec![]);
     let next = session.until(|_| true).await;
-    let ack = session_response::Item::HeartbeatAck(v1::HeartbeatAck { sequence: 2 });
+    let ack = session_response::Item::HeartbeatAck(v1::HeartbeatAck { sequence: 2, spent: false });
     assert_eq!(next, ack, "the first heartbeat renewed nothing");
     assert_eq!(node.expired(Instant::now()), [(job, lease)], "it stays run out");
 }
@@ -118,7 +118,8 @@ async fn a_runner_that_comes_from_another_place_proves_nothing_about_the_first()
         .expect("the first is silent for long enough");
         second.beat(1, vec![]);
         let next = second.until(|_| true).await;
-        let ack = session_response::Item::HeartbeatAck(v1::HeartbeatAck { sequence: 1 });
+        let ack =
+            session_response::Item::HeartbeatAck(v1::HeartbeatAck { sequence: 1, spent: false });
         assert_eq!(next, ack, "it is not told to run what may run elsewhere");
         let job = node.job(job);
         let outcome = job.outcome().unwrap();

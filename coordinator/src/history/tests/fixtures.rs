@@ -85,6 +85,7 @@ impl Finished {
             outcome: None,
             log: (lease == 1).then(|| log(self.log_bytes)),
             artifacts: (lease == 2).then(|| tree(self.number)),
+            recalled: false,
         });
         attempts.collect()
     }
@@ -136,6 +137,8 @@ fn spec(name: &str, project: &str, requirements: Requirements, source: Option<So
         artifacts: None,
         caches: Vec::new(),
         inputs: Vec::new(),
+        masks: Default::default(),
+        trace: None,
     }
 }
 

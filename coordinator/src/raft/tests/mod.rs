@@ -84,6 +84,8 @@ fn register(name: &str) -> Command {
         boot_id: String::new(),
         place: String::new(),
         executors: Executors::default(),
+        ephemeral: false,
+        leaving: false,
     };
     Command::RegisterRunner(RegisterRunner { facts, at: Timestamp(1) })
 }

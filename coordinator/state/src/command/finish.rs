@@ -62,6 +62,11 @@ pub(super) fn apply(ctx: &mut Applying<'_>, command: Finish) -> Result<Reply, Re
         attempt.log = command.log;
         attempt.artifacts = command.artifacts;
     }
+    if job.is_recalled() && command.outcome.state == Final::Cancelled && job.cancellation.is_none()
+    {
+        give_back(ctx, job, command.outcome);
+        return Ok(Reply::Done);
+    }
     if command.outcome.state == Final::Lost {
         lost(ctx, job, command.outcome);
         return Ok(Reply::Done);
@@ -69,7 +74,7 @@ pub(super) fn apply(ctx: &mut Applying<'_>, command: Finish) -> Result<Reply, Re
     let again =
         command.transient && command.outcome.state == Final::Error && job.cancellation.is_none();
     if again {
-        let delay = backoff(job.attempts.len());
+        let delay = backoff(job.attempts_used());
         requeue_or_end(ctx, job, command.outcome, Some(command.at.plus(delay)));
     } else {
         end(ctx, job, command.outcome, false);
@@ -91,7 +96,7 @@ fn requeue_or_end(
     outcome: Outcome,
     not_before: Option<Timestamp>,
 ) {
-    if job.attempts.len() >= job.spec.attempts as usize {
+    if job.attempts_used() >= job.spec.attempts as usize {
         end(ctx, job, outcome, true);
         return;
     }
@@ -102,6 +107,16 @@ fn requeue_or_end(
     if let Some((lease, runner)) = last {
         ctx.emit(EventKind::JobRequeued { job: id, lease, runner, outcome });
     }
+}
+
+/// An attempt that was asked for brings the proof that nothing of it is left.
+fn give_back(ctx: &mut Applying<'_>, mut job: Job, mut outcome: Outcome) {
+    outcome.reason = "DRAINED".to_owned();
+    outcome.message = "stopped because its runner was drained".to_owned();
+    if let Some(attempt) = job.attempts.last_mut() {
+        attempt.outcome = Some(outcome.clone());
+    }
+    requeue_or_end(ctx, job, outcome, None);
 }
 
 /// The attempt's runner, or what watched over the process there, is lost: what

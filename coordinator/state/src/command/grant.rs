@@ -33,6 +33,9 @@ pub(super) fn apply(ctx: &mut Applying<'_>, command: &Grant) -> Result<Reply, Re
     if runner.connection != Connection::Online {
         return Err(Refusal::RunnerUnreachable);
     }
+    if !runner.takes_jobs() {
+        return Err(Refusal::RunnerClosed);
+    }
     if !runner.offers(&job.spec.requirements) {
         return Err(Refusal::RequirementsNotMet);
     }
@@ -56,8 +59,12 @@ pub(super) fn apply(ctx: &mut Applying<'_>, command: &Grant) -> Result<Reply, Re
         outcome: None,
         log: None,
         artifacts: None,
+        recalled: false,
     });
     ctx.state.put(job);
+    if let Some(runner) = ctx.state.runners.get_mut(&command.runner) {
+        runner.served = runner.facts.ephemeral;
+    }
     ctx.emit(EventKind::JobLeased { job: command.job, lease, runner: command.runner.clone() });
     Ok(Reply::Lease(lease))
 }

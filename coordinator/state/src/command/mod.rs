@@ -5,6 +5,8 @@
 //! would come to another state than its peers. Such a node stops instead.
 
 mod cancel;
+mod cordon_runner;
+mod drain_runner;
 mod evict;
 mod finish;
 mod found_cluster;
@@ -15,16 +17,20 @@ mod put_member;
 mod register_runner;
 mod remove_member;
 mod remove_runner;
+mod resume_runner;
+mod runner_request;
 mod set_health;
+mod set_labels;
 mod start;
 mod submit;
 mod tick;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::remove_runner::REMEMBERED as REMOVALS_REMEMBERED;
 pub use self::{
     cancel::Cancel,
+    cordon_runner::CordonRunner,
+    drain_runner::DrainRunner,
     evict::Evict,
     finish::Finish,
     found_cluster::FoundCluster,
@@ -35,10 +41,15 @@ pub use self::{
     register_runner::RegisterRunner,
     remove_member::RemoveMember,
     remove_runner::RemoveRunner,
+    resume_runner::ResumeRunner,
     set_health::SetHealth,
+    set_labels::SetLabels,
     start::Start,
     submit::Submit,
     tick::Tick,
+};
+pub(crate) use self::{
+    runner_request::REMEMBERED as RUNNER_REQUESTS_REMEMBERED, set_labels::LABELS_MAX,
 };
 use crate::{
     event::EventKind,
@@ -81,6 +92,14 @@ pub enum Command {
     PutMember(PutMember),
     /// Remove a coordinator.
     RemoveMember(RemoveMember),
+    /// Keep new jobs from a runner.
+    CordonRunner(CordonRunner),
+    /// Empty a runner.
+    DrainRunner(DrainRunner),
+    /// Give jobs to a runner again.
+    ResumeRunner(ResumeRunner),
+    /// Change what counts of a runner's labels.
+    SetLabels(SetLabels),
 }
 
 /// What a command led to.
@@ -124,6 +143,12 @@ pub enum Refusal {
     /// The runner does not answer.
     #[error("the runner is unreachable")]
     RunnerUnreachable,
+    /// The runner is cordoned, leaves, or has had its only job.
+    #[error("the runner takes no more jobs")]
+    RunnerClosed,
+    /// More labels would be granted or hidden than may be.
+    #[error("at most {LABELS_MAX} labels of a runner can be granted, and as many hidden")]
+    TooManyLabels,
     /// What the job needs of the runner does not work.
     #[error("the runner's executor does not work at the moment")]
     RunnerUnhealthy,
@@ -187,6 +212,10 @@ impl Command {
             Self::FoundCluster(command) => command.at,
             Self::PutMember(command) => command.at,
             Self::RemoveMember(command) => command.at,
+            Self::CordonRunner(command) => command.at,
+            Self::DrainRunner(command) => command.at,
+            Self::ResumeRunner(command) => command.at,
+            Self::SetLabels(command) => command.at,
         }
     }
 
@@ -198,6 +227,11 @@ impl Command {
             Self::RegisterRunner(command) => command.facts.level(),
             Self::Finish(command) => command.level(),
             Self::SetHealth(_) => Level(2),
+            Self::RemoveRunner(RemoveRunner { left: true, .. })
+            | Self::CordonRunner(_)
+            | Self::DrainRunner(_)
+            | Self::ResumeRunner(_)
+            | Self::SetLabels(_) => Level(3),
             Self::Grant(_)
             | Self::Start(_)
             | Self::Cancel(_)
@@ -245,6 +279,10 @@ pub(crate) fn apply(ctx: &mut Applying<'_>, command: Command) -> Result<Reply, R
         Command::FoundCluster(command) => found_cluster::apply(ctx, command),
         Command::PutMember(command) => put_member::apply(ctx, command),
         Command::RemoveMember(command) => remove_member::apply(ctx, &command),
+        Command::CordonRunner(command) => cordon_runner::apply(ctx, command),
+        Command::DrainRunner(command) => drain_runner::apply(ctx, command),
+        Command::ResumeRunner(command) => resume_runner::apply(ctx, command),
+        Command::SetLabels(command) => set_labels::apply(ctx, command),
     }
 }
 
@@ -256,7 +294,7 @@ fn repeated(ctx: &Applying<'_>, request: Option<&Request>) -> Result<Option<Repl
     match ctx.state.requests.get(&request.key) {
         Some((digest, job)) if *digest == request.digest => Ok(Some(Reply::Job(*job))),
         Some(_) => Err(Refusal::KeyReused),
-        None if ctx.state.removals.contains_key(&request.key) => Err(Refusal::KeyReused),
+        None if ctx.state.runner_requests.contains_key(&request.key) => Err(Refusal::KeyReused),
         None => Ok(None),
     }
 }

@@ -1,6 +1,6 @@
 //! A runner connected: remember what it says about itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -8,6 +8,7 @@ use super::{Refusal, Reply};
 use crate::{
     event::EventKind,
     ids::Timestamp,
+    member::Level,
     runner::{Connection, Runner, RunnerFacts},
     state::Applying,
 };
@@ -23,7 +24,7 @@ pub struct RegisterRunner {
 }
 
 pub(super) fn apply(ctx: &mut Applying<'_>, command: RegisterRunner) -> Result<Reply, Refusal> {
-    let id = command.facts.id.clone();
+    let (id, level) = (command.facts.id.clone(), ctx.state.level);
     if let Some(runner) = ctx.state.runners.get_mut(&id) {
         if runner.connection == Connection::Online && runner.facts == command.facts {
             return Ok(Reply::Done);
@@ -32,6 +33,13 @@ pub(super) fn apply(ctx: &mut Applying<'_>, command: RegisterRunner) -> Result<R
             runner.connection = Connection::Online;
             runner.changed_at = command.at;
         }
+        let is_other = runner.facts.version != command.facts.version
+            || runner.facts.executors != command.facts.executors;
+        // Members that do not know this rule yet would come to another state.
+        if is_other && level >= Level(3) {
+            runner.unhealthy.clear();
+        }
+        runner.served &= command.facts.ephemeral;
         runner.facts = command.facts;
     } else {
         let runner = Runner {
@@ -42,6 +50,10 @@ pub(super) fn apply(ctx: &mut Applying<'_>, command: RegisterRunner) -> Result<R
             leases: BTreeMap::new(),
             on_targets: BTreeMap::new(),
             unhealthy: BTreeMap::new(),
+            cordon: None,
+            granted: BTreeSet::new(),
+            hidden: BTreeSet::new(),
+            served: false,
         };
         ctx.state.runners.insert(id.clone(), runner);
     }

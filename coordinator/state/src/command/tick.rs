@@ -1,8 +1,9 @@
-//! Time has passed: waits that are too long end, back-offs are over.
+//! Time has passed: waits that are too long end, back-offs and the deadlines of drains
+//! are over.
 
 use serde::{Deserialize, Serialize};
 
-use super::{Refusal, Reply, finish::end};
+use super::{Refusal, Reply, drain_runner::end_overdue, finish::end};
 use crate::{
     event::EventKind,
     ids::Timestamp,
@@ -38,6 +39,7 @@ pub(super) fn apply(ctx: &mut Applying<'_>, command: &Tick) -> Result<Reply, Ref
         ctx.state.put(job);
         ctx.emit(EventKind::JobReady { job: id });
     }
+    end_overdue(ctx, command.at);
     Ok(Reply::Done)
 }
 

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use baton_state::{
-    Command, EventKind, Executor, Executors, Final, Index, Job, JobId, JobSpec, Lease, OnLost,
-    Outcome, Phase, Refusal, Reply, Request, Requirements, RunnerFacts, RunnerId, State, Timestamp,
+    AtDeadline, Command, EventKind, Executor, Executors, Final, Index, Job, JobId, JobSpec, Lease,
+    OnLost, Outcome, Phase, Refusal, Reply, Request, Requirements, RunnerFacts, RunnerId, State,
+    Timestamp,
     command::{
-        Cancel, Evict, Finish, Grant, LoseLease, LossCause, MarkUnreachable, RegisterRunner,
-        RemoveRunner, Start, Submit, Tick,
+        Cancel, CordonRunner, DrainRunner, Evict, Finish, Grant, LoseLease, LossCause,
+        MarkUnreachable, RegisterRunner, RemoveRunner, ResumeRunner, SetLabels, Start, Submit,
+        Tick,
     },
     invariants,
 };
@@ -160,6 +162,8 @@ impl Fixture {
             boot_id: "boot".to_owned(),
             place: "place".to_owned(),
             executors: Executors::default(),
+            ephemeral: false,
+            leaving: false,
         }
     }
 
@@ -175,7 +179,42 @@ impl Fixture {
 
     pub(crate) fn removal_of(&self, runner: &str) -> RemoveRunner {
         let history_seen = self.state.applied();
-        RemoveRunner { runner: id(runner), at: self.now, request: None, history_seen }
+        RemoveRunner { runner: id(runner), at: self.now, request: None, history_seen, left: false }
+    }
+
+    pub(crate) fn cordon_of(&self, runner: &str) -> CordonRunner {
+        let (by, history_seen) = ("ann".to_owned(), self.state.applied());
+        CordonRunner { runner: id(runner), at: self.now, by, request: None, history_seen }
+    }
+
+    /// Empties a runner within so many milliseconds.
+    pub(crate) fn drain_of(&self, runner: &str, within: u64, then: AtDeadline) -> DrainRunner {
+        DrainRunner {
+            runner: id(runner),
+            at: self.now,
+            by: "ann".to_owned(),
+            deadline: Some(self.now.plus(within)),
+            then,
+            request: None,
+            history_seen: self.state.applied(),
+        }
+    }
+
+    pub(crate) fn resume_of(&self, runner: &str) -> ResumeRunner {
+        let history_seen = self.state.applied();
+        ResumeRunner { runner: id(runner), at: self.now, request: None, history_seen }
+    }
+
+    pub(crate) fn labels_of(&self, runner: &str, grant: &[&str], hide: &[&str]) -> SetLabels {
+        let set = |labels: &[&str]| labels.iter().map(|label| (*label).to_owned()).collect();
+        SetLabels {
+            runner: id(runner),
+            at: self.now,
+            grant: set(grant),
+            hide: set(hide),
+            request: None,
+            history_seen: self.state.applied(),
+        }
     }
 
     /// Lets time pass and says so.

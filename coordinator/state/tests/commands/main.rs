@@ -14,6 +14,7 @@ mod members;
 mod refound;
 mod register_runner;
 mod remove_runner;
+mod scheduling;
 mod snapshot;
 #[path = "../support/spec.rs"]
 mod spec;

@@ -7,7 +7,7 @@ use baton_state::{
 
 use crate::fixture::Fixture;
 
-fn member(instance: &str) -> Member {
+pub(crate) fn member(instance: &str) -> Member {
     Member {
         instance: instance.to_owned(),
         address: format!("{instance}:7700"),

@@ -68,7 +68,7 @@ fn the_same_request_again_removes_nothing_more() {
     let mut fixture = gone();
     let removal = RemoveRunner { request: Some(request("k", 1)), ..fixture.removal_of("r1") };
     fixture.accepted(Command::RemoveRunner(removal.clone()));
-    assert_eq!(fixture.state.removal("k").expect("a removal").runner, id("r1"));
+    assert_eq!(fixture.state.runner_request("k").expect("a removal").runner, id("r1"));
     fixture.register("r1", &[], 2);
     fixture.unreachable("r1");
     assert_eq!(fixture.apply(Command::RemoveRunner(removal)), (Ok(Reply::Done), vec![]));
@@ -102,6 +102,9 @@ fn the_oldest_keys_are_given_up() {
         let removal = RemoveRunner { request, at: Timestamp(0), ..fixture.removal_of("r1") };
         fixture.accepted(Command::RemoveRunner(removal));
     }
-    assert!(fixture.state.removal("k0").is_none());
-    assert!(fixture.state.removal("k1").is_some() && fixture.state.removal("k1000").is_some());
+    assert!(fixture.state.runner_request("k0").is_none());
+    assert!(
+        fixture.state.runner_request("k1").is_some()
+            && fixture.state.runner_request("k1000").is_some()
+    );
 }

@@ -3,8 +3,8 @@
 //! point, and a sequence still means something after it was shrunk.
 
 use baton_state::{
-    Archive, Artifacts, Cache, Executor, Final, Git, JobSpec, LogEnd, OnLost, Outcome,
-    Requirements, Source, Tree, Workspace, command::LossCause,
+    Archive, Artifacts, AtDeadline, Cache, Executor, Final, Git, JobSpec, LogEnd, OnLost, Outcome,
+    Requirements, Source, Trace, Tree, Workspace, command::LossCause,
 };
 use proptest::{
     collection::{btree_set, vec},
@@ -38,10 +38,14 @@ pub(crate) enum Action {
     Finish { lease: LeasePick, outcome: Outcome, log: Option<LogEnd>, transient: bool },
     Cancel { job: JobPick, key: Option<Key>, history: History },
     Lose { lease: LeasePick, cause: LossCause },
-    Register { runner: u8, labels: Vec<&'static str>, slots: u32, boot: u8 },
+    Register { runner: u8, labels: Vec<&'static str>, slots: u32, boot: u8, how: How },
     Unreachable { runner: u8 },
     Health { runner: u8, unhealthy: Vec<&'static str> },
-    RemoveRunner { runner: GonePick, key: Option<Key>, history: History },
+    RemoveRunner { runner: GonePick, left: bool, key: Option<Key>, history: History },
+    Cordon { runner: u8, key: Option<Key>, history: History },
+    Drain { runner: BusyPick, deadline: Option<u64>, then: AtDeadline, key: Option<Key> },
+    Resume { runner: u8, key: Option<Key>, history: History },
+    Labels { runner: u8, grant: Vec<&'static str>, hide: Vec<&'static str>, key: Option<Key> },
     Tick { elapsed: u64 },
     Evict { age: u64 },
     FoundCluster,
@@ -54,6 +58,14 @@ pub(crate) enum Action {
 pub(crate) struct Key {
     pub(crate) name: u8,
     pub(crate) digest: u8,
+}
+
+/// What a runner says of how long it stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum How {
+    ForGood,
+    Ephemeral,
+    Leaving,
 }
 
 /// When the proposer looked into the history.
@@ -81,6 +93,14 @@ pub(crate) enum RunnerPick {
     Any(u8),
 }
 
+/// A runner to drain.
+#[derive(Clone, Debug)]
+pub(crate) enum BusyPick {
+    /// One that holds leases.
+    Holding(Pick),
+    Any(u8),
+}
+
 /// A coordinator's number.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum MemberPick {
@@ -102,6 +122,8 @@ pub(crate) enum GonePick {
 #[derive(Clone, Debug)]
 pub(crate) enum LeasePick {
     Live(Pick),
+    /// One that its runner is to give back.
+    Recalled(Pick),
     Ended(Pick),
     /// Any job with any lease that was ever granted.
     Mixed(Pick, Pick),
@@ -123,22 +145,32 @@ fn step() -> impl Strategy<Value = Step> {
 
 fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
-        10 => submit(),
-        9 => (queued_job(), runner()).prop_map(|(job, runner)| Action::Grant { job, runner }),
+        12 => submit(),
+        16 => (queued_job(), runner()).prop_map(|(job, runner)| Action::Grant { job, runner }),
         4 => lease().prop_map(|lease| Action::Start { lease }),
         6 => finish(),
+        4 => give_back(),
         4 => cancel(),
         5 => (lease(), cause()).prop_map(|(lease, cause)| Action::Lose { lease, cause }),
-        3 => register(),
+        6 => register(),
         3 => (0..RUNNERS).prop_map(|runner| Action::Unreachable { runner }),
         2 => (0..RUNNERS, btree_set(select(&["host", "local", "docker"][..]), 0..=2)).prop_map(
             |(runner, unhealthy)| {
                 Action::Health { runner, unhealthy: unhealthy.into_iter().collect() }
             }
         ),
-        4 => (gone(), option::weighted(0.7, removal_key()), history())
-            .prop_map(|(runner, key, history)| Action::RemoveRunner { runner, key, history }),
-        2 => (0..4_000_u64).prop_map(|elapsed| Action::Tick { elapsed }),
+        6 => (gone(), any::<bool>(), option::weighted(0.7, removal_key()), history()).prop_map(
+            |(runner, left, key, history)| Action::RemoveRunner { runner, left, key, history }
+        ),
+        1 => runner_request()
+            .prop_map(|(runner, key, history)| Action::Cordon { runner, key, history }),
+        5 => drain(),
+        6 => runner_request()
+            .prop_map(|(runner, key, history)| Action::Resume { runner, key, history }),
+        2 => (runner_request(), granted(), labels()).prop_map(|((runner, key, _), grant, hide)| {
+            Action::Labels { runner, grant, hide, key }
+        }),
+        5 => (0..4_000_u64).prop_map(|elapsed| Action::Tick { elapsed }),
         1 => (0..40_u64).prop_map(|age| Action::Evict { age }),
         1 => Just(Action::FoundCluster),
         4 => (member_pick(), 0..4_u8, version()).prop_map(|(node, instance, version)| {
@@ -175,12 +207,63 @@ fn finish() -> impl Strategy<Value = Action> {
     )
 }
 
+/// What a drain asks for, where it does.
+fn give_back() -> impl Strategy<Value = Action> {
+    (any::<Pick>(), outcome()).prop_map(|(pick, outcome)| Action::Finish {
+        lease: LeasePick::Recalled(pick),
+        outcome: Outcome { state: Final::Cancelled, ..outcome },
+        log: None,
+        transient: false,
+    })
+}
+
 fn register() -> impl Strategy<Value = Action> {
     // Most have all labels and some slots, so that work goes on.
     let labels = prop_oneof![2 => Just(LABELS.to_vec()), 1 => labels()];
     let slots = prop_oneof![1 => Just(0_u32), 3 => Just(1), 6 => Just(2)];
-    (0..RUNNERS - 1, labels, slots, 0..2_u8)
-        .prop_map(|(runner, labels, slots, boot)| Action::Register { runner, labels, slots, boot })
+    let how = prop_oneof![
+        12 => Just(How::ForGood),
+        2 => Just(How::Ephemeral),
+        1 => Just(How::Leaving)
+    ];
+    (0..RUNNERS - 1, labels, slots, 0..2_u8, how).prop_map(|(runner, labels, slots, boot, how)| {
+        Action::Register { runner, labels, slots, boot, how }
+    })
+}
+
+/// A request about a runner, and when the proposer looked for its key.
+fn runner_request() -> impl Strategy<Value = (u8, Option<Key>, History)> {
+    (0..RUNNERS, option::weighted(0.5, removal_key()), history())
+}
+
+fn drain() -> impl Strategy<Value = Action> {
+    let runner = prop_oneof![
+        6 => any::<Pick>().prop_map(BusyPick::Holding),
+        1 => (0..RUNNERS).prop_map(BusyPick::Any),
+    ];
+    let deadline = option::weighted(0.9, 0..100_u64);
+    (runner, deadline, at_deadline(), option::weighted(0.5, removal_key()))
+        .prop_map(|(runner, deadline, then, key)| Action::Drain { runner, deadline, then, key })
+}
+
+fn at_deadline() -> impl Strategy<Value = AtDeadline> {
+    prop_oneof![
+        1 => Just(AtDeadline::Wait),
+        4 => Just(AtDeadline::Requeue),
+        1 => Just(AtDeadline::Cancel)
+    ]
+}
+
+/// Seldom more than may be granted.
+fn granted() -> impl Strategy<Value = Vec<&'static str>> {
+    prop_oneof![4 => labels(), 1 => Just(many_labels())]
+}
+
+fn many_labels() -> Vec<&'static str> {
+    const LETTERS: &str = "abcdefghijklmnopqrstuvwxyz";
+    let starts =
+        (0..LETTERS.len()).flat_map(|from| (from + 1..=LETTERS.len()).map(move |to| (from, to)));
+    starts.map(|(from, to)| &LETTERS[from..to]).collect()
 }
 
 fn source() -> impl Strategy<Value = Source> {
@@ -210,6 +293,7 @@ fn job_spec() -> impl Strategy<Value = JobSpec> {
         executor(),
         "\\PC{0,8}",
         option::weighted(0.2, any::<bool>()),
+        any::<bool>(),
     )
         .prop_map(
             |(
@@ -222,6 +306,7 @@ fn job_spec() -> impl Strategy<Value = JobSpec> {
                 executor,
                 name,
                 keeps,
+                new,
             )| {
                 JobSpec {
                     requirements: Requirements {
@@ -237,6 +322,8 @@ fn job_spec() -> impl Strategy<Value = JobSpec> {
                     artifacts: keeps
                         .map(|always| Artifacts { globs: vec!["out/**".to_owned()], always }),
                     caches: keeps.into_iter().map(cache).collect(),
+                    masks: new.then(|| "TOKEN".to_owned()).into_iter().collect(),
+                    trace: new.then(|| Trace { parent: "00".to_owned(), state: String::new() }),
                     ..spec::plain()
                 }
             },

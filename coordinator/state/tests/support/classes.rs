@@ -1,12 +1,12 @@
 //! Names for what entries led to, to count that everything happens often enough.
 
-use baton_state::{Command, Phase};
+use baton_state::{Command, EventKind, Phase};
 
 use super::world::{Entry, finished};
 
 /// What the actions must lead to, as [`classes`] names it. Ticks, evictions and
 /// registrations are never refused; they have or have no effect.
-pub(crate) const EXPECTED: [&str; 78] = [
+pub(crate) const EXPECTED: [&str; 96] = [
     "submit: effect",
     "submit: no effect",
     "submit: JobIdTaken",
@@ -20,6 +20,7 @@ pub(crate) const EXPECTED: [&str; 78] = [
     "grant: RequirementsNotMet",
     "grant: NoFreeSlot",
     "grant: RunnerUnhealthy",
+    "grant: RunnerClosed",
     "start: effect",
     "start: no effect",
     "start: UnknownJob",
@@ -49,6 +50,19 @@ pub(crate) const EXPECTED: [&str; 78] = [
     "remove runner: RunnerOnline",
     "remove runner: RunnerHoldsLeases",
     "remove runner: KeyReused",
+    "cordon: effect",
+    "cordon: no effect",
+    "cordon: UnknownRunner",
+    "drain: effect",
+    "drain: no effect",
+    "drain: UnknownRunner",
+    "resume: effect",
+    "resume: no effect",
+    "resume: UnknownRunner",
+    "set labels: effect",
+    "set labels: no effect",
+    "set labels: UnknownRunner",
+    "set labels: TooManyLabels",
     "tick: effect",
     "tick: no effect",
     "evict: effect",
@@ -69,12 +83,16 @@ pub(crate) const EXPECTED: [&str; 78] = [
     "job_requeued",
     "job_ready",
     "cancel_requested",
+    "job_recalled",
+    "gave back",
     "job_finished",
     "key_taken",
     "job_evicted",
     "runner_online",
     "runner_unreachable",
     "runner_health",
+    "runner_scheduling",
+    "runner_labels",
     "runner_removed",
     "member_joined",
     "member_changed",
@@ -104,6 +122,10 @@ pub(crate) fn classes(entry: &Entry) -> Vec<String> {
         Command::FoundCluster(_) => "found cluster",
         Command::PutMember(_) => "put member",
         Command::RemoveMember(_) => "remove member",
+        Command::CordonRunner(_) => "cordon",
+        Command::DrainRunner(_) => "drain",
+        Command::ResumeRunner(_) => "resume",
+        Command::SetLabels(_) => "set labels",
     };
     let answer = match &entry.reply {
         Ok(_) if entry.events.is_empty() => "no effect".to_owned(),
@@ -115,6 +137,11 @@ pub(crate) fn classes(entry: &Entry) -> Vec<String> {
     };
     let mut classes = vec![format!("{command}: {answer}")];
     classes.extend(entry.events.iter().map(|event| event.kind.name().to_owned()));
+    let gave_back = |event: &&baton_state::Event| match &event.kind {
+        EventKind::JobRequeued { outcome, .. } => outcome.reason == "DRAINED",
+        _ => false,
+    };
+    classes.extend(entry.events.iter().filter(gave_back).map(|_| "gave back".to_owned()));
     for job in finished(entry) {
         if let Phase::Finished { outcome, dead_letter, .. } = &job.phase {
             classes.push(format!("ends: {:?}", outcome.state));

@@ -23,6 +23,8 @@ pub(crate) fn close(world: &mut World) {
         boot_id: "1".to_owned(),
         place: "1".to_owned(),
         executors: all_executors(1_000),
+        ephemeral: false,
+        leaving: false,
     };
     let runner = last.id.clone();
     world.next(Command::RegisterRunner(RegisterRunner { facts: last, at: world.now }));

@@ -44,6 +44,16 @@ impl Keys {
             Command::RemoveRunner(command) => {
                 command.request.as_ref().zip(Some(command.history_seen))
             }
+            Command::CordonRunner(command) => {
+                command.request.as_ref().zip(Some(command.history_seen))
+            }
+            Command::DrainRunner(command) => {
+                command.request.as_ref().zip(Some(command.history_seen))
+            }
+            Command::ResumeRunner(command) => {
+                command.request.as_ref().zip(Some(command.history_seen))
+            }
+            Command::SetLabels(command) => command.request.as_ref().zip(Some(command.history_seen)),
             Command::Evict(command) => return self.forget(entry, command),
             _ => None,
         };

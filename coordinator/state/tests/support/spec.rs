@@ -25,5 +25,7 @@ pub(crate) fn plain() -> JobSpec {
         artifacts: None,
         caches: Vec::new(),
         inputs: Vec::new(),
+        masks: Default::default(),
+        trace: None,
     }
 }

@@ -7,14 +7,15 @@ use baton_state::{
     Level, Member, NodeId, Phase, Refusal, Reply, Request, RunnerFacts, RunnerId, State, Target,
     Timestamp,
     command::{
-        Cancel, Evict, Finish, FoundCluster, Grant, LoseLease, MarkUnreachable, PutMember,
-        RegisterRunner, RemoveMember, RemoveRunner, SetHealth, Start, Submit, Tick,
+        Cancel, CordonRunner, DrainRunner, Evict, Finish, FoundCluster, Grant, LoseLease,
+        MarkUnreachable, PutMember, RegisterRunner, RemoveMember, RemoveRunner, ResumeRunner,
+        SetHealth, SetLabels, Start, Submit, Tick,
     },
 };
 use proptest::sample::Index as Pick;
 
 use super::action::{
-    Action, GonePick, History, JobPick, Key, LeasePick, MemberPick, RunnerPick, Step,
+    Action, BusyPick, GonePick, History, How, JobPick, Key, LeasePick, MemberPick, RunnerPick, Step,
 };
 
 /// One entry of the log and what it led to.
@@ -142,7 +143,7 @@ impl World {
                 let (job, lease) = self.lease(&lease);
                 Command::LoseLease(LoseLease { job, lease, at, cause })
             }
-            Action::Register { runner, labels, slots, boot } => {
+            Action::Register { runner, labels, slots, boot, how } => {
                 let labels = labels.into_iter().map(str::to_owned).collect();
                 let facts = RunnerFacts {
                     id: runner_id(runner),
@@ -153,6 +154,8 @@ impl World {
                     boot_id: format!("boot {boot}"),
                     place: format!("place {boot}"),
                     executors: all_executors(1),
+                    ephemeral: how == How::Ephemeral,
+                    leaving: how == How::Leaving,
                 };
                 Command::RegisterRunner(RegisterRunner { facts, at })
             }
@@ -164,15 +167,45 @@ impl World {
                 let unhealthy = unhealthy.into_iter().map(problem).collect();
                 Command::SetHealth(SetHealth { runner: runner_id(runner), unhealthy, at })
             }
-            Action::RemoveRunner { runner, key, history } => {
+            Action::RemoveRunner { runner, left, key, history } => {
                 Command::RemoveRunner(RemoveRunner {
                     runner: self.gone(&runner),
                     at,
-                    // As the hash of a request does, it tells which call it was.
-                    request: key.map(|key| request(Key { digest: key.digest + 2, ..key })),
+                    request: key.map(|key| of_call(key, 2)),
                     history_seen: self.history_seen(history),
+                    left,
                 })
             }
+            Action::Cordon { runner, key, history } => Command::CordonRunner(CordonRunner {
+                runner: runner_id(runner),
+                at,
+                by: "ann".to_owned(),
+                request: key.map(|key| of_call(key, 4)),
+                history_seen: self.history_seen(history),
+            }),
+            Action::Drain { runner, deadline, then, key } => Command::DrainRunner(DrainRunner {
+                runner: self.busy(&runner),
+                at,
+                by: "bob".to_owned(),
+                deadline: deadline.map(|after| at.plus(after)),
+                then,
+                request: key.map(|key| of_call(key, 6)),
+                history_seen: self.state.applied(),
+            }),
+            Action::Resume { runner, key, history } => Command::ResumeRunner(ResumeRunner {
+                runner: runner_id(runner),
+                at,
+                request: key.map(|key| of_call(key, 8)),
+                history_seen: self.history_seen(history),
+            }),
+            Action::Labels { runner, grant, hide, key } => Command::SetLabels(SetLabels {
+                runner: runner_id(runner),
+                at,
+                grant: grant.into_iter().map(str::to_owned).collect(),
+                hide: hide.into_iter().map(str::to_owned).collect(),
+                request: key.map(|key| of_call(key, 10)),
+                history_seen: self.state.applied(),
+            }),
             Action::Tick { elapsed } => {
                 self.now = at.plus(elapsed);
                 Command::Tick(Tick { at: self.now })
@@ -245,6 +278,7 @@ impl World {
                     runners.filter(|runner| {
                         runner.offers(&job.spec.requirements)
                             && runner.connection == Connection::Online
+                            && runner.takes_jobs()
                             && runner.free_slots() > 0
                     }),
                 )
@@ -256,6 +290,15 @@ impl World {
             (None, RunnerPick::Any(number)) => runner_id(*number),
             (None, RunnerPick::Suited(_)) => runner_id(0),
         }
+    }
+
+    fn busy(&self, pick: &BusyPick) -> RunnerId {
+        let busy = self.state.runners().values().filter(|runner| !runner.leases.is_empty());
+        let runner = match pick {
+            BusyPick::Holding(pick) => chosen(*pick, busy),
+            BusyPick::Any(number) => return runner_id(*number),
+        };
+        runner.map_or_else(|| runner_id(0), |runner| runner.facts.id.clone())
     }
 
     fn gone(&self, pick: &GonePick) -> RunnerId {
@@ -277,6 +320,10 @@ impl World {
         match pick {
             LeasePick::Live(pick) => {
                 chosen(*pick, granted().filter(|(_, attempt)| attempt.outcome.is_none())).map(of)
+            }
+            LeasePick::Recalled(pick) => {
+                let recalled = granted().filter(|(job, _)| job.is_recalled());
+                chosen(*pick, recalled.filter(|(_, attempt)| attempt.outcome.is_none())).map(of)
             }
             LeasePick::Ended(pick) => {
                 chosen(*pick, granted().filter(|(_, attempt)| attempt.outcome.is_some())).map(of)
@@ -313,6 +360,11 @@ pub(crate) fn runner_id(number: u8) -> RunnerId {
 
 fn request(key: Key) -> Request {
     Request { key: format!("ann/{}", key.name), digest: [key.digest; 32] }
+}
+
+/// As the hash of a request does, its digest tells which call it was.
+fn of_call(key: Key, call: u8) -> Request {
+    request(Key { digest: key.digest + call, ..key })
 }
 
 fn unknown_job() -> JobId {
