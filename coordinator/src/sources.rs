@@ -65,12 +65,12 @@ impl Jobs {
         let digest: Digest = tree.digest.parse().map_err(internal)?;
         self.uploads.keep([digest]).await;
         if !self.replication.keep_source(digest, tree.size).await? {
-            return Err(incomplete(format!("no manifest {digest} of {} bytes", tree.size)));
+            return Err(incomplete(&format!("no manifest {digest} of {} bytes", tree.size)));
         }
         let content = self
             .content(digest)
             .await?
-            .ok_or_else(|| incomplete(format!("no manifest {digest}")))?;
+            .ok_or_else(|| incomplete(&format!("no manifest {digest}")))?;
         if content.length != tree.content {
             let has = content.length;
             return Err(invalid(
@@ -88,7 +88,7 @@ impl Jobs {
             .buffer_unordered(AT_ONCE)
             .try_filter_map(async |lacking| Ok(lacking));
         match std::pin::pin!(lacking).try_next().await? {
-            Some(chunk) => Err(incomplete(format!("no chunk {chunk} of the tree {digest}"))),
+            Some(chunk) => Err(incomplete(&format!("no chunk {chunk} of the tree {digest}"))),
             None => Ok(()),
         }
     }
@@ -148,7 +148,7 @@ fn no_input(job: JobId, why: &str) -> ApiError {
     )
 }
 
-fn incomplete(what: String) -> ApiError {
+fn incomplete(what: &str) -> ApiError {
     ApiError::new(
         Reason::SourceNotUploaded,
         format!("{what} is stored"),

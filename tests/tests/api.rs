@@ -156,6 +156,16 @@ async fn a_stale_lease_can_write_nothing() {
     let answers = connection.runners().send_log(tokio_stream::once(open)).await.unwrap();
     let refused = answers.into_inner().message().await.unwrap_err();
     assert_eq!(reason(&refused), Reason::StaleLease);
+    let (job_id, lease) = (job.id.clone(), job.attempts[0].lease);
+    let content = Some(v1::UploadOpen { digest: "00".repeat(32), size: 1 });
+    let open = v1::SendContentOpen { job_id: job_id.clone(), lease, content };
+    let open = v1::SendContentRequest { item: Some(v1::send_content_request::Item::Open(open)) };
+    let answers = connection.runners().send_content(tokio_stream::once(open)).await.unwrap();
+    let refused = answers.into_inner().message().await.unwrap_err();
+    assert_eq!(reason(&refused), Reason::StaleLease);
+    let request = v1::FindMissingContentRequest { job_id, lease, request: None };
+    let refused = connection.runners().find_missing(request).await.unwrap_err();
+    assert_eq!(reason(&refused), Reason::StaleLease);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,6 +11,14 @@ use tracing::warn;
 
 use super::{Wanted, record::Record};
 
+/// Before the name of a project, which may be `..`.
+const PREFIX: &str = "p-";
+
+/// The folder of a project's caches.
+pub(super) fn folder_of(project: &str) -> String {
+    format!("{PREFIX}{project}")
+}
+
 /// By which a cache is found.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Name {
@@ -45,13 +53,14 @@ impl Index {
     /// Looks at what is in the folder `dir`. What cannot be read is no cache.
     pub(super) fn read(dir: &Path) -> io::Result<Self> {
         let mut index = Self::default();
-        for project in names(dir)? {
-            for entry in names(&dir.join(&project))? {
-                let folder = dir.join(&project).join(&entry);
+        for of_project in names(dir)? {
+            let Some(project) = of_project.strip_prefix(PREFIX) else { continue };
+            for entry in names(&dir.join(&of_project))? {
+                let folder = dir.join(&of_project).join(&entry);
                 let found = Record::read(&folder);
-                let name = Name { project: project.clone(), entry };
+                let name = Name { project: project.to_owned(), entry };
                 match found {
-                    Ok((record, used_at)) if name == Name::of(record.wanted(&project)) => {
+                    Ok((record, used_at)) if name == Name::of(record.wanted(project)) => {
                         index.0.insert(name, Known { record, used_at, readers: 0 });
                     }
                     Ok(_) => warn!(folder = %folder.display(), "a cache has another's name"),

@@ -1,8 +1,8 @@
 //! Caches: files that stay on this runner from one job to the next.
 //!
 //! ```text
-//! caches/PROJECT/ENTRY/record     its key and paths; when it was changed is when it was used
-//! caches/PROJECT/ENTRY/content/   as in a work folder
+//! caches/p-PROJECT/ENTRY/record     its key and paths; when it was changed is when it was used
+//! caches/p-PROJECT/ENTRY/content/   as in a work folder
 //! caches-incoming/                what is being made, or on its way out
 //! ```
 //!
@@ -263,7 +263,7 @@ impl Caches {
     }
 
     fn folder(&self, name: &Name) -> PathBuf {
-        self.0.dir.join(&name.project).join(&name.entry)
+        self.0.dir.join(index::folder_of(&name.project)).join(&name.entry)
     }
 
     fn index(&self) -> MutexGuard<'_, Index> {

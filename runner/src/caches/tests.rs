@@ -117,6 +117,19 @@ fn a_project_sees_no_other_ones_caches() {
 }
 
 #[test]
+fn the_name_of_a_project_leads_nowhere_else() {
+    let world = World::new();
+    let before = fs::read_dir(world.root.path()).unwrap().count();
+    let paths = ["target".to_owned()];
+    let wanted = Wanted { project: "..", key: "k", paths: &paths };
+    let work = open_folder(&world.work("one", &[("target/x", "1")])).unwrap();
+    assert_eq!(world.caches(1000).save(wanted, &work, 1, &go_on).unwrap(), Saved::Kept(1));
+    assert!(world.caches(1000).has(wanted));
+    // The work folder, the caches, and what is on its way.
+    assert_eq!(fs::read_dir(world.root.path()).unwrap().count(), before + 3);
+}
+
+#[test]
 fn what_is_there_stays_and_no_link_leads_out() {
     let world = World::new();
     let caches = world.caches(1000);
@@ -154,7 +167,7 @@ fn those_that_were_not_used_for_the_longest_time_go_first_and_none_that_is_read(
     assert_eq!(["a", "b", "c", "d"].map(has), [false, false, true, false]);
     drop(reading);
     assert_eq!(caches.reclaim(1).unwrap(), 10);
-    assert_eq!(fs::read_dir(world.root.path().join("caches/p")).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(world.root.path().join("caches/p-p")).unwrap().count(), 0);
 }
 
 #[test]

@@ -70,6 +70,11 @@ fn field(text: &str, name: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        caches::{Caches, Wanted},
+        collect::open_folder,
+        content::ContentStore,
+    };
 
     #[test]
     fn this_host_has_all_of_it() {
@@ -84,6 +89,26 @@ mod tests {
         assert!(host.problem(folder, 10).unwrap().contains("/data"));
         assert_eq!(host.problem(folder, 9), None);
         assert_eq!(Host::default().problem(folder, 10), None);
+    }
+
+    #[test]
+    fn a_disk_without_room_loses_what_is_kept_for_later_jobs_first() {
+        let root = tempfile::tempdir().unwrap();
+        let (data, work) = (root.path().join("data"), root.path().join("work"));
+        fs::create_dir_all(&data).unwrap();
+        fs::create_dir_all(&work).unwrap();
+        fs::write(work.join("x"), "cached").unwrap();
+        let caches = Caches::open(&data, 1000).unwrap();
+        let contents = ContentStore::open(data.join("chunks"), 1000).unwrap();
+        let paths = ["x".to_owned()];
+        let wanted = Wanted { project: "p", key: "k", paths: &paths };
+        caches.save(wanted, &open_folder(&work).unwrap(), 1, &|| false).unwrap();
+        contents.put(blake3::hash(b"chunk"), b"chunk").unwrap();
+        let stores = Stores { caches: caches.clone(), contents: contents.clone() };
+        look_and_make_room(&data, 0, &stores);
+        assert!(caches.has(wanted) && contents.has(blake3::hash(b"chunk")));
+        look_and_make_room(&data, u64::MAX, &stores);
+        assert!(!caches.has(wanted) && !contents.has(blake3::hash(b"chunk")));
     }
 
     #[test]

@@ -134,7 +134,13 @@ impl Keeping<'_> {
         let (dir, is_here) = (self.dir.clone(), runs_here(spec));
         let read = self.blocking(move |_| match is_here {
             true => read_outputs(&dir.tmp()),
-            false => read_outputs(&collect::left_folder(dir.path())),
+            false => {
+                let brought: Option<Brought> = record::read(dir.path(), BROUGHT)?;
+                match brought.and_then(|brought| brought.outputs) {
+                    Some(problem) => Err(io::Error::other(problem)),
+                    None => read_outputs(&collect::left_folder(dir.path())),
+                }
+            }
         });
         match read.await {
             Ok(Some(Outputs { values, problems })) => {

@@ -71,7 +71,17 @@ async fn a_job_has_its_variables_and_the_users_own_and_no_others() {
     names.iter_mut().for_each(|entry| *entry = entry.split('=').next().unwrap());
     names.retain(|name| !["LANG", "TZ"].contains(name));
     names.sort_unstable();
-    let known = ["A", "BATON_ATTEMPT_DIR", "HOME", "LOGNAME", "PATH", "SHELL", "TMPDIR", "USER"];
+    let known = [
+        "A",
+        "BATON_ATTEMPT_DIR",
+        "BATON_OUTPUT",
+        "HOME",
+        "LOGNAME",
+        "PATH",
+        "SHELL",
+        "TMPDIR",
+        "USER",
+    ];
     assert_eq!(names, known);
 }
 
