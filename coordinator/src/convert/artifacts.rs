@@ -123,7 +123,7 @@ mod tests {
             fallbacks: vec!["k-".to_owned()],
         };
         let read = caches_from_proto(vec![right.clone()]).unwrap();
-        assert_eq!(read.iter().map(cache_to_proto).collect::<Vec<_>>(), [right.clone()]);
+        assert_eq!(read.iter().map(cache_to_proto).collect::<Vec<_>>(), vec![right.clone()]);
         for wrong in [
             v1::Cache { key: String::new(), ..right.clone() },
             v1::Cache { key: "{hash:".to_owned(), ..right.clone() },

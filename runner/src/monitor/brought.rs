@@ -119,7 +119,6 @@ impl Unpacking {
                 })?;
             }
         }
-        drop(entries);
         meter.check_end(archive.into_inner()).map_err(io::Error::other)
     }
 

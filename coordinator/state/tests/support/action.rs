@@ -35,7 +35,7 @@ pub(crate) enum Action {
     Submit { spec: Box<JobSpec>, taken_id: Option<Pick>, key: Option<Key>, history: History },
     Grant { job: JobPick, runner: RunnerPick },
     Start { lease: LeasePick },
-    Finish { lease: LeasePick, outcome: Outcome, log: Option<LogEnd>, transient: bool },
+    Finish { lease: LeasePick, outcome: Box<Outcome>, log: Option<LogEnd>, transient: bool },
     Cancel { job: JobPick, key: Option<Key>, history: History },
     Lose { lease: LeasePick, cause: LossCause },
     Register { runner: u8, labels: Vec<&'static str>, slots: u32, boot: u8, how: How },
@@ -203,7 +203,12 @@ fn submit() -> impl Strategy<Value = Action> {
 
 fn finish() -> impl Strategy<Value = Action> {
     (lease(), outcome(), option::of(log_end()), any::<bool>()).prop_map(
-        |(lease, outcome, log, transient)| Action::Finish { lease, outcome, log, transient },
+        |(lease, outcome, log, transient)| Action::Finish {
+            lease,
+            outcome: Box::new(outcome),
+            log,
+            transient,
+        },
     )
 }
 

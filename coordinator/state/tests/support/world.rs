@@ -121,7 +121,7 @@ impl World {
                     at,
                     started_at,
                     finished_at,
-                    outcome,
+                    outcome: *outcome,
                     log,
                     transient,
                     artifacts,

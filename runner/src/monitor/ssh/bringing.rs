@@ -83,9 +83,9 @@ impl Target<'_> {
     }
 
     async fn part(&self, chosen: &Chosen, part: Part) -> Result<(), Problem> {
-        let choice = brought::choice(chosen, part).map_err(here)?;
+        let choice = brought::choice(chosen, part)?;
         let names = wanted(&self.names().await?, &choice);
-        let mut unpacking = Unpacking::begin(self.dir, chosen, part).map_err(here)?;
+        let mut unpacking = Unpacking::begin(self.dir, chosen, part)?;
         if names.is_empty() {
             return Ok(());
         }
@@ -151,7 +151,7 @@ impl Target<'_> {
         if !heard.said_aside("done") {
             return Err(heard.refusal());
         }
-        taken.map_err(here)
+        Ok(taken?)
     }
 }
 
@@ -171,8 +171,10 @@ fn wanted(listed: &[u8], choice: &Choice) -> Vec<u8> {
     names
 }
 
-fn here(error: io::Error) -> Problem {
-    Problem::Here(error.to_string())
+impl From<io::Error> for Problem {
+    fn from(error: io::Error) -> Self {
+        Self::Here(error.to_string())
+    }
 }
 
 #[cfg(test)]
