@@ -104,11 +104,16 @@ mod tests {
         let wanted = Wanted { project: "p", key: "k", paths: &paths };
         caches.save(wanted, &open_folder(&work).unwrap(), 1, &|| false).unwrap();
         contents.put(blake3::hash(b"chunk"), b"chunk").unwrap();
-        let stores = Stores { caches: caches.clone(), contents: contents.clone() };
+        let mirrors = data.join("git");
+        let mirror = mirrors.join("mirror");
+        fs::create_dir_all(&mirror).unwrap();
+        fs::write(mirrors.join("mirror.lock"), "").unwrap();
+        fs::write(mirror.join("pack"), "objects").unwrap();
+        let stores = Stores { caches: caches.clone(), contents: contents.clone(), mirrors };
         look_and_make_room(&data, 0, &stores);
-        assert!(caches.has(wanted) && contents.has(blake3::hash(b"chunk")));
+        assert!(caches.has(wanted) && contents.has(blake3::hash(b"chunk")) && mirror.exists());
         look_and_make_room(&data, u64::MAX, &stores);
-        assert!(!caches.has(wanted) && !contents.has(blake3::hash(b"chunk")));
+        assert!(!caches.has(wanted) && !contents.has(blake3::hash(b"chunk")) && !mirror.exists());
     }
 
     #[test]
