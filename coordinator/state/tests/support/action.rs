@@ -216,7 +216,7 @@ fn finish() -> impl Strategy<Value = Action> {
 fn give_back() -> impl Strategy<Value = Action> {
     (any::<Pick>(), outcome()).prop_map(|(pick, outcome)| Action::Finish {
         lease: LeasePick::Recalled(pick),
-        outcome: Outcome { state: Final::Cancelled, ..outcome },
+        outcome: Box::new(Outcome { state: Final::Cancelled, ..outcome }),
         log: None,
         transient: false,
     })
