@@ -180,6 +180,8 @@ async fn cancel(jobs: &Jobs, job: JobId) {
     let caller = Caller { name: "ann".to_owned(), key: String::new(), digest: [0; 32] };
     jobs.cancel(&caller, job, "").await.unwrap();
     wait_for_history(jobs).await;
+    let through = jobs.raft.state().applied();
+    propose(jobs, Command::Evict(Evict { through, at: AT })).await;
 }
 
 async fn wait_for_history(jobs: &Jobs) {

@@ -129,6 +129,7 @@ impl Keeping<'_> {
         }
         kept
     }
+
     /// Reads the file with the outputs, if there is one.
     async fn read_outputs(&mut self, spec: &v1::JobSpec, kept: &mut Kept) {
         let (dir, is_here) = (self.dir.clone(), runs_here(spec));
