@@ -29,8 +29,20 @@ pub struct Fleet {
 /// One runner process, which may be dead at the moment.
 struct Runner {
     name: String,
+    program: PathBuf,
     options: Vec<String>,
     process: Option<Child>,
+}
+
+impl Runner {
+    fn new(name: &str, options: &[&str]) -> Self {
+        Self {
+            name: name.to_owned(),
+            program: baton().to_owned(),
+            options: options.iter().map(ToString::to_string).collect(),
+            process: None,
+        }
+    }
 }
 
 impl Fleet {
@@ -114,8 +126,7 @@ impl Fleet {
     /// Adds a runner whose data folder is a copy of another's, and starts it.
     pub fn add_copied_runner(&mut self, name: &str, of: &str, options: &[&str]) {
         copy_folder(&self.runner_folder(of), &self.runner_folder(name));
-        let options = options.iter().map(ToString::to_string).collect();
-        self.runners.push(Runner { name: name.to_owned(), options, process: None });
+        self.runners.push(Runner::new(name, options));
         self.start_runner(name);
     }
 
@@ -131,8 +142,7 @@ impl Fleet {
 
     /// Adds a runner, and waits until it is online.
     pub async fn add_runner(&mut self, name: &str, options: &[&str]) {
-        let options = options.iter().map(ToString::to_string).collect();
-        self.runners.push(Runner { name: name.to_owned(), options, process: None });
+        self.runners.push(Runner::new(name, options));
         self.start_runner(name);
         let connection = self.connect().await;
         wait::until("the runner to be online", async || {
@@ -149,7 +159,7 @@ impl Fleet {
         let (address, data) = (self.address(), self.runner_folder(name));
         let log = self.folder.path().join(format!("runner-{name}.log"));
         let runner = self.runners.iter_mut().find(|runner| runner.name == name).unwrap();
-        let mut command = Command::new(baton());
+        let mut command = Command::new(&runner.program);
         command
             .args(["runner", "--addr", &address, "--name", name, "--data"])
             .arg(data)
@@ -157,6 +167,12 @@ impl Fleet {
             .env("BATON_TOKEN", TOKEN)
             .env("SECRET_OF_THE_RUNNER", "must not reach a job");
         runner.process = Some(spawn(command, &log));
+    }
+
+    /// From its next start on, a runner is this program.
+    pub fn replace_runner(&mut self, name: &str, program: PathBuf) {
+        let runner = self.runners.iter_mut().find(|runner| runner.name == name).unwrap();
+        runner.program = program;
     }
 
     /// SIGKILL to a runner; its jobs go on.

@@ -158,6 +158,62 @@ async fn a_runner_that_is_killed_ten_times_costs_no_job_of_any_kind_anything() {
     scene.nothing_is_left().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runners_program_is_replaced_under_its_jobs_and_none_notices() {
+    let Some(mut scene) = Everywhere::start(6).await else { return };
+    let connection = scene.fleet.connect().await;
+    let at = |name: &str| scene.fleet.folder().join(name);
+    let (program, versions) = (at("baton"), [at("version-1"), at("version-2")]);
+    for version in &versions {
+        fs::copy(baton_tests::baton(), version).unwrap();
+    }
+    fs::rename(&versions[0], &program).unwrap();
+    scene.fleet.replace_runner("one", program.clone());
+    scene.kill_runner();
+    let script = "echo begun; while [ ! -e go ]; do sleep 0.05; done; echo ended";
+    let workspace = v1::Workspace { path: ".".to_owned() };
+    let source = v1::Source { kind: Some(v1::source::Kind::Workspace(workspace)) };
+    let mut jobs = Vec::new();
+    for place in Where::ALL {
+        let spec = v1::JobSpec { source: Some(source.clone()), ..scene.job(place, script) };
+        jobs.push((place, load::submit(&connection, &format!("{place:?}"), &spec).await));
+    }
+    for (_, job) in &jobs {
+        wait::until("all jobs to have begun", async || {
+            let request = v1::LogsRequest { job_id: job.clone(), ..Default::default() };
+            let mut pieces = connection.jobs().logs(request).await.ok()?.into_inner();
+            while let Some(response) = pieces.message().await.ok()? {
+                if matches!(response.item, Some(v1::logs_response::Item::Piece(_))) {
+                    return Some(());
+                }
+            }
+            None
+        })
+        .await;
+    }
+    // As a package does it: the new file takes the name, and the old one is no more.
+    fs::rename(&versions[1], &program).unwrap();
+    scene.fleet.terminate_runner("one");
+    let (status, _) = scene.fleet.ended_runner("one").await;
+    assert!(status.success(), "{status}");
+    scene.fleet.start_runner("one");
+    fs::write(scene.workspaces().join("go"), "").unwrap();
+    for (place, id) in &jobs {
+        let job = load::ended(&connection, id).await;
+        assert_eq!(
+            (job.state(), job.attempts.len()),
+            (JobState::Succeeded, 1),
+            "{place:?}: {job:?}"
+        );
+        assert_eq!(load::output(&connection, id).await.1, "begun\nended\n", "{place:?}");
+    }
+    // The new one starts jobs as well.
+    let spec = scene.job(Where::Docker, "echo again");
+    let id = load::submit(&connection, "again", &spec).await;
+    assert_eq!(load::ended(&connection, &id).await.state(), JobState::Succeeded);
+    scene.nothing_is_left().await;
+}
+
 /// How a job of the crowd ends.
 const ENDS: [(&str, JobState); 4] = [
     ("echo $BATON_JOB_ID; echo x >file", JobState::Succeeded),
