@@ -112,18 +112,19 @@ impl Core {
             raft: raft.clone(),
             history,
             files,
-            replication: replication.clone(),
+            replication,
             uploads: Uploads::default(),
             trees,
             disk: DiskGuard::new(parts.data_dir, settings.min_free_bytes),
             watchers,
             environment,
         };
+        let contents = jobs.contents();
         tasks.spawn(retention::evict(jobs.clone(), stop.clone()));
         tasks.spawn(retention::prune(jobs.clone(), settings.retention, stop.clone()));
         let leadership = Leadership::follow(raft.clone(), &tasks, stop.clone());
         let follow = leadership.clone();
-        let dispatch = Dispatch::start(&observer, raft.clone(), replication, follow, &tasks, stop);
+        let dispatch = Dispatch::start(&observer, raft.clone(), contents, follow, &tasks, stop);
         Ok(Self { raft, members, jobs, dispatch, leadership })
     }
 }

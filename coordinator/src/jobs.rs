@@ -12,6 +12,7 @@ use baton_state::{
 use tokio::{sync::watch, time::timeout};
 
 use crate::{
+    contents::Contents,
     disk::DiskGuard,
     environment::Environment,
     errors::{from_history, from_propose, internal, job_not_found},
@@ -99,6 +100,16 @@ impl Page {
 }
 
 impl Jobs {
+    /// What clients and runners brought.
+    pub(crate) fn contents(&self) -> Contents {
+        Contents {
+            files: self.files.clone(),
+            replication: self.replication.clone(),
+            uploads: self.uploads.clone(),
+            trees: self.trees.clone(),
+        }
+    }
+
     /// Accepts a job; the answer is the one of the first such request.
     pub(crate) async fn submit(
         &self,

@@ -5,6 +5,7 @@ mod auth;
 pub mod backup;
 mod config;
 mod connections;
+mod contents;
 mod convert;
 mod coordinator;
 mod core;

@@ -230,7 +230,7 @@ async fn read_trees(jobs: &Jobs) -> Result<bool, RetentionError> {
     for manifest in jobs.records().read_trees().await? {
         let name = FileName::Upload { digest: manifest };
         jobs.replication.ensure(name).await?;
-        let is_read = matches!(jobs.content(manifest).await, Ok(Some(_)));
+        let is_read = matches!(jobs.contents().content(manifest).await, Ok(Some(_)));
         knows_all &= is_read || !jobs.replication.is_elsewhere(name);
     }
     Ok(knows_all)
@@ -263,7 +263,7 @@ async fn remove_contents(jobs: &Jobs, pruned: &PrunedJob) -> Result<u64, Retenti
     for tree in tree.into_iter().chain(&pruned.artifacts) {
         let Ok(manifest) = tree.parse() else { continue };
         digests.push(manifest);
-        if let Ok(Some(content)) = jobs.content(manifest).await {
+        if let Ok(Some(content)) = jobs.contents().content(manifest).await {
             digests.extend(content.digests());
         }
     }

@@ -420,7 +420,7 @@ async fn what_is_lacking_of_a_tree_is_told_and_what_is_there_stays() {
     let none = Digest::from(blake3::hash(b"nowhere"));
     jobs.files.remove(chunk(2)).await.unwrap();
     make_old(folder.path(), digest_of(chunk(1)));
-    let missing = jobs.find_missing(vec![none], vec![digest]).await.unwrap();
+    let missing = jobs.contents().find_missing(vec![none], vec![digest]).await.unwrap();
     assert_eq!(missing, [none, digest_of(chunk(2))].into());
     sweep(&jobs).await.unwrap();
     assert!(is_there(&jobs, chunk(1)).await);

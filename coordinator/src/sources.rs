@@ -1,35 +1,23 @@
-//! What jobs bring along: what of it is stored here, and kept for a job that is about
-//! to come.
-
-use std::{collections::BTreeSet, sync::Arc};
+//! What jobs bring along, looked for before they are accepted.
 
 use baton_proto::error::{ApiError, Reason};
-use baton_state::{Archive, ArtifactTree, Input, JobId, JobSpec, Source, Tree};
-use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use baton_state::{ArtifactTree, Input, JobId, JobSpec, Source, Tree};
 
-use crate::{
-    convert::invalid,
-    errors::internal,
-    files::{Digest, FileName},
-    jobs::Jobs,
-    trees::Content,
-};
-
-/// Files that are looked for at once.
-const AT_ONCE: usize = 16;
+use crate::jobs::Jobs;
 
 impl Jobs {
     /// Refuses a job whose code is not on a majority of the coordinators. What is there is
     /// kept until the job has it.
     pub(crate) async fn check_source(&self, spec: &JobSpec) -> Result<(), ApiError> {
+        let contents = self.contents();
         match &spec.source {
-            Some(Source::Archive(archive)) => self.check_archive(archive).await?,
-            Some(Source::Tree(tree)) => self.check_tree(tree).await?,
+            Some(Source::Archive(archive)) => contents.check_archive(archive).await?,
+            Some(Source::Tree(tree)) => contents.check_tree(tree).await?,
             Some(Source::Git(_) | Source::Workspace(_)) | None => {}
         }
         for Input { job, tree, .. } in &spec.inputs {
             let ArtifactTree { digest, size, content, .. } = tree.clone();
-            let stored = self.check_tree(&Tree { digest, size, content }).await;
+            let stored = contents.check_tree(&Tree { digest, size, content }).await;
             stored.map_err(|error| no_input(*job, &error.message))?;
         }
         Ok(())
@@ -47,97 +35,6 @@ impl Jobs {
         }
         Ok(spec)
     }
-
-    async fn check_archive(&self, archive: &Archive) -> Result<(), ApiError> {
-        let digest: Digest = archive.digest.parse().map_err(internal)?;
-        self.uploads.keep([digest]).await;
-        if self.replication.keep_source(digest, archive.size).await? {
-            return Ok(());
-        }
-        Err(ApiError::new(
-            Reason::SourceNotUploaded,
-            format!("no archive {digest} of {} bytes is stored", archive.size),
-            "send it with Jobs.Upload first",
-        ))
-    }
-
-    async fn check_tree(&self, tree: &Tree) -> Result<(), ApiError> {
-        let digest: Digest = tree.digest.parse().map_err(internal)?;
-        self.uploads.keep([digest]).await;
-        if !self.replication.keep_source(digest, tree.size).await? {
-            return Err(incomplete(&format!("no manifest {digest} of {} bytes", tree.size)));
-        }
-        let content = self
-            .content(digest)
-            .await?
-            .ok_or_else(|| incomplete(&format!("no manifest {digest}")))?;
-        if content.length != tree.content {
-            let has = content.length;
-            return Err(invalid(
-                "spec.source.tree.content",
-                format!("the chunks have {has} bytes"),
-            ));
-        }
-        // First of all, so that whoever removes one sees that it is wanted.
-        self.uploads.keep(content.digests()).await;
-        let lacking = stream::iter(content.chunks.clone())
-            .map(async |chunk| {
-                let is_kept = self.replication.keep_source(chunk.digest, chunk.length).await?;
-                Ok::<_, ApiError>((!is_kept).then_some(chunk.digest))
-            })
-            .buffer_unordered(AT_ONCE)
-            .try_filter_map(async |lacking| Ok(lacking));
-        match std::pin::pin!(lacking).try_next().await? {
-            Some(chunk) => Err(incomplete(&format!("no chunk {chunk} of the tree {digest}"))),
-            None => Ok(()),
-        }
-    }
-
-    /// What of these contents, and of these trees and their chunks, is not here. What is,
-    /// stays for a job that is about to come.
-    pub(crate) async fn find_missing(
-        &self,
-        digests: Vec<Digest>,
-        trees: Vec<Digest>,
-    ) -> Result<BTreeSet<Digest>, ApiError> {
-        let mut asked: BTreeSet<Digest> = digests.into_iter().collect();
-        let mut missing = self.lacking(trees.iter().copied().collect()).await?;
-        for tree in trees {
-            if !missing.contains(&tree) {
-                match self.content(tree).await? {
-                    Some(content) => asked.extend(content.digests()),
-                    None => drop(missing.insert(tree)),
-                }
-            }
-        }
-        missing.append(&mut self.lacking(asked).await?);
-        Ok(missing)
-    }
-
-    async fn lacking(&self, digests: BTreeSet<Digest>) -> Result<BTreeSet<Digest>, ApiError> {
-        self.uploads.keep(digests.iter().copied()).await;
-        stream::iter(digests)
-            .map(async |digest| {
-                let is_here = self.replication.renew_if_here(digest).await?;
-                Ok((!is_here).then_some(digest))
-            })
-            .buffer_unordered(AT_ONCE)
-            .try_filter_map(async |lacking| Ok(lacking))
-            .try_collect()
-            .await
-    }
-
-    /// The content of a tree whose manifest is stored here. A damaged manifest is fetched
-    /// anew from another coordinator.
-    pub(crate) async fn content(&self, manifest: Digest) -> Result<Option<Arc<Content>>, ApiError> {
-        match self.trees.content(&self.files, manifest).await {
-            Ok(content) => Ok(content),
-            Err(error) => {
-                let name = FileName::Upload { digest: manifest };
-                Err(self.replication.repaired(name, manifest, error.into()).await)
-            }
-        }
-    }
 }
 
 fn no_input(job: JobId, why: &str) -> ApiError {
@@ -145,13 +42,5 @@ fn no_input(job: JobId, why: &str) -> ApiError {
         Reason::NoArtifacts,
         format!("spec.inputs: job {job} has no artifacts to bring: {why}"),
         "wait for the end of a job that keeps artifacts, and name that",
-    )
-}
-
-fn incomplete(what: &str) -> ApiError {
-    ApiError::new(
-        Reason::SourceNotUploaded,
-        format!("{what} is stored"),
-        "ask with Jobs.FindMissing what is lacking, and send it with Jobs.Upload",
     )
 }

@@ -220,25 +220,9 @@ impl Creation {
     /// [`CreationFault`], and the path of what it is about.
     pub fn close(mut self) -> Result<(), (CreationFault, Vec<u8>)> {
         self.leave(0).map_err(|fault| (fault, b".".to_vec()))?;
-        let beneath = OpenHow::new()
-            .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
-            .resolve(ResolveFlag::RESOLVE_BENEATH);
-        for link in self.winding {
-            let mut chains = 0;
-            let fault = loop {
-                match openat2(&self.top, link.as_slice(), beneath) {
-                    // Somebody renames something on this host, and the kernel is not sure.
-                    Err(Errno::EAGAIN) => {}
-                    // When it begins again for such a reason, it counts the links again as well.
-                    Err(Errno::ELOOP) if chains < CHAINS_DOUBTED => chains += 1,
-                    Err(Errno::ELOOP) => break Some(LayoutFault::LinkChain),
-                    Err(Errno::EXDEV) => break Some(LayoutFault::LinkLeaves),
-                    // One that leads nowhere leads to nothing outside.
-                    Ok(_) | Err(_) => break None,
-                }
-            };
-            if let Some(fault) = fault {
-                return Err((fault.into(), link));
+        for link in &self.winding {
+            if let Some(fault) = strays(&self.top, link) {
+                return Err((fault.into(), link.clone()));
             }
         }
         Ok(())
@@ -302,6 +286,27 @@ pub fn seal(file: &File, mode: u32, mtime: Option<u64>) -> io::Result<()> {
         futimens(file, &TimeSpec::UTIME_OMIT, &timestamp(mtime))?;
     }
     Ok(())
+}
+
+/// Whether the link at the path `link` in the folder `top` leads out of it, or it cannot be
+/// known: as it is there, by way of whatever other links there are.
+pub fn strays(top: impl AsFd, link: &[u8]) -> Option<LayoutFault> {
+    let beneath = OpenHow::new()
+        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_BENEATH);
+    let mut chains = 0;
+    loop {
+        match openat2(&top, link, beneath) {
+            // Somebody renames something on this host, and the kernel is not sure.
+            Err(Errno::EAGAIN) => {}
+            // When it begins again for such a reason, it counts the links again as well.
+            Err(Errno::ELOOP) if chains < CHAINS_DOUBTED => chains += 1,
+            Err(Errno::ELOOP) => return Some(LayoutFault::LinkChain),
+            Err(Errno::EXDEV) => return Some(LayoutFault::LinkLeaves),
+            // One that leads nowhere leads to nothing outside.
+            Ok(_) | Err(_) => return None,
+        }
+    }
 }
 
 fn open_folder(parent: BorrowedFd<'_>, name: &[u8]) -> nix::Result<OwnedFd> {

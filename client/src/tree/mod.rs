@@ -26,7 +26,7 @@ mod tests;
 mod walk;
 
 pub use build::{BuildProgress, FolderTree, Opener, build, build_from};
-pub use creation::{Creation, CreationFault, seal};
+pub use creation::{Creation, CreationFault, seal, strays};
 pub use error::{BuildError, SizedPath};
 pub use extract::{ExtractError, Extraction};
 pub use manifest::{

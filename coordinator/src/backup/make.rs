@@ -232,7 +232,8 @@ impl Writer {
         for tree in job.trees() {
             if let Ok(digest) = tree.parse()
                 && self.put_source(digest, job.id, sources)?
-                && let Ok(Some(content)) = self.runtime.block_on(self.jobs.content(digest))
+                && let Ok(Some(content)) =
+                    self.runtime.block_on(self.jobs.contents().content(digest))
             {
                 for chunk in content.digests() {
                     self.put_source(chunk, job.id, sources)?;

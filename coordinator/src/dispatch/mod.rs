@@ -31,10 +31,10 @@ pub(crate) use self::sessions::Reported;
 pub use self::timing::{Timing, TimingError};
 use self::{leases::Leases, places::Places, sessions::Sessions};
 use crate::{
+    contents::Contents,
     environment::Environment,
     leadership::Leadership,
     raft::{Observer, RaftHandle},
-    replication::Replication,
 };
 
 /// What the parts of the dispatcher share.
@@ -142,7 +142,7 @@ impl Observer for DispatchObserver {
 pub struct Dispatch {
     shared: Arc<Shared>,
     raft: RaftHandle,
-    replication: Replication,
+    contents: Contents,
     leadership: Leadership,
 }
 
@@ -152,12 +152,12 @@ impl Dispatch {
     pub(crate) fn start(
         observer: &DispatchObserver,
         raft: RaftHandle,
-        replication: Replication,
+        contents: Contents,
         leadership: Leadership,
         tasks: &TaskTracker,
         stop: CancellationToken,
     ) -> Self {
-        let dispatch = Self { shared: Arc::clone(&observer.0), raft, replication, leadership };
+        let dispatch = Self { shared: Arc::clone(&observer.0), raft, contents, leadership };
         tasks.spawn(dispatcher::run(dispatch.clone(), stop));
         dispatch
     }

@@ -11,7 +11,7 @@ use baton_proto::{
 };
 use baton_state::{
     ArtifactTree, Command, Connection, Executors, Final, JobId, Lease, LogEnd, Outcome, Phase,
-    Refusal, RunnerFacts, RunnerId, Timestamp,
+    Refusal, RunnerFacts, RunnerId, Timestamp, Tree,
     command::{Finish, LoseLease, LossCause, RegisterRunner, RemoveRunner, SetHealth, Start},
 };
 use futures::{
@@ -541,7 +541,7 @@ impl Session {
                 finish.log = dispatch.whole_log(job, lease, log).await;
             }
             if let Some(artifacts) = finished.artifacts {
-                finish.artifacts = dispatch.stored(job, lease, artifacts).await;
+                finish.artifacts = dispatch.stored(job, lease, artifacts).await?;
                 if finish.artifacts.is_none() {
                     without_artifacts(&mut finish.outcome);
                 }
@@ -557,7 +557,7 @@ impl Dispatch {
     /// The output that a runner says is whole, if it is.
     async fn whole_log(&self, job: JobId, lease: Lease, log: v1::LogEnd) -> Option<LogEnd> {
         let name = FileName::Log { job, lease };
-        let looked_at = self.replication.has_whole(name, log.file_length).await;
+        let looked_at = self.contents.replication.has_whole(name, log.file_length).await;
         let whole = looked_at.unwrap_or_else(|error| {
             warn!(%job, %lease, %error, "cannot look at the output");
             false
@@ -568,22 +568,25 @@ impl Dispatch {
         whole.then(|| convert::log_end_from_proto(log))
     }
 
-    /// The artifacts that a runner says are stored, if they are: the manifest comes last.
+    /// The artifacts that a runner says are stored, if they are: all of them, on a majority.
     async fn stored(
         &self,
         job: JobId,
         lease: Lease,
         artifacts: v1::ArtifactTree,
-    ) -> Option<ArtifactTree> {
-        let digest = artifacts.digest.parse().ok();
-        let is_stored = match digest.map(|digest| FileName::Upload { digest }) {
-            Some(name) => self.replication.has_whole(name, artifacts.size).await.unwrap_or(false),
-            None => false,
-        };
-        if !is_stored {
-            warn!(%job, %lease, "the artifacts are reported stored and are not");
+    ) -> Result<Option<ArtifactTree>, ApiError> {
+        let artifacts = convert::tree_from_proto(artifacts);
+        let ArtifactTree { digest, size, content, .. } = artifacts.clone();
+        match self.contents.check_tree(&Tree { digest, size, content }).await {
+            Ok(()) => Ok(Some(artifacts)),
+            Err(error)
+                if matches!(error.reason, Reason::SourceNotUploaded | Reason::InvalidArgument) =>
+            {
+                warn!(%job, %lease, %error, "the artifacts are reported stored and are not");
+                Ok(None)
+            }
+            Err(error) => Err(error),
         }
-        is_stored.then(|| convert::tree_from_proto(artifacts))
     }
 
     /// Proposes what a runner reported; `done` is for it when that is recorded.

@@ -30,11 +30,14 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use super::{dispatcher::Dispatcher, *};
 use crate::{
+    contents::Contents,
     convert,
     files::{Files, FilesOptions},
     leadership::Leader,
     raft,
     replication::Replication,
+    trees::Trees,
+    uploads::Uploads,
 };
 
 /// More than enough for anything here to happen.
@@ -102,9 +105,13 @@ impl Node {
         let files = Files::open(folder.path().join("files"), FilesOptions::default()).unwrap();
         let (leader, told) = watch::channel(Leader::Nobody);
         let leadership = Leadership::told_by(told);
-        let replication = Replication::alone(files);
-        let dispatch =
-            Dispatch { shared: observer.0, raft: raft.unwrap(), replication, leadership };
+        let contents = Contents {
+            replication: Replication::alone(files.clone()),
+            files,
+            uploads: Uploads::default(),
+            trees: Trees::default(),
+        };
+        let dispatch = Dispatch { shared: observer.0, raft: raft.unwrap(), contents, leadership };
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         Self { dispatch, leader, gate, tasks, stop, connects: AtomicU64::new(1), _folder: folder }
     }

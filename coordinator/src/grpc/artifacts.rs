@@ -53,7 +53,7 @@ pub(super) async fn content(
     }
     let chunk: Digest = chunk.parse().map_err(|error| invalid("chunk", error))?;
     jobs.replication.ensure(FileName::Upload { digest: manifest }).await?;
-    match jobs.content(manifest).await? {
+    match jobs.contents().content(manifest).await? {
         Some(content) if content.digests().any(|named| named == chunk) => Ok(chunk),
         _ => Err(invalid("chunk", "the artifacts have no such chunk")),
     }

@@ -193,7 +193,7 @@ impl Services {
             return Err(invalid("digests", format!("must be at most {DIGESTS_MAX}")));
         }
         let (digests, trees) = (read_digests("digests", &digests)?, read_digests("trees", &trees)?);
-        let missing = self.jobs.find_missing(digests, trees).await?;
+        let missing = self.jobs.contents().find_missing(digests, trees).await?;
         let missing = missing.iter().map(Digest::to_string).collect();
         Ok(v1::FindMissingResponse { missing })
     }

@@ -199,7 +199,7 @@ impl Services {
         }
         let chunk: Digest = chunk.parse().map_err(|error| invalid("chunk", error))?;
         self.jobs.replication.ensure(FileName::Upload { digest: source }).await?;
-        let content = if is_tree { self.jobs.content(source).await? } else { None };
+        let content = if is_tree { self.jobs.contents().content(source).await? } else { None };
         match content {
             Some(content) if content.digests().any(|named| named == chunk) => Ok(chunk),
             Some(_) | None => Err(refused("the job brings no such chunk")),

@@ -5,6 +5,7 @@ use std::{
     fs,
     io::{self, ErrorKind},
     path::Path,
+    sync::Arc,
 };
 
 use tracing::warn;
@@ -42,7 +43,8 @@ struct Known {
     record: Record,
     /// Microseconds since the epoch.
     used_at: u64,
-    readers: u32,
+    /// Whoever reads it has a copy of this.
+    readers: Arc<()>,
 }
 
 /// The caches that are whole.
@@ -61,7 +63,7 @@ impl Index {
                 let name = Name { project: project.to_owned(), entry };
                 match found {
                     Ok((record, used_at)) if name == Name::of(record.wanted(project)) => {
-                        index.0.insert(name, Known { record, used_at, readers: 0 });
+                        index.0.insert(name, Known { record, used_at, readers: Arc::default() });
                     }
                     Ok(_) => warn!(folder = %folder.display(), "a cache has another's name"),
                     Err(error) => warn!(folder = %folder.display(), %error, "an unreadable cache"),
@@ -80,7 +82,7 @@ impl Index {
     }
 
     pub(super) fn add(&mut self, name: Name, record: Record, now: u64) {
-        self.0.insert(name, Known { record, used_at: now, readers: 0 });
+        self.0.insert(name, Known { record, used_at: now, readers: Arc::default() });
     }
 
     /// The one to restore: of the key, or else the newest that begins with the first of
@@ -107,24 +109,17 @@ impl Index {
         newest.map(|(name, _)| name.clone())
     }
 
-    /// It is not removed before [`Index::end_reading`]; its key.
-    pub(super) fn begin_reading(&mut self, name: &Name, now: u64) -> Option<String> {
+    /// It is not removed as long as what this gives, besides its key, is there.
+    pub(super) fn begin_reading(&mut self, name: &Name, now: u64) -> Option<(String, Arc<()>)> {
         let known = self.0.get_mut(name)?;
-        known.readers += 1;
         known.used_at = known.used_at.max(now);
-        Some(known.record.key.clone())
-    }
-
-    pub(super) fn end_reading(&mut self, name: &Name) {
-        if let Some(known) = self.0.get_mut(name) {
-            known.readers -= 1;
-        }
+        Some((known.record.key.clone(), Arc::clone(&known.readers)))
     }
 
     /// Takes out the one that was not used for the longest time, and that nobody reads; and
     /// how many bytes it has.
     pub(super) fn take_oldest(&mut self) -> Option<(Name, u64)> {
-        let unread = self.0.iter().filter(|(_, known)| known.readers == 0);
+        let unread = self.0.iter().filter(|(_, known)| Arc::strong_count(&known.readers) == 1);
         let oldest = unread.min_by_key(|(_, known)| known.used_at)?.0.clone();
         let known = self.0.remove(&oldest)?;
         Some((oldest, known.record.bytes))

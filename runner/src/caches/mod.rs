@@ -238,16 +238,11 @@ impl Caches {
         Ok(Saved::Kept(bytes))
     }
 
-    fn begin_reading(
-        &self,
-        wanted: Wanted<'_>,
-        fallbacks: &[String],
-        now: u64,
-    ) -> Option<Reading<'_>> {
+    fn begin_reading(&self, wanted: Wanted<'_>, fallbacks: &[String], now: u64) -> Option<Reading> {
         let mut index = self.index();
         let name = index.best(wanted, fallbacks)?;
-        let key = index.begin_reading(&name, now)?;
-        Some(Reading { caches: self, name, key })
+        let (key, readers) = index.begin_reading(&name, now)?;
+        Some(Reading { name, key, _readers: readers })
     }
 
     /// Takes its name away from a cache: whoever reads it goes on.
@@ -272,16 +267,10 @@ impl Caches {
 }
 
 /// A cache that stays while this lives.
-struct Reading<'a> {
-    caches: &'a Caches,
+struct Reading {
     name: Name,
     key: String,
-}
-
-impl Drop for Reading<'_> {
-    fn drop(&mut self) {
-        self.caches.index().end_reading(&self.name);
-    }
+    _readers: Arc<()>,
 }
 
 /// Something is at the path in the folder, or on the way to it, that cannot be replaced.

@@ -69,7 +69,10 @@ pub(super) fn build(
                 stamp: Stamp::of(&metadata),
             },
             PickedKind::Link(target) => {
-                if layout::check_link(names.len() - 1, &target).is_err() {
+                // By its text, and by what is there.
+                let leads_out = layout::check_link(names.len() - 1, &target).is_err()
+                    || layout::winds(&target) && tree::strays(&top, &picked.path).is_some();
+                if leads_out {
                     left_out.push(String::from_utf8_lossy(&picked.path).into_owned());
                     continue;
                 }

@@ -33,7 +33,7 @@ use crate::{
     collect::{self, BROUGHT, Brought, Chosen, Leaves, OUTPUT_NAME, Part},
     environment,
     executor::{AttemptDir, Exit, StopCause},
-    shim::record,
+    shim::{mask::Masks, record},
     source::workspace::Workspace,
 };
 
@@ -151,7 +151,7 @@ impl Keeping<'_> {
                 if more > 0 {
                     kept.notes.push(format!("outputs: {more} more problems"));
                 }
-                kept.outputs = values;
+                kept.outputs = masked(values, spec);
             }
             Ok(None) => {}
             Err(error) => kept.notes.push(format!("outputs: cannot be read: {error}")),
@@ -244,6 +244,13 @@ impl Keeping<'_> {
         drop(stopped);
         working.await.map_err(io::Error::other)?
     }
+}
+
+/// As everybody may see them: they go where the output goes.
+fn masked(values: BTreeMap<String, String>, spec: &v1::JobSpec) -> BTreeMap<String, String> {
+    let env = spec.env.clone().into_iter().collect();
+    let (Some(masks), _) = Masks::of_variables(&spec.masks, &env) else { return values };
+    values.into_iter().map(|(name, value)| (name, masks.mask(&value))).collect()
 }
 
 /// The outputs in a folder that the job could write to; none without the file.

@@ -2,6 +2,7 @@
 //! its folder of both.
 
 use std::{
+    collections::HashSet,
     fs, io,
     path::{Path, PathBuf},
     sync::{
@@ -27,8 +28,6 @@ use crate::{Blocking, Link, content::ContentStore, environment, untrusted};
 
 /// Chunks that are fetched at once.
 const AT_ONCE: usize = 8;
-/// How often a chunk is fetched anew because the stored one was damaged.
-const ROUNDS: usize = 3;
 
 /// What it takes to bring a tree.
 pub(super) struct Bringing<'a> {
@@ -58,12 +57,11 @@ impl Bringing<'_> {
         let tree = environment::blocking(self.threads, read).await.map_err(io::Error::other)??;
         let tree = Arc::new(tree);
         let hold = self.contents.hold(tree.chunks().iter().map(|chunk| chunk.digest));
-        let mut round = 0;
+        let mut fetched_anew = HashSet::new();
         let made = loop {
-            round += 1;
             self.fetch_lacking(&tree).await?;
             match self.materialize(&tree).await {
-                Err(MaterializeError::Chunk { digest, what }) if round < ROUNDS => {
+                Err(MaterializeError::Chunk { digest, what }) if fetched_anew.insert(digest) => {
                     warn!(chunk = %digest.to_hex(), what, "fetching a stored chunk anew");
                     let (contents, work) = (self.contents.clone(), self.work.clone());
                     blocking(self.threads, move || {

@@ -14,7 +14,7 @@ mod ending;
 mod folder;
 mod limits;
 mod lines;
-mod mask;
+pub(crate) mod mask;
 mod monitor;
 mod output;
 pub(crate) mod process;

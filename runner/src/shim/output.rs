@@ -94,11 +94,9 @@ impl Output {
     /// Opens the spool at `path` to append to what it holds, with the limit and the masks
     /// of `launch`.
     pub(super) fn open(path: &Path, launch: &Launch) -> io::Result<Self> {
-        let values = launch.masks.iter().filter_map(|name| launch.env.get_key_value(name));
-        let (short, long): (Vec<_>, Vec<_>) = values.partition(|(_, it)| it.len() < SHORTEST);
-        let masks = Masks::of(long.iter().map(|(_, value)| value.as_str()));
+        let (masks, short) = Masks::of_variables(&launch.masks, &launch.env);
         let mut output = Self::with(path, launch.output_limit, masks.as_ref())?;
-        for (name, _) in short {
+        for name in short {
             output.note(&format!("{name} is not masked: it has less than {SHORTEST} bytes"));
         }
         Ok(output)

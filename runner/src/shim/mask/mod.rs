@@ -6,7 +6,11 @@
 
 mod forms;
 
-use std::{collections::HashMap, mem, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    mem,
+    sync::Arc,
+};
 
 use aho_corasick::{
     Anchored,
@@ -21,7 +25,7 @@ const MASK: &[u8] = b"***";
 
 /// The values to look for.
 #[derive(Debug)]
-pub(super) struct Masks {
+pub(crate) struct Masks {
     automaton: NFA,
     start: StateID,
     /// How many bytes of a value have been seen in a state, at most.
@@ -33,6 +37,26 @@ impl Masks {
     /// to mask.
     pub(super) fn of<'a>(values: impl Iterator<Item = &'a str>) -> Option<Arc<Self>> {
         Self::of_patterns(forms::of(values))
+    }
+
+    /// Masks for the variables `names` of `env`, but for those with values that are too
+    /// short, which are given by their names.
+    pub(crate) fn of_variables<'a>(
+        names: impl IntoIterator<Item = &'a String>,
+        env: &'a BTreeMap<String, String>,
+    ) -> (Option<Arc<Self>>, Vec<&'a str>) {
+        let values = names.into_iter().filter_map(|name| env.get_key_value(name));
+        let (short, long): (Vec<_>, Vec<_>) = values.partition(|(_, it)| it.len() < SHORTEST);
+        let masks = Self::of(long.iter().map(|(_, value)| value.as_str()));
+        (masks, short.into_iter().map(|(name, _)| name.as_str()).collect())
+    }
+
+    /// A whole text with its values masked.
+    pub(crate) fn mask(self: &Arc<Self>, text: &str) -> String {
+        let (mut masker, mut masked) = (Masker::new(self), Vec::new());
+        masker.push(text.as_bytes(), &mut masked);
+        masker.finish(&mut masked);
+        String::from_utf8_lossy(&masked).into_owned()
     }
 
     fn of_patterns(patterns: impl IntoIterator<Item = Vec<u8>>) -> Option<Arc<Self>> {
