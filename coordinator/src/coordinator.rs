@@ -300,6 +300,7 @@ impl Coordinator {
         let authenticator = Authenticator::new(&config.token);
         let peer_server = peers::serve(peer_service, authenticator.clone(), peer_listener);
         let peer_server = tasks.spawn(peer_server);
+        let authenticator = authenticator.with_jobs(raft.clone());
         let server = tasks.spawn(grpc::serve(services, authenticator, listener));
         info!(
             %address,

@@ -100,6 +100,7 @@ fn from_refusal(refusal: &Refusal) -> ApiError {
         | Refusal::RequirementsNotMet
         | Refusal::RunnerUnhealthy
         | Refusal::RunnerClosed
+        | Refusal::JobTokenKeyGiven
         | Refusal::LeaseKept => internal(message),
     }
 }

@@ -62,6 +62,8 @@ reasons! {
     InvalidArgument = "INVALID_ARGUMENT", InvalidArgument;
     /// No token, or one that is not known.
     Unauthenticated = "UNAUTHENTICATED", Unauthenticated;
+    /// The token of a job allows only to look at that job and its inputs.
+    PermissionDenied = "PERMISSION_DENIED", PermissionDenied;
     /// There is no job with this id.
     JobNotFound = "JOB_NOT_FOUND", NotFound;
     /// There is no runner with this id or name.

@@ -295,7 +295,8 @@ fn response(item: Told) -> v1::SessionResponse {
 fn assign(source: Option<v1::Source>) -> Told {
     let spec = v1::JobSpec { command: vec!["true".to_owned()], source, ..v1::JobSpec::default() };
     let spec = Some(spec);
-    Told::Assign(v1::Assign { job_id: "job".to_owned(), lease: 7, attempt: 1, spec, renewed_by: 0 })
+    let (job_id, attempt) = ("job".to_owned(), 1);
+    Told::Assign(v1::Assign { job_id, lease: 7, attempt, spec, ..v1::Assign::default() })
 }
 
 /// An archive with one file, and the source that names it.

@@ -1,7 +1,17 @@
-//! Who is calling. Every call needs the cluster's bearer token; it is compared
-//! by hash and in constant time.
+//! Who is calling, and what they may do. Every call needs a bearer token: the cluster's,
+//! which may do everything, or that of a job, which may look at that job. Tokens are
+//! compared by hash and in constant time.
+
+mod job_token;
+mod permissions;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
 
 use baton_proto::error::{ApiError, Reason};
+use baton_state::JobId;
+use http::HeaderMap;
 use subtle::ConstantTimeEq as _;
 use tonic::{
     Request, Status,
@@ -9,32 +19,77 @@ use tonic::{
     service::Interceptor,
 };
 
-use crate::connections::Caller;
+pub(crate) use self::{
+    job_token::job_token,
+    permissions::{Method, check_job},
+};
+use crate::{connections::Caller, errors::from_propose, raft::RaftHandle};
 
 /// Who made a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Principal {
-    /// The name of the token, as it stands in records.
-    pub(crate) name: String,
+pub(crate) enum Principal {
+    /// Somebody with the cluster's token.
+    Admin,
+    /// A job that has its lease.
+    Job(JobId),
 }
 
-/// Lets a request through if it has the token, and notes whose it is.
+impl Principal {
+    /// Their name, as it stands in records.
+    pub(crate) fn name(&self) -> Cow<'static, str> {
+        match self {
+            Self::Admin => "admin".into(),
+            Self::Job(job) => format!("job {job}").into(),
+        }
+    }
+}
+
+/// Lets a request through if it has a token that allows it, and notes whose that is.
 #[derive(Clone)]
 pub(crate) struct Authenticator {
     token: blake3::Hash,
+    /// Whose state says which jobs have a lease; none where no job may call.
+    jobs: Option<RaftHandle>,
 }
 
 impl Authenticator {
+    /// Knows the cluster's token.
     pub(crate) fn new(token: &str) -> Self {
-        Self { token: blake3::hash(token.as_bytes()) }
+        Self { token: blake3::hash(token.as_bytes()), jobs: None }
+    }
+
+    /// Knows the tokens of jobs, too.
+    pub(crate) fn with_jobs(self, raft: RaftHandle) -> Self {
+        Self { jobs: Some(raft), ..self }
+    }
+
+    /// Whether a node that does not lead may know too little of the job whose token a
+    /// call shows.
+    pub(crate) fn lags(&self, headers: &HeaderMap) -> bool {
+        let header = headers.get("authorization").and_then(|value| value.to_str().ok());
+        let token = header.and_then(token_of);
+        let jobs = self.jobs.as_ref().zip(token);
+        jobs.is_some_and(|(raft, token)| job_token::may_be_newer(&raft.state(), token))
+    }
+
+    /// Waits until this node knows what the leader knows, if it lags.
+    ///
+    /// # Errors
+    /// What to tell the caller when it does not come to that.
+    pub(crate) async fn catch_up(&self, headers: &HeaderMap) -> Result<(), ApiError> {
+        match &self.jobs {
+            Some(raft) if self.lags(headers) => raft.read_barrier().await.map_err(from_propose),
+            Some(_) | None => Ok(()),
+        }
     }
 
     fn authenticate(&self, header: &str) -> Option<Principal> {
-        let (scheme, token) = header.split_once(' ')?;
-        let given = blake3::hash(token.trim().as_bytes());
-        let same = given.as_bytes().ct_eq(self.token.as_bytes());
-        (scheme.eq_ignore_ascii_case("bearer") && bool::from(same))
-            .then(|| Principal { name: "admin".to_owned() })
+        let token = token_of(header)?;
+        let given = blake3::hash(token.as_bytes());
+        if given.as_bytes().ct_eq(self.token.as_bytes()).into() {
+            return Some(Principal::Admin);
+        }
+        job_token::owner(&self.jobs.as_ref()?.state(), token).map(Principal::Job)
     }
 }
 
@@ -52,9 +107,15 @@ impl Interceptor for Authenticator {
         if let Some(caller) = request.extensions().get::<Caller>() {
             caller.is_known();
         }
+        permissions::check_method(&request, &principal)?;
         request.extensions_mut().insert(principal);
         Ok(request)
     }
+}
+
+fn token_of(header: &str) -> Option<&str> {
+    let (scheme, token) = header.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 /// What a call carries that shows this token.
@@ -74,30 +135,7 @@ pub(crate) fn bearer(token: &str) -> Result<MetadataValue<Ascii>, ApiError> {
     Ok(bearer)
 }
 
-/// Who made this request.
-pub(crate) fn principal<T>(request: &Request<T>) -> Principal {
-    // Every service that asks is behind the authenticator.
-    request.extensions().get().cloned().unwrap_or(Principal { name: String::new() })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn answer(header: &'static str) -> Result<Principal, Status> {
-        let mut request = Request::new(());
-        request.metadata_mut().insert("authorization", header.parse().unwrap());
-        Authenticator::new("secret").call(request).map(|request| principal(&request))
-    }
-
-    #[test]
-    fn only_the_right_token_passes() {
-        assert_eq!(answer("Bearer secret").unwrap().name, "admin");
-        assert_eq!(answer("bearer secret").unwrap().name, "admin");
-        for wrong in ["Bearer secre", "Bearer secrets", "Bearer ", "secret", "Basic secret"] {
-            let status = answer(wrong).unwrap_err();
-            assert_eq!(status.code(), tonic::Code::Unauthenticated, "{wrong}");
-        }
-        assert!(Authenticator::new("secret").call(Request::new(())).is_err());
-    }
+/// Who made this request: nobody, only if it has not come by an authenticator.
+pub(crate) fn principal<T>(request: &Request<T>) -> Option<&Principal> {
+    request.extensions().get()
 }

@@ -4,8 +4,8 @@
 use std::{collections::HashMap, time::Duration};
 
 use baton_state::{
-    Command, Connection, JobId, RunnerId,
-    command::{Grant, LoseLease, LossCause, MarkUnreachable, Tick},
+    Command, Connection, JobId, JobTokenKey, Level, RunnerId,
+    command::{Grant, LoseLease, LossCause, MarkUnreachable, SetJobTokenKey, Tick},
 };
 use futures::{
     FutureExt as _, StreamExt as _,
@@ -20,7 +20,7 @@ use super::{
     Dispatch,
     matching::{self, InFlight},
 };
-use crate::leadership::Leadership;
+use crate::{environment::Environment, leadership::Leadership};
 
 /// Grants under way at once.
 const IN_FLIGHT: usize = 512;
@@ -68,6 +68,8 @@ impl Dispatcher {
         let mut checks = tokio::time::interval(CHECK_EVERY);
         checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let dispatch = self.dispatch.clone();
+        // Before the first grant, whose job would have no token.
+        dispatch.give_job_token_key().await;
         loop {
             tokio::select! {
                 biased;
@@ -120,6 +122,7 @@ impl Dispatcher {
         self.mark_unreachable(now).await;
         self.dispatch.expire_leases(now).await;
         self.dispatch.tick().await;
+        self.dispatch.give_job_token_key().await;
     }
 
     pub(super) async fn mark_unreachable(&mut self, now: Instant) {
@@ -174,6 +177,24 @@ impl Dispatch {
             self.propose_about(lease, command).await;
         }))
         .await;
+    }
+
+    /// Draws what the tokens of jobs are made with, once every member knows of it.
+    async fn give_job_token_key(&self) {
+        {
+            let state = self.raft.state();
+            if state.job_token_key().is_some() || state.level() < Level(3) {
+                return;
+            }
+        }
+        let Environment { clock, random, .. } = &self.shared.environment;
+        let halves = [random.bits(), random.bits()].map(u128::to_le_bytes);
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(halves.as_flattened());
+        let set = SetJobTokenKey { key: JobTokenKey::new(bytes), at: clock.now() };
+        if let Err(error) = self.raft.propose(Command::SetJobTokenKey(set)).await {
+            debug!(%error, "jobs have no tokens yet");
+        }
     }
 
     async fn tick(&self) {

@@ -1,11 +1,11 @@
 //! What a session sends to its runner.
 
 use baton_proto::{time::duration_to_proto, v1};
-use baton_state::{Job, JobId, Lease};
+use baton_state::{Job, JobId, JobTokenKey, Lease};
 use v1::session_response::Item;
 
 use super::Timing;
-use crate::convert;
+use crate::{auth, convert};
 
 pub(super) fn welcome(timing: &Timing) -> v1::SessionResponse {
     message(Item::Welcome(v1::Welcome {
@@ -22,13 +22,19 @@ pub(super) fn heartbeat_ack(sequence: u64, spent: bool) -> v1::SessionResponse {
     message(Item::HeartbeatAck(v1::HeartbeatAck { sequence, spent }))
 }
 
-pub(super) fn assign(job: &Job, lease: Lease, renewed_by: u64) -> v1::SessionResponse {
+pub(super) fn assign(
+    job: &Job,
+    lease: Lease,
+    renewed_by: u64,
+    key: Option<&JobTokenKey>,
+) -> v1::SessionResponse {
     message(Item::Assign(v1::Assign {
         job_id: job.id.to_string(),
         lease: lease.0,
         attempt: u32::try_from(job.attempts.len()).unwrap_or(u32::MAX),
         spec: Some(convert::spec_to_proto(&job.spec)),
         renewed_by,
+        token: key.map(|key| auth::job_token(key, job.id, lease)).unwrap_or_default(),
     }))
 }
 

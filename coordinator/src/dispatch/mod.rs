@@ -97,7 +97,8 @@ impl Observer for DispatchObserver {
                 EventKind::JobLeased { job, lease, runner } => {
                     self.0.leases.renew(*lease, Instant::now());
                     if let Some(job) = state.job(*job) {
-                        self.0.sessions.assign(runner, job, *lease, &self.0.leases);
+                        let key = state.job_token_key();
+                        self.0.sessions.assign(runner, job, *lease, &self.0.leases, key);
                     }
                 }
                 EventKind::CancelRequested { job, lease, runner, .. } => {

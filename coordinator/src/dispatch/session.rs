@@ -304,7 +304,8 @@ impl Dispatch {
             } else if job.phase == Phase::Running {
                 difference.missing.push((*id, *lease));
             } else {
-                self.shared.sessions.assign(&runner.facts.id, job, *lease, leases);
+                let key = state.job_token_key();
+                self.shared.sessions.assign(&runner.facts.id, job, *lease, leases, key);
             }
         }
         for held in held {

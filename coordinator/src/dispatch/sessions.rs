@@ -7,7 +7,7 @@ use std::{
 };
 
 use baton_proto::{error::ApiError, v1};
-use baton_state::{Job, Lease, RunnerId, Timestamp};
+use baton_state::{Job, JobTokenKey, Lease, RunnerId, Timestamp};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -142,11 +142,20 @@ impl Sessions {
     /// `leases`, and no other heartbeat may come between. Nor may a heartbeat count
     /// that came when another node led already, which counts the lease from its own
     /// beginning.
-    pub(super) fn assign(&self, runner: &RunnerId, job: &Job, lease: Lease, leases: &Leases) {
+    ///
+    /// `key` makes the job's token.
+    pub(super) fn assign(
+        &self,
+        runner: &RunnerId,
+        job: &Job,
+        lease: Lease,
+        leases: &Leases,
+        key: Option<&JobTokenKey>,
+    ) {
         if let Some(live) = self.lock().get(runner)
             && leases.renew(lease, live.heard)
         {
-            let _ = live.outbound.send(Ok(messages::assign(job, lease, live.sequence)));
+            let _ = live.outbound.send(Ok(messages::assign(job, lease, live.sequence, key)));
         }
     }
 

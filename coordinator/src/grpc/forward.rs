@@ -32,7 +32,7 @@ use tracing::debug;
 
 use super::{CONNECTION_WINDOW, STREAM_WINDOW};
 use crate::{
-    auth::Authenticator,
+    auth::{Authenticator, Method},
     connections::Caller,
     errors::{no_leader, stopping},
     leadership::{Leader, Leadership},
@@ -107,7 +107,9 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let method = Method(request.uri().path().to_owned());
+        request.extensions_mut().insert(method);
         if request.uri().path().starts_with(LOCAL_PREFIX)
             && let Some(caller) = request.extensions().get::<Caller>()
         {
@@ -115,7 +117,11 @@ where
             caller.is_known();
         }
         let forwarder = &self.forwarder;
-        if is_local(request.uri().path()) || forwarder.leadership.is_here() {
+        let is_answered_here = || {
+            let lags = forwarder.authenticator.lags(request.headers());
+            is_local(request.uri().path()) && !lags
+        };
+        if forwarder.leadership.is_here() || is_answered_here() {
             return self.inner.call(request).boxed();
         }
         // The one that is ready.
@@ -150,7 +156,7 @@ struct Forwarder {
 enum Sent {
     /// The leader has answered.
     Answer(Response<Body>),
-    /// This node leads by now.
+    /// It is this node's to answer, which leads by now, or has caught up.
     Here(Request<Body>),
 }
 
@@ -165,9 +171,14 @@ type Sender = http2::SendRequest<Body>;
 impl Forwarder {
     async fn send_on(&self, request: Request<Body>) -> Result<Sent, Status> {
         let (head, mut body) = request.into_parts();
+        let end = Instant::now() + patience(&head.headers);
+        let caught_up = timeout_at(end, self.authenticator.catch_up(&head.headers)).await;
+        caught_up.map_err(|_| no_leader())??;
+        if is_local(head.uri.path()) {
+            return Ok(Sent::Here(Request::from_parts(head, body)));
+        }
         self.authenticate(&head)?;
         let was_forwarded = head.headers.contains_key(FORWARDED_BY);
-        let end = Instant::now() + patience(&head.headers);
         loop {
             let taker = timeout_at(end, self.taker(was_forwarded)).await;
             match taker.map_err(|_| no_leader())?? {
@@ -187,7 +198,7 @@ impl Forwarder {
         }
     }
 
-    /// Nobody's call goes further without the token.
+    /// Nobody's call goes further without a token that allows it.
     fn authenticate(&self, head: &Parts) -> Result<(), Status> {
         let metadata = MetadataMap::from_headers(head.headers.clone());
         let request = tonic::Request::from_parts(metadata, head.extensions.clone(), ());

@@ -11,7 +11,7 @@ use baton_state::{Attempt, Job, JobId};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{gone, job_id, jobs::no_such_attempt};
+use super::{gone, jobs::no_such_attempt};
 use crate::{
     convert::invalid,
     files::{FileName, FilesError, Follow, LogItem, LogReader, Start, Stream, StreamFilter},
@@ -29,7 +29,7 @@ pub(super) struct Query {
 }
 
 impl Query {
-    pub(super) fn new(request: &v1::LogsRequest) -> Result<Self, ApiError> {
+    pub(super) fn new(job: JobId, request: &v1::LogsRequest) -> Result<Self, ApiError> {
         let filter = match v1::LogStream::try_from(request.stream) {
             Ok(v1::LogStream::Unspecified) => StreamFilter::Both,
             Ok(v1::LogStream::Stdout) => StreamFilter::Stdout,
@@ -43,13 +43,7 @@ impl Query {
             Some(logs_request::Start::Offset(offset)) => Start::Offset(offset),
             None => Start::Offset(0),
         };
-        Ok(Self {
-            job: job_id(&request.job_id)?,
-            attempt: request.attempt,
-            filter,
-            start,
-            follow: request.follow,
-        })
+        Ok(Self { job, attempt: request.attempt, filter, start, follow: request.follow })
     }
 
     /// Refuses an attempt that the job has not had, and will not have.

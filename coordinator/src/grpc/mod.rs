@@ -25,7 +25,8 @@ use tokio::{net::TcpListener, sync::mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{
-    Status, codec::CompressionEncoding, service::interceptor::InterceptedService, transport::Server,
+    Request, Status, codec::CompressionEncoding, service::interceptor::InterceptedService,
+    transport::Server,
 };
 
 use self::forward::ForwardLayer;
@@ -34,7 +35,7 @@ pub(crate) use self::{
     send_log::{LogStore, send_log},
 };
 use crate::{
-    auth::Authenticator,
+    auth::{self, Authenticator},
     backup::Backups,
     connections::{Limits, incoming},
     convert,
@@ -76,6 +77,13 @@ pub(crate) struct Services {
 }
 
 impl Services {
+    /// The job that a request names, if its caller may ask about it.
+    fn permitted<T>(&self, request: &Request<T>, id: &str) -> Result<JobId, ApiError> {
+        let job = job_id(id)?;
+        auth::check_job(request, &self.jobs.raft.state(), job)?;
+        Ok(job)
+    }
+
     /// Answers with what `work` sends, until it ends, the caller leaves, or the
     /// coordinator stops or leads no more: cut off, it would have nothing new to tell.
     fn stream<T, W, F>(&self, work: W) -> Answers<T>

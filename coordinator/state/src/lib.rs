@@ -20,6 +20,7 @@ pub mod queue;
 mod refound;
 pub mod runner;
 pub mod scheduling;
+mod secret;
 pub mod snapshot;
 pub mod spec;
 mod state;
@@ -33,6 +34,7 @@ pub use member::{Level, Member};
 pub use refound::{RefoundError, Refounding};
 pub use runner::{Connection, Executors, HOST, Runner, RunnerFacts, Target, Unhealthy};
 pub use scheduling::{AtDeadline, Cordon, Drain};
+pub use secret::JobTokenKey;
 pub use spec::{
     Archive, Container, Executor, Git, JobSpec, Mount, OnLost, Pull, Requirements, Resources,
     Service, Source, Tmpfs, Trace, Tree, Workspace,

@@ -50,7 +50,8 @@ pub enum RefoundError {
 
 impl State {
     /// Makes this the first state of another cluster, which has one member. Jobs,
-    /// runners, leases and keys stay as they are.
+    /// runners, leases and keys of requests stay as they are. What makes the tokens of jobs
+    /// does not: a token of one cluster is worth nothing in the other.
     ///
     /// # Errors
     /// [`RefoundError`]; then nothing has changed.
@@ -66,6 +67,7 @@ impl State {
         self.cluster_id = cluster_id;
         self.members = BTreeMap::from([(node, member)]);
         self.newest_node = node;
+        self.job_token_key = None;
         self.raise_level();
         Ok(())
     }

@@ -12,6 +12,7 @@ use crate::{
     queue::Queues,
     runner::{Connection, Runner, RunnerFacts, Unhealthy},
     scheduling::Cordon,
+    secret::JobTokenKey,
     state::{RunnerRequest, State},
 };
 
@@ -43,6 +44,8 @@ struct Written<'a> {
     members: &'a BTreeMap<NodeId, Member>,
     newest_node: NodeId,
     level: Level,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    job_token_key: Option<&'a JobTokenKey>,
     jobs: Vec<&'a Job>,
     runners: Vec<StoredRunner>,
     requests: Vec<(&'a str, &'a [u8; 32], JobId)>,
@@ -60,6 +63,8 @@ struct Read {
     members: BTreeMap<NodeId, Member>,
     newest_node: NodeId,
     level: Level,
+    #[serde(default)]
+    job_token_key: Option<JobTokenKey>,
     jobs: Vec<Job>,
     runners: Vec<StoredRunner>,
     requests: Vec<(String, [u8; 32], JobId)>,
@@ -97,6 +102,7 @@ pub fn encode(state: &State) -> Vec<u8> {
         members: &state.members,
         newest_node: state.newest_node,
         level: state.level,
+        job_token_key: state.job_token_key.as_ref(),
         jobs: state.jobs.values().map(|job| &**job).collect(),
         runners: state.runners.values().map(StoredRunner::from).collect(),
         requests: state
@@ -135,6 +141,7 @@ pub fn decode(bytes: &[u8]) -> Result<State, SnapshotError> {
         members: read.members,
         newest_node: read.newest_node,
         level: read.level,
+        job_token_key: read.job_token_key,
         jobs: read.jobs.into_iter().map(|job| (job.id, job.into())).collect(),
         runners: read
             .runners

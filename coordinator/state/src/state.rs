@@ -16,6 +16,7 @@ use crate::{
     member::{Level, Member},
     queue::Queues,
     runner::Runner,
+    secret::JobTokenKey,
 };
 
 /// What the cluster agrees on. Holds what is live: a finished job stays only
@@ -34,6 +35,8 @@ pub struct State {
     pub(crate) newest_node: NodeId,
     /// What every member knew at some time; never falls.
     pub(crate) level: Level,
+    /// None until every member knows of it, and then always the same.
+    pub(crate) job_token_key: Option<JobTokenKey>,
     /// Shared with the events about their ends and with copies of the state.
     pub(crate) jobs: BTreeMap<JobId, Arc<Job>>,
     pub(crate) runners: BTreeMap<RunnerId, Runner>,
@@ -149,6 +152,12 @@ impl State {
     #[must_use]
     pub fn level(&self) -> Level {
         self.level
+    }
+
+    /// What the tokens of jobs are made with, once there is one. Nobody else is told.
+    #[must_use]
+    pub fn job_token_key(&self) -> Option<&JobTokenKey> {
+        self.job_token_key.as_ref()
     }
 
     /// The members are others: perhaps all of them know more.

@@ -73,6 +73,16 @@ proptest! {
     }
 
     #[test]
+    fn the_key_of_the_tokens_of_jobs_stays_once_it_is_there(steps in steps(LENGTH)) {
+        let mut world = World::new();
+        for step in &steps {
+            let before = world.state.job_token_key().cloned();
+            world.take(step);
+            prop_assert!(before.is_none() || world.state.job_token_key() == before.as_ref());
+        }
+    }
+
+    #[test]
     fn a_lease_is_new_and_the_only_one_of_its_job_and_has_a_slot(steps in steps(LENGTH)) {
         let mut world = World::new();
         let mut newest = Lease(0);

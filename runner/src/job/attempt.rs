@@ -226,16 +226,18 @@ impl Attempt {
         };
         let orders = *self.orders.borrow();
         let resources = spec.resources.unwrap_or_default();
+        let addresses = self.attempts.0.config.endpoint.address();
         Launch {
             env: match place {
                 Place::Host => env::of_host(
                     &self.attempts.0.config.base_env,
                     &self.assign,
                     self.journal.dir(),
+                    addresses,
                     prepared.commit,
                 ),
                 Place::Container(_) | Place::Remote(_) => {
-                    env::of_job(&self.assign, prepared.commit)
+                    env::of_job(&self.assign, addresses, prepared.commit)
                 }
             },
             leaves: keeping::wanted(&spec, &self.attempts.0.config),
@@ -252,7 +254,7 @@ impl Attempt {
                 job: self.assign.job_id.clone(),
                 lease: self.assign.lease,
             },
-            masks: spec.masks.into_iter().collect(),
+            masks: spec.masks.into_iter().chain([env::TOKEN.to_owned()]).collect(),
             soft_timeout: limit(spec.soft_timeout),
             hard_timeout: limit(spec.timeout),
             output_limit: spec.output_limit,

@@ -7,23 +7,31 @@ use baton_proto::{trace::trace_id, v1};
 
 use crate::executor::AttemptDir;
 
+/// The job's own token for the coordinators. It is masked in the job's output.
+pub(super) const TOKEN: &str = "BATON_TOKEN";
+
 /// The environment of an attempt on this host.
 pub(super) fn of_host(
     base: &BTreeMap<String, String>,
     assign: &v1::Assign,
     dir: &AttemptDir,
+    addresses: &str,
     commit: Option<String>,
 ) -> BTreeMap<String, String> {
     let mut env = base.clone();
     env.insert("TMPDIR".to_owned(), dir.tmp().display().to_string());
     env.insert("BATON_OUTPUT".to_owned(), dir.output().display().to_string());
-    env.extend(of_job(assign, commit));
+    env.extend(of_job(assign, addresses, commit));
     env
 }
 
-/// The part of it that is the same wherever the command runs; `commit` is the one that it
-/// works on.
-pub(super) fn of_job(assign: &v1::Assign, commit: Option<String>) -> BTreeMap<String, String> {
+/// The part of it that is the same wherever the command runs; `addresses` are those of the
+/// coordinators, `commit` is the one that it works on.
+pub(super) fn of_job(
+    assign: &v1::Assign,
+    addresses: &str,
+    commit: Option<String>,
+) -> BTreeMap<String, String> {
     let spec = assign.spec.clone().unwrap_or_default();
     let mut env: BTreeMap<_, _> = spec.env.into_iter().collect();
     let facts = [
@@ -33,6 +41,10 @@ pub(super) fn of_job(assign: &v1::Assign, commit: Option<String>) -> BTreeMap<St
         ("BATON_PROJECT", spec.project),
     ];
     env.extend(facts.map(|(name, value)| (name.to_owned(), value)));
+    if !assign.token.is_empty() {
+        env.insert("BATON_ADDR".to_owned(), addresses.to_owned());
+        env.insert(TOKEN.to_owned(), assign.token.clone());
+    }
     if let Some(trace) = trace_id(&spec.trace_parent) {
         env.insert("BATON_TRACE_ID".to_owned(), trace.to_owned());
         // What the job asked for itself has the last word.
@@ -60,8 +72,10 @@ mod tests {
             env: [("TRACESTATE".to_owned(), "own".to_owned())].into(),
             ..v1::JobSpec::default()
         };
-        let assign = v1::Assign { spec: Some(spec), ..v1::Assign::default() };
-        let env = of_job(&assign, Some("commit".to_owned()));
+        let token = "bj_job_1_proof".to_owned();
+        let assign = v1::Assign { spec: Some(spec), token, ..v1::Assign::default() };
+        let env = of_job(&assign, "c1:7700,c2:7700", Some("commit".to_owned()));
+        assert_eq!((&*env[TOKEN], &*env["BATON_ADDR"]), ("bj_job_1_proof", "c1:7700,c2:7700"));
         assert_eq!(env["BATON_TRACE_ID"], "4bf92f3577b34da6a3ce929d0e0e4736");
         assert_eq!(env["TRACESTATE"], "own");
         // The shim adds it, by which it finds the job's processes.
@@ -71,5 +85,8 @@ mod tests {
         let (table, _) = table.split_once("\n\n").unwrap();
         let told = table.lines().filter_map(|line| line.split('`').nth(1));
         assert_eq!(names, told.collect());
+        let without = v1::Assign { token: String::new(), ..assign };
+        let env = of_job(&without, "c1:7700", None);
+        assert!(!env.contains_key(TOKEN) && !env.contains_key("BATON_ADDR"));
     }
 }

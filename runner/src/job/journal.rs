@@ -121,7 +121,8 @@ mod tests {
 
     fn assign() -> v1::Assign {
         let spec = Some(v1::JobSpec::default());
-        v1::Assign { job_id: "j".to_owned(), lease: 7, attempt: 1, spec, renewed_by: 0 }
+        let (job_id, attempt) = ("j".to_owned(), 1);
+        v1::Assign { job_id, lease: 7, attempt, spec, ..v1::Assign::default() }
     }
 
     #[tokio::test]

@@ -20,6 +20,7 @@ mod remove_runner;
 mod resume_runner;
 mod runner_request;
 mod set_health;
+mod set_job_token_key;
 mod set_labels;
 mod start;
 mod submit;
@@ -43,6 +44,7 @@ pub use self::{
     remove_runner::RemoveRunner,
     resume_runner::ResumeRunner,
     set_health::SetHealth,
+    set_job_token_key::SetJobTokenKey,
     set_labels::SetLabels,
     start::Start,
     submit::Submit,
@@ -100,6 +102,8 @@ pub enum Command {
     ResumeRunner(ResumeRunner),
     /// Change what counts of a runner's labels.
     SetLabels(SetLabels),
+    /// Give the cluster the key of its jobs' tokens.
+    SetJobTokenKey(SetJobTokenKey),
 }
 
 /// What a command led to.
@@ -167,6 +171,9 @@ pub enum Refusal {
     /// The cluster has members already.
     #[error("the cluster is founded already")]
     ClusterFounded,
+    /// Tokens were made with another key, or may have been.
+    #[error("the cluster has a key for its jobs' tokens already")]
+    JobTokenKeyGiven,
     /// The number belongs, or belonged, to another coordinator.
     #[error("the number {0} was given to another coordinator")]
     NodeIdTaken(NodeId),
@@ -216,6 +223,7 @@ impl Command {
             Self::DrainRunner(command) => command.at,
             Self::ResumeRunner(command) => command.at,
             Self::SetLabels(command) => command.at,
+            Self::SetJobTokenKey(command) => command.at,
         }
     }
 
@@ -231,7 +239,8 @@ impl Command {
             | Self::CordonRunner(_)
             | Self::DrainRunner(_)
             | Self::ResumeRunner(_)
-            | Self::SetLabels(_) => Level(3),
+            | Self::SetLabels(_)
+            | Self::SetJobTokenKey(_) => Level(3),
             Self::Grant(_)
             | Self::Start(_)
             | Self::Cancel(_)
@@ -283,6 +292,7 @@ pub(crate) fn apply(ctx: &mut Applying<'_>, command: Command) -> Result<Reply, R
         Command::DrainRunner(command) => drain_runner::apply(ctx, command),
         Command::ResumeRunner(command) => resume_runner::apply(ctx, command),
         Command::SetLabels(command) => set_labels::apply(ctx, command),
+        Command::SetJobTokenKey(command) => set_job_token_key::apply(ctx, command),
     }
 }
 

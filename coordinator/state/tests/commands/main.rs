@@ -15,6 +15,7 @@ mod refound;
 mod register_runner;
 mod remove_runner;
 mod scheduling;
+mod set_job_token_key;
 mod snapshot;
 #[path = "../support/spec.rs"]
 mod spec;

@@ -2,8 +2,8 @@
 //! cluster does not.
 
 use baton_state::{
-    Command, Level, Member, NodeId, RefoundError, Refounding,
-    command::{FoundCluster, PutMember},
+    Command, JobTokenKey, Level, Member, NodeId, RefoundError, Refounding, Timestamp,
+    command::{FoundCluster, PutMember, SetJobTokenKey},
     invariants, snapshot,
 };
 
@@ -59,6 +59,19 @@ fn jobs_runners_and_leases_stay_and_the_members_do_not() {
     assert_eq!(state.next_node(), NodeId(2));
     assert_eq!(state.applied(), 1_000);
     assert_eq!(snapshot::decode(&snapshot::encode(&state)).expect("a snapshot"), state);
+}
+
+#[test]
+fn the_new_cluster_gets_a_key_of_its_own_for_the_tokens_of_jobs() {
+    let mut fixture = cluster();
+    let given = |byte| {
+        let key = JobTokenKey::new([byte; 32]);
+        Command::SetJobTokenKey(SetJobTokenKey { key, at: Timestamp(1) })
+    };
+    fixture.accepted(given(1));
+    fixture.state.refound(refounding(1_000)).expect("refounded");
+    assert_eq!(fixture.state.job_token_key(), None);
+    fixture.accepted(given(2));
 }
 
 #[test]

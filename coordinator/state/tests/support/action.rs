@@ -51,6 +51,7 @@ pub(crate) enum Action {
     FoundCluster,
     PutMember { node: MemberPick, instance: u8, version: u8 },
     RemoveMember { node: MemberPick },
+    JobTokenKey { byte: u8 },
 }
 
 /// An idempotency key and which of two requests it stands for.
@@ -177,6 +178,7 @@ fn action() -> impl Strategy<Value = Action> {
             Action::PutMember { node, instance, version }
         }),
         2 => member_pick().prop_map(|node| Action::RemoveMember { node }),
+        1 => any::<u8>().prop_map(|byte| Action::JobTokenKey { byte }),
     ]
 }
 

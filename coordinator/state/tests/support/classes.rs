@@ -6,7 +6,7 @@ use super::world::{Entry, finished};
 
 /// What the actions must lead to, as [`classes`] names it. Ticks, evictions and
 /// registrations are never refused; they have or have no effect.
-pub(crate) const EXPECTED: [&str; 96] = [
+pub(crate) const EXPECTED: [&str; 98] = [
     "submit: effect",
     "submit: no effect",
     "submit: JobIdTaken",
@@ -77,6 +77,8 @@ pub(crate) const EXPECTED: [&str; 96] = [
     "remove member: effect",
     "remove member: UnknownMember",
     "remove member: LastMember",
+    "set job token key: no effect",
+    "set job token key: JobTokenKeyGiven",
     "job_submitted",
     "job_leased",
     "job_started",
@@ -126,6 +128,7 @@ pub(crate) fn classes(entry: &Entry) -> Vec<String> {
         Command::DrainRunner(_) => "drain",
         Command::ResumeRunner(_) => "resume",
         Command::SetLabels(_) => "set labels",
+        Command::SetJobTokenKey(_) => "set job token key",
     };
     let answer = match &entry.reply {
         Ok(_) if entry.events.is_empty() => "no effect".to_owned(),

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use baton_state::{
-    ArtifactTree, Command, Connection, Event, EventKind, Executors, Index, Job, JobId, Lease,
-    Level, Member, NodeId, Phase, Refusal, Reply, Request, RunnerFacts, RunnerId, State, Target,
-    Timestamp,
+    ArtifactTree, Command, Connection, Event, EventKind, Executors, Index, Job, JobId, JobTokenKey,
+    Lease, Level, Member, NodeId, Phase, Refusal, Reply, Request, RunnerFacts, RunnerId, State,
+    Target, Timestamp,
     command::{
         Cancel, CordonRunner, DrainRunner, Evict, Finish, FoundCluster, Grant, LoseLease,
         MarkUnreachable, PutMember, RegisterRunner, RemoveMember, RemoveRunner, ResumeRunner,
-        SetHealth, SetLabels, Start, Submit, Tick,
+        SetHealth, SetJobTokenKey, SetLabels, Start, Submit, Tick,
     },
 };
 use proptest::sample::Index as Pick;
@@ -231,6 +231,10 @@ impl World {
             }
             Action::RemoveMember { node } => {
                 Command::RemoveMember(RemoveMember { node: self.node(node), at })
+            }
+            Action::JobTokenKey { byte } => {
+                let key = JobTokenKey::new([byte; 32]);
+                Command::SetJobTokenKey(SetJobTokenKey { key, at })
             }
         }
     }
