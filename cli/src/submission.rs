@@ -161,7 +161,9 @@ impl Submission {
         };
         let (folder, stopped) = (folder.to_owned(), stop.asked());
         let building = tokio::task::spawn_blocking(move || {
-            tree::build(&folder, &TreeLimits::default(), &told, &stopped)
+            // How many bytes there may be is for the coordinator to say.
+            let limits = TreeLimits { content: u64::MAX, ..TreeLimits::default() };
+            tree::build(&folder, &limits, &told, &stopped)
         });
         let built = building.await?.with_context(|| format!("source {source}"))?;
         bar.finish_and_clear();

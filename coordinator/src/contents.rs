@@ -10,7 +10,7 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use crate::{
     convert::invalid,
     errors::internal,
-    files::{Digest, FileName, Files},
+    files::{Digest, Files},
     replication::Replication,
     trees::{Content, Trees},
     uploads::Uploads,
@@ -122,10 +122,7 @@ impl Contents {
     pub(crate) async fn content(&self, manifest: Digest) -> Result<Option<Arc<Content>>, ApiError> {
         match self.trees.content(&self.files, manifest).await {
             Ok(content) => Ok(content),
-            Err(error) => {
-                let name = FileName::Upload { digest: manifest };
-                Err(self.replication.repaired(name, manifest, error.into()).await)
-            }
+            Err(error) => Err(self.replication.repaired_content(manifest, error.into()).await),
         }
     }
 }

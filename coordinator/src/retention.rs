@@ -138,6 +138,10 @@ async fn prune_old(jobs: &Jobs, now: Timestamp, max_age: u64) -> Result<(), Rete
 /// time: what that frees is known only when it is done.
 async fn shrink(jobs: &Jobs, limit: u64) -> Result<(), RetentionError> {
     let mut used = usage(jobs, limit).await?;
+    if used > limit && !read_trees(jobs).await? {
+        warn!(used, limit, "nothing is removed while it is not known what all trees name");
+        return Ok(());
+    }
     let oldest = history::Retention { max_age: None, oldest: 1, batch: 1 };
     let mut removed = 0_u64;
     while used > limit {

@@ -8,15 +8,12 @@ use std::{
 
 use baton_proto::{
     error::{ApiError, Reason},
+    tree::{self, CHUNK_MAX, MANIFEST_MAX, VERSION},
     v1,
 };
 use prost::Message;
 
 use crate::files::{Digest, FileName, Files, FilesError};
-
-/// The longest manifest that is read, in bytes.
-const MANIFEST_MAX: u64 = 256 << 20;
-const VERSION: u32 = 1;
 
 /// Why the chunks of a tree are not known.
 #[derive(Debug, thiserror::Error)]
@@ -161,11 +158,15 @@ impl Known {
 }
 
 fn read(manifest: &[u8]) -> Option<Content> {
+    tree::check(manifest).ok()?;
     let read = Chunks::decode(manifest).ok().filter(|read| read.version == VERSION)?;
     let mut seen = HashSet::new();
     let mut content = Content { length: 0, chunks: Vec::new() };
     for chunk in read.chunks {
         let digest: [u8; 32] = chunk.blake3.try_into().ok()?;
+        if chunk.length == 0 || chunk.length as usize > CHUNK_MAX {
+            return None;
+        }
         let chunk =
             Chunk { digest: blake3::Hash::from_bytes(digest).into(), length: chunk.length.into() };
         content.length += chunk.length;

@@ -98,6 +98,8 @@ reasons! {
     DiskFull = "DISK_FULL", ResourceExhausted;
     /// This node is not the leader and knows of none; try again.
     NoLeader = "NO_LEADER", Unavailable;
+    /// This coordinator's copy was damaged and comes anew from another one; try again.
+    ContentDamaged = "CONTENT_DAMAGED", Unavailable;
     /// The coordinator is stopping; try again.
     ShuttingDown = "SHUTTING_DOWN", Unavailable;
     /// Another upload of the same archive failed its checksum; send it again from the start.

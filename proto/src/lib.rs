@@ -1,7 +1,7 @@
 //! The contract between Baton's parts: the gRPC API generated from
 //! `proto/baton/v1`, the one between coordinators from `proto/baton/peer/v1`, the
 //! error model, the format of log files and of a job's outputs, and what the name of a
-//! source, a pattern for files and the key of a cache may be.
+//! source, a manifest, a pattern for files and the key of a cache may be.
 //!
 //! Nothing in here does I/O or holds state.
 
@@ -12,6 +12,7 @@ pub mod source;
 pub mod spool;
 pub mod time;
 pub mod trace;
+pub mod tree;
 
 /// The public API, version 1.
 #[allow(clippy::all, clippy::pedantic, missing_docs)]

@@ -30,7 +30,8 @@ async fn a_masked_value_is_in_no_output_and_shown_to_nobody() {
     let fleet = Fleet::with_runner(1).await;
     let script = "printf 'a correct'; sleep 0.2; printf ' horse b '; echo $SECRET >&2; \
                   printf '%s' \"x$SECRET\" | base64; echo correct%20horse correct; \
-                  test ${#SECRET} = 13 || exit 9; echo $SHORT";
+                  test ${#SECRET} = 13 || exit 9; echo $SHORT; \
+                  echo \"OUT=is $SECRET\" >>$BATON_OUTPUT; echo \"9$SECRET=1\" >>$BATON_OUTPUT";
     let options = ["-e", "SECRET", "--mask", "SECRET", "-e", "SHORT=abc", "--mask", "SHORT"];
     let args = [&options[..], &["--", "sh", "-c", script]].concat();
     let output = run(&fleet, &[("SECRET", SECRET)], &args).await;
@@ -42,7 +43,10 @@ async fn a_masked_value_is_in_no_output_and_shown_to_nobody() {
     let notes = text(&fleet.baton(&["logs", &job]).await.stderr);
     assert!(notes.contains("SHORT is not masked: it has less than 4 bytes"), "{notes}");
 
+    assert!(notes.contains("outputs: ") && !notes.contains(SECRET), "{notes}");
+
     let shown = fleet.show(&job).await;
+    assert_eq!(shown["outcome"]["outputs"]["OUT"], "is ***");
     assert_eq!(shown["spec"]["env"]["SECRET"], "***");
     assert_eq!(shown["spec"]["masks"][0], "SECRET");
     let log = &shown["attempts"][0]["log"];
@@ -54,6 +58,9 @@ async fn a_masked_value_is_in_no_output_and_shown_to_nobody() {
     let again = text(&fleet.baton(&["jobs", "retry", &job]).await.stdout);
     let waited = fleet.baton(&["jobs", "wait", again.trim()]).await;
     assert_eq!(code(&waited), Some(0), "the next one has the real value");
+    let long = format!("LONG={}", "x".repeat(40_000));
+    let long = fleet.baton(&["run", "-e", &long, "--mask", "LONG", "--", "true"]).await;
+    assert_eq!(code(&long), Some(2), "{}", text(&long.stderr));
     let wrong = fleet.baton(&["run", "--mask", "NOT_THERE", "--", "true"]).await;
     assert_eq!(code(&wrong), Some(2));
     assert!(text(&wrong.stderr).contains("--mask: \"NOT_THERE\""), "{}", text(&wrong.stderr));

@@ -2,7 +2,10 @@
 
 use std::cmp::Ordering;
 
-use baton_proto::v1::{self, tree_entry};
+use baton_proto::{
+    tree::{self, VERSION},
+    v1::{self, tree_entry},
+};
 use blake3::Hash;
 use prost::Message as _;
 
@@ -15,14 +18,9 @@ use crate::source::{
     },
 };
 
-/// The longest chunk, in bytes.
-pub const CHUNK_MAX: usize = 4 << 20;
-/// The longest manifest, in bytes.
-pub const MANIFEST_MAX: u64 = 256 << 20;
+pub use baton_proto::tree::{CHUNK_MAX, MANIFEST_MAX};
 /// The sum of all files' sizes unless told otherwise, in bytes.
 pub const DEFAULT_CONTENT_LIMIT: u64 = DEFAULT_UNPACKED_LIMIT;
-
-const VERSION: u32 = 1;
 
 /// What a tree may have at most.
 #[derive(Clone, Copy, Debug)]
@@ -218,6 +216,7 @@ impl Tree {
     /// # Errors
     /// [`TreeFault`].
     pub fn decode(manifest: &[u8], limits: &TreeLimits) -> Result<Self, TreeFault> {
+        tree::check(manifest).map_err(TreeFault::Unreadable)?;
         let tree =
             v1::Tree::decode(manifest).map_err(|err| TreeFault::Unreadable(err.to_string()))?;
         if tree.version != VERSION {

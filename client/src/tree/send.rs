@@ -81,7 +81,11 @@ pub async fn send(
     progress: impl FnMut(SendProgress) + Send,
 ) -> Result<Sent, ClientError> {
     let digest = content.digest().to_hex().to_string();
-    let of_tree = FindMissingRequest { digests: Vec::new(), trees: vec![digest.clone()] };
+    let of_tree = FindMissingRequest {
+        content: content.tree().content(),
+        digests: Vec::new(),
+        trees: vec![digest.clone()],
+    };
     let answer = find_missing(keeper, patience, of_tree).await?;
     let has_manifest = !answer.missing.contains(&digest);
     let all: HashMap<String, Chunk> = content
@@ -97,7 +101,7 @@ pub async fn send(
         let digests: Vec<&String> = all.keys().collect();
         for some in digests.chunks(ASKED) {
             let digests = some.iter().map(|digest| (*digest).clone()).collect();
-            let request = FindMissingRequest { digests, trees: Vec::new() };
+            let request = FindMissingRequest { digests, ..FindMissingRequest::default() };
             missing.extend(find_missing(keeper, patience, request).await?.missing);
         }
         missing

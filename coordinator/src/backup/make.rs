@@ -230,14 +230,18 @@ impl Writer {
             self.put_source(digest, job.id, sources)?;
         }
         for tree in job.trees() {
-            if let Ok(digest) = tree.parse()
-                && self.put_source(digest, job.id, sources)?
-                && let Ok(Some(content)) =
-                    self.runtime.block_on(self.jobs.contents().content(digest))
-            {
-                for chunk in content.digests() {
-                    self.put_source(chunk, job.id, sources)?;
+            let Ok(digest) = tree.parse() else { continue };
+            if !self.put_source(digest, job.id, sources)? {
+                continue;
+            }
+            match self.runtime.block_on(self.jobs.contents().content(digest)) {
+                Ok(Some(content)) => {
+                    for chunk in content.digests() {
+                        self.put_source(chunk, job.id, sources)?;
+                    }
                 }
+                // What it names is not known.
+                Ok(None) | Err(_) => self.note_missing(FileName::Upload { digest }, job.id)?,
             }
         }
         Ok(())

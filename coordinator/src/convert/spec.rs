@@ -17,6 +17,8 @@ use super::{
     source::{source_from_proto, source_to_proto},
 };
 
+/// Bytes of all values that are masked: what finds them takes some thousand times as much.
+const MASKED_MAX: usize = 32 << 10;
 const SOFT_TIMEOUT: Duration = Duration::from_secs(59 * 60);
 const TIMEOUT: Duration = Duration::from_secs(60 * 60);
 /// A year: beyond it a limit is a mistake.
@@ -144,7 +146,15 @@ fn masks(spec: &v1::JobSpec) -> Result<BTreeSet<String>, ApiError> {
         Some(name) => {
             Err(invalid("spec.masks", format!("{name:?} is not among the job's variables")))
         }
-        None => Ok(spec.masks.iter().cloned().collect()),
+        None => {
+            let masks: BTreeSet<String> = spec.masks.iter().cloned().collect();
+            let bytes: usize = masks.iter().map(|name| spec.env[name].len()).sum();
+            if bytes > MASKED_MAX {
+                let problem = format!("their values must have at most {MASKED_MAX} bytes together");
+                return Err(invalid("spec.masks", problem));
+            }
+            Ok(masks)
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use baton_proto::{
     error::{ApiError, Reason},
+    tree,
     v1::{self, tree_entry::Kind},
 };
 use baton_state::{ArtifactTree, Job};
@@ -74,9 +75,12 @@ pub(super) async fn list(
         match reader.next().await {
             Ok(Some(some)) => bytes.extend_from_slice(&some),
             Ok(None) => break,
-            Err(error) => return Err(jobs.replication.repaired(name, digest, error.into()).await),
+            Err(error) => {
+                return Err(jobs.replication.repaired_content(digest, error.into()).await);
+            }
         }
     }
+    tree::check(&bytes).map_err(internal)?;
     let manifest = v1::Tree::decode(bytes.as_slice()).map_err(internal)?;
     let artifacts: Vec<_> = manifest.entries.into_iter().filter_map(artifact).collect();
     let mut tree = Some(tree_to_proto(&tree));

@@ -5,7 +5,7 @@ use baton_proto::{
     time::millis_from_timestamp,
     v1::{self, jobs_server},
 };
-use baton_state::{Job, JobId, JobSpec, Timestamp, explain::Waiting};
+use baton_state::{Job, JobId, Timestamp, explain::Waiting};
 use prost::Message;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -40,7 +40,7 @@ impl jobs_server::Jobs for Services {
         })?;
         let spec = request.into_inner().spec.ok_or_else(|| invalid("spec", "is missing"))?;
         let spec = spec_from_proto(spec)?;
-        self.check_size(&spec)?;
+        self.check_size(spec.tree().map_or(0, |tree| tree.content))?;
         let job = self.jobs.submit(&caller, spec, None).await?;
         Ok(Response::new(v1::SubmitResponse { job: Some(job_to_proto(&job)) }))
     }
@@ -154,7 +154,9 @@ impl jobs_server::Jobs for Services {
         &self,
         request: Request<v1::FindMissingRequest>,
     ) -> Result<Response<v1::FindMissingResponse>, Status> {
-        Ok(Response::new(self.missing(request.into_inner()).await?))
+        let request = request.into_inner();
+        self.check_size(request.content)?;
+        Ok(Response::new(self.missing(request).await?))
     }
 
     type ArtifactsStream = Answers<v1::ArtifactsResponse>;
@@ -189,7 +191,7 @@ impl Services {
         &self,
         request: v1::FindMissingRequest,
     ) -> Result<v1::FindMissingResponse, ApiError> {
-        let v1::FindMissingRequest { digests, trees } = request;
+        let v1::FindMissingRequest { digests, trees, content: _ } = request;
         if digests.len() + trees.len() > DIGESTS_MAX {
             return Err(invalid("digests", format!("must be at most {DIGESTS_MAX}")));
         }
@@ -216,7 +218,7 @@ impl Services {
                     Ok(Some(data)) => data,
                     Ok(None) => return Ok(()),
                     Err(error) => {
-                        return Err(replication.repaired(name, digest, error.into()).await);
+                        return Err(replication.repaired_content(digest, error.into()).await);
                     }
                 };
                 answers.send(v1::FileChunk { offset, data }).await.map_err(gone)?;
@@ -224,15 +226,16 @@ impl Services {
         }))
     }
 
-    fn check_size(&self, spec: &JobSpec) -> Result<(), ApiError> {
-        match spec.tree() {
-            Some(tree) if tree.content > self.tree_limit => Err(ApiError::new(
-                Reason::TooLarge,
-                format!("the folder has {} bytes, the limit is {}", tree.content, self.tree_limit),
-                "leave files out with .batonignore, or raise the coordinator's tree limit",
-            )),
-            Some(_) | None => Ok(()),
+    /// Refuses a tree of so many bytes, if it is too large.
+    fn check_size(&self, content: u64) -> Result<(), ApiError> {
+        if content <= self.tree_limit {
+            return Ok(());
         }
+        Err(ApiError::new(
+            Reason::TooLarge,
+            format!("the folder has {content} bytes, the limit is {}", self.tree_limit),
+            "leave files out with .batonignore, or raise the coordinator's tree limit",
+        ))
     }
 }
 

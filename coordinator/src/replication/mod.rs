@@ -295,6 +295,22 @@ impl Replication {
         }
     }
 
+    /// The like for content that was brought: whoever reads it can just ask again.
+    pub(crate) async fn repaired_content(&self, digest: Digest, error: ApiError) -> ApiError {
+        match self.repair(FileName::Upload { digest }, digest).await {
+            Ok(true) => ApiError::new(
+                Reason::ContentDamaged,
+                error.message,
+                "try again: it is fetched anew from another coordinator",
+            ),
+            Ok(false) => error,
+            Err(cause) => {
+                warn!(%digest, error = %cause, "cannot look at damaged content");
+                error
+            }
+        }
+    }
+
     /// Whether a copy was thrown away.
     async fn repair(&self, name: FileName, recorded: Digest) -> Result<bool, FilesError> {
         let Shared { files, view, urgent, .. } = &*self.shared;

@@ -235,10 +235,13 @@ impl Job {
         self.attempts.iter().filter_map(|attempt| attempt.artifacts.as_ref())
     }
 
-    /// The manifests of all trees that it needs to be stored: what it left, and as long as
-    /// it is in the state what it brought along.
+    /// The manifests of all trees that it needs to be stored: its source, what it left, and
+    /// as long as it has not ended its inputs.
     pub fn trees(&self) -> impl Iterator<Item = &str> {
-        self.spec.trees().chain(self.artifacts().map(|tree| tree.digest.as_str()))
+        let inputs = self.spec.inputs.iter().filter(|_| !self.is_finished());
+        let source = self.spec.tree().map(|tree| tree.digest.as_str());
+        let others = inputs.map(|input| &input.tree).chain(self.artifacts());
+        source.into_iter().chain(others.map(|tree| tree.digest.as_str()))
     }
 
     /// How it ended, if it has.

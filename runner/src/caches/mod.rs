@@ -17,7 +17,8 @@ mod record;
 mod tests;
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, ErrorKind},
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::{
@@ -33,6 +34,8 @@ use nix::{
     sys::stat::fstatat,
     unistd::syncfs,
 };
+
+use tracing::warn;
 
 use self::{
     index::{Index, Name},
@@ -102,6 +105,14 @@ pub(crate) enum CacheError {
     Io(#[from] io::Error),
 }
 
+impl CacheError {
+    /// It is the job's folder, not the cache.
+    fn is_for_want_of_room(&self) -> bool {
+        let Self::Io(error) = self else { return false };
+        matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+    }
+}
+
 impl Caches {
     /// The caches in the runner's data folder.
     pub(crate) fn open(data: &Path, limit: u64) -> io::Result<Self> {
@@ -114,7 +125,8 @@ impl Caches {
 
     /// Copies the best cache that there is into the folder `work`: the one of the key, or
     /// else the newest whose key begins with the first of `fallbacks` that fits. What is
-    /// there already stays as it is. `now` is in microseconds since the epoch.
+    /// there already stays as it is. One that cannot be read is removed, so that the next
+    /// attempt does without. `now` is in microseconds since the epoch.
     pub(crate) fn restore(
         &self,
         wanted: Wanted<'_>,
@@ -124,11 +136,30 @@ impl Caches {
         stopped: &dyn Fn() -> bool,
     ) -> Result<Option<Restored>, CacheError> {
         let Some(reading) = self.begin_reading(wanted, fallbacks, now) else { return Ok(None) };
+        let restored = self.read(&reading, wanted.paths, work, now, stopped);
+        if let Err(error) = &restored
+            && !stopped()
+            && !error.is_for_want_of_room()
+            && let Err(error) = self.forget(&reading.name)
+        {
+            warn!(%error, "a cache that cannot be read stays");
+        }
+        restored.map(Some)
+    }
+
+    fn read(
+        &self,
+        reading: &Reading,
+        paths: &[String],
+        work: &OwnedFd,
+        now: u64,
+        stopped: &dyn Fn() -> bool,
+    ) -> Result<Restored, CacheError> {
         let folder = self.folder(&reading.name);
         let from = open_folder(&folder.join(CONTENT))?;
         let limits = Limits { bytes: u64::MAX, files: FILES_MAX };
         let mut restored = Restored { key: reading.key.clone(), bytes: 0, taken: Vec::new() };
-        for path in wanted.paths {
+        for path in paths {
             if is_taken(work, path) {
                 restored.taken.push(path.clone());
                 continue;
@@ -141,7 +172,7 @@ impl Caches {
         }
         // It only tells what to remove first.
         let _ = record::touch(&folder, now);
-        Ok(Some(restored))
+        Ok(restored)
     }
 
     /// There is a cache of exactly this key.
@@ -149,12 +180,11 @@ impl Caches {
         self.index().has(&Name::of(wanted))
     }
 
-    /// Removes the cache that would be restored, because it cannot be.
-    pub(crate) fn forget(&self, wanted: Wanted<'_>, fallbacks: &[String]) -> io::Result<()> {
+    /// Removes a cache that cannot be read.
+    fn forget(&self, name: &Name) -> io::Result<()> {
         let mut index = self.index();
-        let Some(name) = index.best(wanted, fallbacks) else { return Ok(()) };
-        index.remove(&name);
-        let draft = self.withdraw(&name)?;
+        index.remove(name);
+        let draft = self.withdraw(name)?;
         drop(index);
         untrusted::remove(&draft)
     }

@@ -305,6 +305,14 @@ pub struct Unready {
     pub transient: bool,
 }
 
+impl Unready {
+    /// It is the executor that does not work, not the job that asks for too much.
+    pub(crate) fn is_of_executor(&self) -> bool {
+        let reasons = [EXECUTOR_FAILED, ssh::TARGET_UNREACHABLE, ssh::TARGET_LOGIN, ssh::HOST_KEY];
+        reasons.contains(&self.reason)
+    }
+}
+
 /// The reason of [`Unready`] when it is the executor that does not work.
 pub const EXECUTOR_FAILED: &str = "EXECUTOR";
 

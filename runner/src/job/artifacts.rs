@@ -166,3 +166,33 @@ impl Keeper for LeasedKeeper {
         async move { self.link().await?.send_content(requests.boxed(), shrinks).await }.boxed()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::symlink};
+
+    use super::*;
+
+    #[test]
+    fn links_that_lead_out_by_way_of_others_are_left_out_and_told() {
+        let work = tempfile::tempdir().unwrap();
+        fs::create_dir_all(work.path().join("d/e")).unwrap();
+        fs::write(work.path().join("d/file"), "kept").unwrap();
+        for (target, link) in [
+            ("..", "d/e/up"),
+            ("up/../..", "d/e/out"),
+            ("up/file", "d/e/inside"),
+            ("missing/../x", "d/nowhere"),
+        ] {
+            symlink(target, work.path().join(link)).unwrap();
+        }
+        let chosen = Chosen { names: vec!["d".to_owned()], bytes: 100, files: 100 };
+        let top = collect::open_folder(work.path()).unwrap();
+        let built = build(top, &chosen, &|| false).unwrap();
+        let tree = built.tree.unwrap();
+        let entries = tree.tree().entries().iter();
+        let paths: Vec<_> = entries.map(|entry| String::from_utf8_lossy(&entry.path)).collect();
+        assert_eq!(paths, ["d", "d/e", "d/e/inside", "d/e/up", "d/file", "d/nowhere"]);
+        assert_eq!(built.notes, ["artifacts: 1 links that lead out are left out: d/e/out"]);
+    }
+}

@@ -25,8 +25,7 @@ use super::{
 };
 use crate::{
     executor::{
-        EXECUTOR_FAILED, Execution, Executor, Executors, Launch, Names, Place, Progress, Recovered,
-        Resources,
+        Execution, Executor, Executors, Launch, Names, Place, Progress, Recovered, Resources,
     },
     notes::SpoolNotes,
 };
@@ -146,7 +145,7 @@ impl Attempt {
             let ready = self.executor().prepare(&wanted, &notes).await;
             match &ready {
                 Ok(_) => self.attempts.0.health.note_start(&name, Ok(())),
-                Err(unready) if unready.reason == EXECUTOR_FAILED => {
+                Err(unready) if unready.is_of_executor() => {
                     self.attempts.0.health.note_start(&name, Err(&unready.message));
                 }
                 // The job asked for what is not to be had.

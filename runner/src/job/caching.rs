@@ -54,7 +54,7 @@ pub(super) struct Caching {
 pub(super) enum CachingError {
     #[error("the key {key:?} of a cache cannot be worked out: {error}")]
     Key { key: String, error: CacheError },
-    #[error("the cache {key:?} cannot be restored: {error}; it is removed")]
+    #[error("the cache {key:?} cannot be restored: {error}")]
     Restore { key: String, error: CacheError },
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -85,13 +85,8 @@ impl Caching {
             let wanted = Wanted { project: &self.project, key: &key, paths };
             let started = elapsed();
             let restored = self.caches.restore(wanted, &fallbacks, work, self.now, stopped);
-            let restored = restored.map_err(|error| {
-                // The next attempt does without.
-                if !stopped() {
-                    let _ = self.caches.forget(wanted, &fallbacks);
-                }
-                CachingError::Restore { key: key.clone(), error }
-            })?;
+            let restored =
+                restored.map_err(|error| CachingError::Restore { key: key.clone(), error })?;
             let took = elapsed().saturating_sub(started);
             notes.extend(told(&key, restored.as_ref(), took));
             let known = restored.is_some_and(|restored| restored.key == key);

@@ -147,11 +147,13 @@ impl Keeping<'_> {
             Ok(Some(Outputs { values, problems })) => {
                 let more = problems.len().saturating_sub(PROBLEMS);
                 let shown = problems.into_iter().take(PROBLEMS);
-                kept.notes.extend(shown.map(|problem| format!("outputs: {problem}")));
+                let mask = masking(spec);
+                kept.notes.extend(shown.map(|problem| format!("outputs: {}", mask(problem))));
                 if more > 0 {
                     kept.notes.push(format!("outputs: {more} more problems"));
                 }
-                kept.outputs = masked(values, spec);
+                kept.outputs =
+                    values.into_iter().map(|(name, value)| (name, mask(value))).collect();
             }
             Ok(None) => {}
             Err(error) => kept.notes.push(format!("outputs: cannot be read: {error}")),
@@ -246,11 +248,11 @@ impl Keeping<'_> {
     }
 }
 
-/// As everybody may see them: they go where the output goes.
-fn masked(values: BTreeMap<String, String>, spec: &v1::JobSpec) -> BTreeMap<String, String> {
+/// Makes a text what everybody may see of it, as the job's output is.
+fn masking(spec: &v1::JobSpec) -> impl Fn(String) -> String {
     let env = spec.env.clone().into_iter().collect();
-    let (Some(masks), _) = Masks::of_variables(&spec.masks, &env) else { return values };
-    values.into_iter().map(|(name, value)| (name, masks.mask(&value))).collect()
+    let (masks, _) = Masks::of_variables(&spec.masks, &env);
+    move |text| masks.as_ref().map_or_else(|| text.clone(), |masks| masks.mask(&text))
 }
 
 /// The outputs in a folder that the job could write to; none without the file.

@@ -148,7 +148,8 @@ impl Preparation<'_> {
                 input: number,
                 contents: self.contents,
                 work: folder.clone(),
-                limit: self.config.unpack_limit,
+                // On another runner they may have been allowed to be more.
+                limit: self.config.artifact_bytes.max(self.config.unpack_limit),
             };
             bringing.bring(&v1::TreeSource { digest, size, content }).await?;
             let (work, workspace) = (self.dir.work(), workspace.cloned());

@@ -11,10 +11,11 @@ use std::{
     },
 };
 
-use baton_client::tree::{
-    Chunk, MANIFEST_MAX, MaterializeError, Tree, TreeFault, TreeLimits, materialize,
+use baton_client::{
+    ClientError,
+    tree::{Chunk, MANIFEST_MAX, MaterializeError, Tree, TreeFault, TreeLimits, materialize},
 };
-use baton_proto::v1;
+use baton_proto::{error::Reason, v1};
 use blake3::Hash;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::sync::watch;
@@ -135,6 +136,11 @@ impl Bringing<'_> {
                 Ok(()) if bytes.len() > before => {}
                 Ok(()) => return Err(PrepareError::Short { length: before as u64, size }),
                 Err(PrepareError::Fetch(error)) if error.is_temporary() => {
+                    if matches!(&error, ClientError::Refused(it) if it.reason == Reason::ContentDamaged)
+                    {
+                        // What came of it may be the damage.
+                        bytes.clear();
+                    }
                     let job = &self.assign.job_id;
                     warn!(job, %error, "fetching the source broke off; going on soon");
                     tokio::time::sleep(RETRY_AFTER).await;

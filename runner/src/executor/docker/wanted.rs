@@ -1,7 +1,7 @@
 //! From what a job asks for to a container that the runner's settings allow.
 
 use std::{
-    path::{Component, Path},
+    path::{Component, Path, PathBuf},
     time::Duration,
 };
 
@@ -66,18 +66,29 @@ fn check_network(network: &str, config: &DockerConfig, services: bool) -> Result
     )))
 }
 
-/// A folder may be mounted when it is in one that may. What its path leads to through
-/// links is the engine's host's to say, so the allowed folders must hold none that
-/// others can make.
+/// A folder may be mounted when it is in one that may, without a link on the way from
+/// there. An engine on another host is asked for the path as it is: links there are for its
+/// operator to keep out.
 fn check_mount(source: &Path, config: &DockerConfig) -> Result<(), Unready> {
     let is_plain = source
         .components()
         .all(|component| matches!(component, Component::RootDir | Component::Normal(_)));
-    if is_plain && config.mounts.iter().any(|allowed| source.starts_with(allowed)) {
+    let is_here = config.host.starts_with("unix:");
+    let is_allowed = |allowed: &PathBuf| match source.strip_prefix(allowed) {
+        Ok(_) if !is_here => true,
+        // What is not there, the engine does not mount.
+        Ok(below) => match (allowed.canonicalize(), source.canonicalize()) {
+            (Ok(allowed), Ok(source)) => source == allowed.join(below),
+            _ => true,
+        },
+        Err(_) => false,
+    };
+    if is_plain && config.mounts.iter().any(is_allowed) {
         return Ok(());
     }
     Err(not_allowed(format!(
-        "the runner's settings do not allow to mount {}; add it to docker.mounts there",
+        "the runner's settings do not allow to mount {}; add it to docker.mounts there, or where \
+         it leads to if it is a link",
         source.display()
     )))
 }
@@ -136,6 +147,29 @@ mod tests {
         for bad in ["/", "/srv", "/srv/cached", "/srv/cache/../../etc", "srv/cache"] {
             let message = settled(&with_mount(bad)).unwrap_err();
             assert!(message.contains("docker.mounts"), "{bad}: {message}");
+        }
+    }
+
+    #[test]
+    fn no_link_leads_a_mount_out_of_the_allowed_folder() {
+        let root = tempfile::tempdir().unwrap();
+        let allowed = root.path().join("allowed");
+        std::fs::create_dir_all(allowed.join("inside")).unwrap();
+        std::os::unix::fs::symlink("/etc", allowed.join("link")).unwrap();
+        // The operator's own links are fine.
+        let by_link = root.path().join("by-link");
+        std::os::unix::fs::symlink(&allowed, &by_link).unwrap();
+        let config = DockerConfig { mounts: vec![allowed.clone(), by_link.clone()], ..config() };
+        for (source, is_allowed) in [
+            (allowed.clone(), true),
+            (allowed.join("inside"), true),
+            (by_link.join("inside"), true),
+            (allowed.join("missing"), true),
+            (allowed.join("link"), false),
+            (allowed.join("link/ssh"), false),
+            (by_link.join("link"), false),
+        ] {
+            assert_eq!(check_mount(&source, &config).is_ok(), is_allowed, "{}", source.display());
         }
     }
 

@@ -34,6 +34,13 @@ use crate::{executor::Names, identity::kernel_random, shim::record};
 /// In the attempt's folder: what is needed to find the job on its target.
 pub(crate) const RECORD: &str = "remote.json";
 
+/// The reason when nobody answers at a target.
+pub(super) const TARGET_UNREACHABLE: &str = "TARGET_UNREACHABLE";
+/// The reason when it does not let the runner in.
+pub(super) const TARGET_LOGIN: &str = "TARGET_LOGIN";
+/// The reason when it shows a key that is not known.
+pub(super) const HOST_KEY: &str = "HOST_KEY";
+
 /// Runs jobs on one other host.
 #[derive(Debug)]
 pub struct SshExecutor {
@@ -69,9 +76,9 @@ impl SshExecutor {
         let hops = self.hops.as_ref().map_err(|problem| unready("TARGET", problem.clone()))?;
         let connection = Connection::open(hops).await.map_err(|error| {
             let reason = match error {
-                ConnectError::Unreachable { .. } => "TARGET_UNREACHABLE",
-                ConnectError::Stranger { .. } => "HOST_KEY",
-                ConnectError::Login { .. } => "TARGET_LOGIN",
+                ConnectError::Unreachable { .. } => TARGET_UNREACHABLE,
+                ConnectError::Stranger { .. } => HOST_KEY,
+                ConnectError::Login { .. } => TARGET_LOGIN,
                 ConnectError::Here { .. } => "TARGET",
             };
             unready(reason, error.to_string())

@@ -64,7 +64,7 @@ impl Masks {
         if patterns.is_empty() {
             return None;
         }
-        // It fails beyond two thousand million states; a job has no room for so many bytes.
+        // It fails beyond two thousand million states; a job has 32 KiB of values at most.
         let automaton = NFA::builder().build(&patterns).ok()?;
         let start = automaton.start_state(Anchored::No).ok()?;
         let mut depths = HashMap::from([(start, 0)]);
