@@ -48,7 +48,6 @@ fn unsaid() -> Level {
     RunnerFacts::UNSAID
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
 fn is_unsaid(level: &Level) -> bool {
     *level == RunnerFacts::UNSAID
 }

@@ -150,7 +150,6 @@ pub struct Requirements {
     pub level: Level,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
 fn is_any(level: &Level) -> bool {
     *level == Level::default()
 }
