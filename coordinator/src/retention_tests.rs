@@ -61,6 +61,7 @@ async fn coordinator(folder: &std::path::Path) -> Jobs {
         executors: Executors::default(),
         ephemeral: false,
         leaving: false,
+        level: RunnerFacts::UNSAID,
     };
     propose(&jobs, Command::RegisterRunner(RegisterRunner { facts, at: AT })).await;
     assert_eq!(jobs.raft.state().runner(&runner()).unwrap().connection, Connection::Online);

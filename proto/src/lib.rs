@@ -33,5 +33,9 @@ pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descrip
 /// The largest payload of a [`v1::FileChunk`], in bytes.
 pub const MAX_CHUNK: usize = 1024 * 1024;
 
+/// Which job specifications this version understands. What a job asks for that is newer
+/// than its runner would be ignored there, so it is given to no such runner.
+pub const JOB_LEVEL: u32 = 3;
+
 /// The project of a job that names none.
 pub const DEFAULT_PROJECT: &str = "default";

@@ -62,6 +62,7 @@ impl World {
             executors: Executors::default(),
             ephemeral: false,
             leaving: false,
+            level: RunnerFacts::UNSAID,
         };
         let world = Self { folder, jobs };
         world.propose(Command::RegisterRunner(RegisterRunner { facts, at: AT })).await;

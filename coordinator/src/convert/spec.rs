@@ -6,7 +6,7 @@ use std::{
 };
 
 use baton_proto::{DEFAULT_PROJECT, error::ApiError, time::duration_from_proto, trace, v1};
-use baton_state::{Executor, JobSpec, OnLost, Requirements, Source, Trace};
+use baton_state::{Executor, JobSpec, Level, OnLost, Requirements, RunnerFacts, Source, Trace};
 
 use super::{
     artifacts::{
@@ -64,10 +64,14 @@ pub(crate) fn spec_from_proto(spec: v1::JobSpec) -> Result<JobSpec, ApiError> {
                        inputs out, or bring the code in another way";
         return Err(invalid("spec.source.workspace", problem));
     }
-    Ok(JobSpec {
+    let mut checked = JobSpec {
         name: name(&spec)?,
         project: project(&spec.project)?,
-        requirements: Requirements { labels: labels(&spec.labels)?, executor },
+        requirements: Requirements {
+            labels: labels(&spec.labels)?,
+            executor,
+            level: Level::default(),
+        },
         priority: spec.priority,
         soft_timeout: millis(timeouts.0),
         timeout: millis(timeouts.1),
@@ -85,7 +89,12 @@ pub(crate) fn spec_from_proto(spec: v1::JobSpec) -> Result<JobSpec, ApiError> {
         inputs: inputs_from_proto(spec.inputs)?,
         command: spec.command,
         env: spec.env,
-    })
+    };
+    let level = checked.runner_level();
+    if level > RunnerFacts::UNSAID {
+        checked.requirements.level = level;
+    }
+    Ok(checked)
 }
 
 /// Whether a coordinator would take `spec`, for those who want to know before
@@ -333,6 +342,18 @@ mod tests {
         assert_eq!((spec.soft_timeout, spec.timeout), (59 * 60_000, 60 * 60_000));
         assert_eq!((spec.attempts, spec.on_lost), (3, OnLost::Requeue));
         assert_eq!(spec.output_limit, OUTPUT_LIMIT);
+    }
+
+    #[test]
+    fn what_older_runners_would_ignore_is_for_newer_ones() {
+        assert_eq!(Level(baton_proto::JOB_LEVEL), Level::NEWEST);
+        let level = |spec| spec_from_proto(spec).unwrap().requirements.level;
+        let env = BTreeMap::from([("TOKEN".to_owned(), "secret".to_owned())]);
+        let masks = vec!["TOKEN".to_owned()];
+        assert_eq!(level(v1::JobSpec { env: env.clone(), masks, ..spec() }), Level(3));
+        assert_eq!(level(v1::JobSpec { env, ..spec() }), Level::default());
+        let trace_parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned();
+        assert_eq!(level(v1::JobSpec { trace_parent, ..spec() }), Level::default());
     }
 
     #[test]

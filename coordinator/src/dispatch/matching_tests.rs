@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use baton_state::{
-    Command, Executor, Executors, JobId, JobSpec, OnLost, Requirements, Resources, RunnerFacts,
-    RunnerId, State, Target, Timestamp,
+    Command, Executor, Executors, JobId, JobSpec, Level, OnLost, Requirements, Resources,
+    RunnerFacts, RunnerId, State, Target, Timestamp,
     command::{Grant, RegisterRunner, Submit},
 };
 use tokio::time::Instant;
@@ -28,7 +28,7 @@ impl World {
     }
 
     fn runner_with(&mut self, name: &str, labels: &[&str], slots: u32, executors: Executors) {
-        let facts = RunnerFacts {
+        self.register(RunnerFacts {
             id: RunnerId(name.to_owned()),
             name: name.to_owned(),
             labels: set(labels),
@@ -39,7 +39,11 @@ impl World {
             executors,
             ephemeral: false,
             leaving: false,
-        };
+            level: RunnerFacts::UNSAID,
+        });
+    }
+
+    fn register(&mut self, facts: RunnerFacts) {
         self.apply(Command::RegisterRunner(RegisterRunner { facts, at: Timestamp(0) }));
     }
 
@@ -48,13 +52,18 @@ impl World {
     }
 
     fn job_on(&mut self, executor: Executor, labels: &[&str], priority: i32) -> JobId {
+        let level = Level::default();
+        self.job_for(Requirements { labels: set(labels), executor, level }, priority)
+    }
+
+    fn job_for(&mut self, requirements: Requirements, priority: i32) -> JobId {
         let id = JobId::new(Timestamp(self.index), 0);
         let spec = Arc::new(JobSpec {
             command: vec!["true".to_owned()],
             name: String::new(),
             project: String::new(),
             env: Default::default(),
-            requirements: Requirements { labels: set(labels), executor },
+            requirements,
             priority,
             soft_timeout: 1,
             timeout: 1,
@@ -115,6 +124,20 @@ fn a_job_goes_only_where_all_its_labels_are() {
     let other = world.job(&["gpu", "os=mac"], 0);
     assert_eq!(world.grants(&InFlight::default()), [(gpu, "both".to_owned())]);
     assert!(world.state.job(other).is_some());
+}
+
+#[test]
+fn a_job_that_older_runners_would_not_understand_waits_for_a_newer_one_and_others_pass_it() {
+    let mut world = World::default();
+    world.runner("r", &[], 2);
+    let requirements = Requirements { level: Level(3), ..Requirements::default() };
+    let new = world.job_for(requirements, 1);
+    let plain = world.job(&[], 0);
+    assert_eq!(world.grants(&InFlight::default()), [(plain, "r".to_owned())]);
+    let facts = world.state.runner(&RunnerId("r".to_owned())).unwrap().facts.clone();
+    world.register(RunnerFacts { level: Level(3), ..facts });
+    let grants = [new, plain].map(|job| (job, "r".to_owned()));
+    assert_eq!(world.grants(&InFlight::default()), grants);
 }
 
 #[test]

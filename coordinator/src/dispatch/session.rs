@@ -10,8 +10,8 @@ use baton_proto::{
     v1::{self, session_request::Item, session_response::Item as SessionItem},
 };
 use baton_state::{
-    ArtifactTree, Command, Connection, Executors, Final, JobId, Lease, LogEnd, Outcome, Phase,
-    Refusal, RunnerFacts, RunnerId, Timestamp, Tree,
+    ArtifactTree, Command, Connection, Executors, Final, JobId, Lease, Level, LogEnd, Outcome,
+    Phase, Refusal, RunnerFacts, RunnerId, Timestamp, Tree,
     command::{Finish, LoseLease, LossCause, RegisterRunner, RemoveRunner, SetHealth, Start},
 };
 use futures::{
@@ -118,6 +118,7 @@ impl Dispatch {
             }
         };
         let mut facts = facts(&hello)?;
+        let level = facts.level;
         self.fit(&mut facts)?;
         check_held(&hello.held)?;
         let runner = facts.id.clone();
@@ -125,7 +126,7 @@ impl Dispatch {
         // What is open and not served would keep the runner from being given up.
         let replaced = opened.inspect_err(|_| self.shared.sessions.close(&runner, outbound))?;
         info!(%runner, name = hello.name, slots = hello.slots, "runner connected");
-        let session = Session { dispatch: self.clone(), facts, outbound: outbound.clone() };
+        let session = Session { dispatch: self.clone(), facts, level, outbound: outbound.clone() };
         let result = tokio::select! {
             // Nothing counts that is still said after one of these.
             biased;
@@ -150,6 +151,9 @@ impl Dispatch {
             ));
         }
         facts.leaving &= facts.level() <= level;
+        if facts.level() > level {
+            facts.level = RunnerFacts::UNSAID;
+        }
         if facts.level() > level {
             warn!(runner = %facts.id, "not every coordinator knows executors besides local yet");
             facts.executors = Executors::default();
@@ -208,14 +212,16 @@ impl Dispatch {
     }
 
     /// A runner with a session may have been marked as unreachable just before
-    /// that opened, or begin to leave. Whoever opens one asks afterwards, and so does
-    /// whoever marked.
+    /// that opened, or begin to leave, or have said what every coordinator knows only
+    /// now. Whoever opens one asks afterwards, and so does whoever marked.
     pub(super) async fn keep_online(&self, facts: &RunnerFacts) -> Result<(), ApiError> {
         let online = {
             let state = self.raft.state();
             let runner = state.runner(&facts.id);
             runner.is_some_and(|runner| {
-                runner.connection == Connection::Online && runner.facts.leaving == facts.leaving
+                runner.connection == Connection::Online
+                    && runner.facts.leaving == facts.leaving
+                    && runner.facts.level == facts.level
             })
         };
         if online {
@@ -340,6 +346,8 @@ struct Difference {
 struct Session {
     dispatch: Dispatch,
     facts: RunnerFacts,
+    /// What it said at its hello, which not every coordinator may have known then.
+    level: Level,
     outbound: Outbound,
 }
 
@@ -419,7 +427,8 @@ impl Session {
             return Ok(());
         }
         shared.places.heard(runner, at, Instant::now());
-        let mut facts = RunnerFacts { leaving: heartbeat.leaving, ..self.facts.clone() };
+        let (leaving, level) = (heartbeat.leaving, self.level);
+        let mut facts = RunnerFacts { leaving, level, ..self.facts.clone() };
         self.dispatch.fit(&mut facts)?;
         self.dispatch.keep_online(&facts).await?;
         if !shared.sessions.is_current(runner, &self.outbound) {
@@ -652,6 +661,7 @@ fn facts(hello: &v1::Hello) -> Result<RunnerFacts, ApiError> {
         executors: convert::executors_from_proto(hello.executors.as_ref())?,
         ephemeral: hello.ephemeral,
         leaving: hello.leaving,
+        level: Level(hello.level).max(RunnerFacts::UNSAID),
     })
 }
 

@@ -17,8 +17,9 @@ use baton_proto::{
     v1::{self, session_request, session_response},
 };
 use baton_state::{
-    Command, Connection, Index, Job, JobId, Lease, Phase, Reply, RunnerId, Timestamp,
-    command::{Grant, MarkUnreachable, Submit},
+    Command, Connection, Index, Job, JobId, Lease, Level, Member, NodeId, Phase, Reply,
+    RunnerFacts, RunnerId, Timestamp,
+    command::{FoundCluster, Grant, MarkUnreachable, PutMember, Submit},
 };
 use futures::poll;
 use tokio::{
@@ -95,11 +96,16 @@ impl Node {
 
     /// A node that believes what it is told about who leads.
     fn new(timing: Timing) -> Self {
+        Self::founded(timing, raft::testing::founding())
+    }
+
+    fn founded(timing: Timing, founding: Command) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let gate = Arc::new(Gate::default());
         let observer = DispatchObserver::new(timing, Environment::system());
         let raft = raft::testing::start(raft::Options {
             observers: vec![Arc::new(observer.clone()), gate.clone()],
+            beginning: raft::Beginning::Found(Box::new(founding)),
             ..raft::testing::options(&folder.path().join("raft"), 1_000_000)
         });
         let files = Files::open(folder.path().join("files"), FilesOptions::default()).unwrap();
@@ -396,6 +402,36 @@ async fn a_runner_that_does_not_say_which_of_its_connects_it_is_is_refused() {
     let node = Node::still();
     let hello = v1::Hello { connect: 0, ..node.hello("here") };
     assert_eq!(node.say(hello).ended().await, Some(Reason::InvalidArgument));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_runner_understands_is_recorded_as_soon_as_every_coordinator_knows_of_it() {
+    let (id, at) = (NodeId(1), Timestamp(1));
+    let newer = raft::testing::member(1);
+    let member = Member { level: Level(2), ..newer.clone() };
+    let cluster_id = "cluster".to_owned();
+    let founding = Command::FoundCluster(FoundCluster { cluster_id, node: id, member, at });
+    let node = Node::founded(Timing::default(), founding);
+    node.dispatch.shared.begin_term();
+    let level = |node: &Node| node.dispatch.raft.state().runners()[&runner()].facts.level;
+
+    let hello = v1::Hello { level: baton_proto::JOB_LEVEL, ..node.hello("here") };
+    let mut session = node.say(hello);
+    session.beat(1, vec![]);
+    session.acknowledged(1).await;
+    assert_eq!(level(&node), RunnerFacts::UNSAID);
+
+    let upgrade = Command::PutMember(PutMember { node: id, member: newer, at });
+    node.dispatch.raft.propose(upgrade).await.unwrap();
+    session.beat(2, vec![]);
+    session.acknowledged(2).await;
+    assert_eq!(level(&node), Level(3));
+
+    // An older version of the runner, in place of it.
+    let mut older = node.session("here", vec![]).await;
+    older.beat(1, vec![]);
+    older.acknowledged(1).await;
+    assert_eq!(level(&node), RunnerFacts::UNSAID);
 }
 
 #[tokio::test(flavor = "multi_thread")]

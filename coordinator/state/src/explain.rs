@@ -32,6 +32,8 @@ pub enum WaitReason {
     NoRunnerWithExecutor,
     /// No runner that has the executor has the labels.
     NoRunnerWithLabels,
+    /// Those that have them are of a version that does not know what the job asks for.
+    RunnersTooOld,
     /// Those that have them don't answer.
     RunnersUnreachable,
     /// Those that answer take no more jobs: they are cordoned, drained, or leave.
@@ -56,6 +58,7 @@ impl WaitReason {
             Self::NoRunner => "NO_RUNNER",
             Self::NoRunnerWithExecutor => "NO_RUNNER_WITH_EXECUTOR",
             Self::NoRunnerWithLabels => "NO_RUNNER_WITH_LABELS",
+            Self::RunnersTooOld => "RUNNERS_TOO_OLD",
             Self::RunnersUnreachable => "RUNNERS_UNREACHABLE",
             Self::RunnersCordoned => "RUNNERS_CORDONED",
             Self::ExecutorUnhealthy => "EXECUTOR_UNHEALTHY",
@@ -177,6 +180,16 @@ fn taken(online: &[&Runner], executor: &Executor) -> String {
 fn unsuited(state: &State, requirements: &Requirements) -> (WaitReason, String) {
     let able =
         state.runners().values().filter(|it| it.facts.executors.have(&requirements.executor));
+    let old: Vec<&Runner> =
+        able.clone().filter(|runner| runner.missing(requirements).is_empty()).collect();
+    if !old.is_empty() {
+        let message = format!(
+            "no runner with these labels is of a version that knows what the job asks for; \
+             upgrade: {}",
+            names(&old)
+        );
+        return (WaitReason::RunnersTooOld, message);
+    }
     let Some(runner) = able.min_by_key(|runner| runner.missing(requirements).len()) else {
         let message = format!("no runner has {} in its settings", requirements.executor);
         return (WaitReason::NoRunnerWithExecutor, message);

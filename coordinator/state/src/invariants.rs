@@ -74,6 +74,9 @@ fn check_job(job: &Job) -> Result<(), String> {
     if job.attempts.iter().any(|attempt| attempt.outcome.is_none() && attempt.artifacts.is_some()) {
         return Err(format!("an attempt of job {id} has artifacts and has not ended"));
     }
+    if job.spec.requirements.level > job.spec.level() {
+        return Err(format!("job {id} asks for a newer runner than it needs"));
+    }
     if job.cancellation.is_some() && matches!(job.phase, Phase::Queued { .. }) {
         return Err(format!("job {id} is cancelled and waits for a runner"));
     }

@@ -39,13 +39,27 @@ pub struct RunnerFacts {
     /// It is being stopped, and takes no more jobs.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub leaving: bool,
+    /// The newest job specifications that it understands.
+    #[serde(default = "unsaid", skip_serializing_if = "is_unsaid")]
+    pub level: Level,
+}
+
+fn unsaid() -> Level {
+    RunnerFacts::UNSAID
+}
+
+fn is_unsaid(level: &Level) -> bool {
+    *level == RunnerFacts::UNSAID
 }
 
 impl RunnerFacts {
+    /// The level of a runner that does not say any: it is from before there was a third.
+    pub const UNSAID: Level = Level(2);
+
     /// The first level that knows all of it.
     #[must_use]
     pub fn level(&self) -> Level {
-        if self.ephemeral || self.leaving {
+        if self.ephemeral || self.leaving || self.level != Self::UNSAID {
             Level(3)
         } else if self.executors.is_local_alone() {
             Level(1)
@@ -187,7 +201,9 @@ impl Runner {
     /// It offers everything that is asked for.
     #[must_use]
     pub fn offers(&self, requirements: &Requirements) -> bool {
-        self.facts.executors.have(&requirements.executor) && self.missing(requirements).is_empty()
+        self.facts.level >= requirements.level
+            && self.facts.executors.have(&requirements.executor)
+            && self.missing(requirements).is_empty()
     }
 
     /// Slots without a lease.

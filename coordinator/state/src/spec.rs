@@ -104,25 +104,35 @@ impl JobSpec {
     /// The first level that knows every field and value it has.
     #[must_use]
     pub fn level(&self) -> Level {
-        if self.artifacts.is_some() || !self.caches.is_empty() || !self.inputs.is_empty() {
-            return Level(3);
-        }
-        let has_new_source = match self.source {
-            None | Some(Source::Archive(_)) => false,
-            Some(Source::Git(_) | Source::Workspace(_)) => true,
-            Some(Source::Tree(_)) => return Level(3),
-        };
-        let is_new = has_new_source
-            || self.requirements.executor != Executor::Local
-            || self.container.is_some()
-            || !self.resources.is_unlimited();
-        if !self.masks.is_empty() || self.trace.is_some() {
+        if self.trace.is_some() || !is_any(&self.requirements.level) {
             Level(3)
-        } else if is_new {
+        } else {
+            self.runner_level()
+        }
+    }
+
+    /// The first level whose runners do all that it asks for. A trace does not count:
+    /// the job is the same without it.
+    #[must_use]
+    pub fn runner_level(&self) -> Level {
+        let is_local = self.requirements.executor == Executor::Local;
+        let source = match self.source {
+            None | Some(Source::Archive(_)) => Level(1),
+            Some(Source::Git(_)) => Level(2),
+            // Elsewhere, runners of level 2 start the command in another folder.
+            Some(Source::Workspace(_)) if is_local => Level(2),
+            Some(Source::Workspace(_) | Source::Tree(_)) => Level(3),
+        };
+        let moves_files =
+            self.artifacts.is_some() || !self.caches.is_empty() || !self.inputs.is_empty();
+        let fields = if moves_files || !self.masks.is_empty() {
+            Level(3)
+        } else if !is_local || self.container.is_some() || !self.resources.is_unlimited() {
             Level(2)
         } else {
             Level(1)
-        }
+        };
+        source.max(fields)
     }
 }
 
@@ -135,6 +145,13 @@ pub struct Requirements {
     /// Where the command is to run.
     #[serde(default, skip_serializing_if = "Executor::is_local")]
     pub executor: Executor,
+    /// The oldest job specifications that it must understand; 0 is any.
+    #[serde(default, skip_serializing_if = "is_any")]
+    pub level: Level,
+}
+
+fn is_any(level: &Level) -> bool {
+    *level == Level::default()
 }
 
 impl fmt::Display for Requirements {

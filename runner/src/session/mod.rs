@@ -144,6 +144,7 @@ impl Session {
                 docker: self.config.docker.is_some(),
                 targets: self.config.ssh.iter().map(target).collect(),
             }),
+            level: baton_proto::JOB_LEVEL,
         };
         send(&sender, session_request::Item::Hello(hello));
         let mut answers = link.session(UnboundedReceiverStream::new(requests).boxed()).await?;

@@ -3,9 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use baton_state::{
-    Archive, ArtifactTree, Attempt, Event, EventKind, Executor, Final, Index, Job, JobId, JobSpec,
-    Lease, LogEnd, OnLost, Outcome, Phase, Request, Requirements, Resources, RunnerId, Source,
-    Timestamp,
+    Archive, ArtifactTree, Attempt, Event, EventKind, Final, Index, Job, JobId, JobSpec, Lease,
+    LogEnd, OnLost, Outcome, Phase, Request, Requirements, Resources, RunnerId, Source, Timestamp,
 };
 
 use crate::history::{Batch, History};
@@ -51,7 +50,7 @@ impl Finished {
     }
 
     pub(super) fn job(&self) -> Job {
-        let requirements = Requirements { labels: self.labels.clone(), executor: Executor::Local };
+        let requirements = Requirements { labels: self.labels.clone(), ..Requirements::default() };
         let outcome = Outcome::without_process(self.state, "", "");
         let archive = |digest| Source::Archive(Archive { digest, size: 1 });
         let source = self.source.clone().map(archive);

@@ -86,6 +86,7 @@ fn register(name: &str) -> Command {
         executors: Executors::default(),
         ephemeral: false,
         leaving: false,
+        level: RunnerFacts::UNSAID,
     };
     Command::RegisterRunner(RegisterRunner { facts, at: Timestamp(1) })
 }

@@ -1,12 +1,12 @@
 //! Each reason a job can wait for.
 
 use baton_state::{
-    Final, JobId, JobSpec, Timestamp,
+    Final, JobId, JobSpec, Level, Timestamp,
     explain::{WaitReason, Waiting, explain},
 };
 
 use crate::{
-    fixture::{Fixture, attempts, requiring},
+    fixture::{Fixture, attempts, of_level, requiring},
     spec,
 };
 
@@ -30,6 +30,21 @@ fn no_runner_has_the_labels_and_the_closest_is_named() {
     let waiting = waiting(&fixture, job);
     assert_eq!(waiting.reason, WaitReason::NoRunnerWithLabels);
     assert!(waiting.message.contains("name of near, lacks: gpu"), "{}", waiting.message);
+}
+
+#[test]
+fn the_runners_that_have_the_labels_are_too_old_and_are_named() {
+    let mut fixture = Fixture::new();
+    fixture.register_of(Level(2), "r1");
+    fixture.register_of(Level(2), "r2");
+    let job = fixture.submit(of_level(Level(3)));
+    let too_old = waiting(&fixture, job);
+    assert_eq!(too_old.reason, WaitReason::RunnersTooOld);
+    assert!(too_old.message.ends_with("; upgrade: name of r1, name of r2"), "{}", too_old.message);
+    fixture.register_of(Level(3), "r2");
+    assert_eq!(waiting(&fixture, job).reason, WaitReason::Starting);
+    fixture.unreachable("r2");
+    assert_eq!(waiting(&fixture, job).message, "unreachable: name of r2");
 }
 
 #[test]
@@ -98,6 +113,7 @@ fn the_stable_words_are_distinct() {
     let reasons = [
         WaitReason::NoRunner,
         WaitReason::NoRunnerWithLabels,
+        WaitReason::RunnersTooOld,
         WaitReason::RunnersUnreachable,
         WaitReason::SlotsBusy,
         WaitReason::BehindOthers,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use baton_state::{
-    AtDeadline, Command, EventKind, Executor, Executors, Final, Index, Job, JobId, JobSpec, Lease,
+    AtDeadline, Command, EventKind, Executors, Final, Index, Job, JobId, JobSpec, Lease, Level,
     OnLost, Outcome, Phase, Refusal, Reply, Request, Requirements, RunnerFacts, RunnerId, State,
     Timestamp,
     command::{
@@ -164,11 +164,18 @@ impl Fixture {
             executors: Executors::default(),
             ephemeral: false,
             leaving: false,
+            level: RunnerFacts::UNSAID,
         }
     }
 
     pub(crate) fn register(&mut self, runner: &str, labels: &[&str], slots: u32) -> Vec<EventKind> {
         let facts = Self::facts(runner, labels, slots);
+        self.accepted(Command::RegisterRunner(RegisterRunner { facts, at: self.now }))
+    }
+
+    /// Registers a runner that understands job specifications up to this level.
+    pub(crate) fn register_of(&mut self, level: Level, runner: &str) -> Vec<EventKind> {
+        let facts = RunnerFacts { level, ..Self::facts(runner, &[], 2) };
         self.accepted(Command::RegisterRunner(RegisterRunner { facts, at: self.now }))
     }
 
@@ -260,7 +267,12 @@ pub(crate) fn request(key: &str, digest: u8) -> Request {
 
 pub(crate) fn requiring(labels: &[&str]) -> JobSpec {
     let labels = labels.iter().map(|label| (*label).to_owned()).collect();
-    JobSpec { requirements: Requirements { labels, executor: Executor::Local }, ..spec::plain() }
+    JobSpec { requirements: Requirements { labels, ..Requirements::default() }, ..spec::plain() }
+}
+
+/// For runners that understand job specifications of this level.
+pub(crate) fn of_level(level: Level) -> JobSpec {
+    JobSpec { requirements: Requirements { level, ..Requirements::default() }, ..spec::plain() }
 }
 
 pub(crate) fn attempts(attempts: u32) -> JobSpec {

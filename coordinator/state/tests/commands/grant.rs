@@ -1,9 +1,9 @@
 //! Grants are checked again when they are applied.
 
-use baton_state::{EventKind, Final, JobId, Lease, Phase, Refusal, Timestamp};
+use baton_state::{EventKind, Final, JobId, Lease, Level, Phase, Refusal, Timestamp};
 
 use crate::{
-    fixture::{Fixture, attempts, id, requiring},
+    fixture::{Fixture, attempts, id, of_level, requiring},
     spec,
 };
 
@@ -61,6 +61,17 @@ fn the_runner_must_be_known_answer_and_have_the_labels() {
     assert_eq!(fixture.refused(fixture.grant_of(job, "r2")), Refusal::RunnerUnreachable);
     fixture.register("r2", &["gpu", "linux"], 1);
     fixture.grant(job, "r2");
+}
+
+#[test]
+fn a_runner_that_would_not_understand_the_job_does_not_get_it_until_it_is_upgraded() {
+    let mut fixture = Fixture::new();
+    fixture.register_of(Level(2), "r1");
+    let job = fixture.submit(of_level(Level(3)));
+    assert_eq!(fixture.refused(fixture.grant_of(job, "r1")), Refusal::RequirementsNotMet);
+    let upgraded = EventKind::RunnerOnline { runner: id("r1") };
+    assert_eq!(fixture.register_of(Level(3), "r1"), [upgraded]);
+    fixture.grant(job, "r1");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Runners connect, come back and change.
 
-use baton_state::{Connection, EventKind, Final, Refusal};
+use baton_state::{Connection, EventKind, Final, Level, Refusal, RunnerFacts};
 
 use crate::{
     fixture::{Fixture, id},
@@ -25,6 +25,13 @@ fn registering_again_with_the_same_facts_changes_nothing() {
     fixture.now = fixture.now.plus(1_000);
     assert_eq!(fixture.register("r1", &[], 2), []);
     assert_eq!(*fixture.state.runners(), before);
+}
+
+#[test]
+fn only_new_members_know_of_newer_runners_than_those_that_do_not_say_what_they_are() {
+    let unsaid = Fixture::facts("r1", &[], 2);
+    assert_eq!(unsaid.level(), Level(1));
+    assert_eq!(RunnerFacts { level: Level(3), ..unsaid }.level(), Level(3));
 }
 
 #[test]

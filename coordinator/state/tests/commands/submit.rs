@@ -1,12 +1,12 @@
 //! Submissions: acceptance, keys and the history.
 
 use baton_state::{
-    Archive, Command, EventKind, JobId, JobSpec, Level, Phase, Refusal, Reply, Source, Tree,
-    Workspace, command::Submit,
+    Archive, Command, EventKind, Executor, JobId, JobSpec, Level, Phase, Refusal, Reply,
+    Requirements, Source, Trace, Tree, Workspace, command::Submit,
 };
 
 use crate::{
-    fixture::{Fixture, request},
+    fixture::{Fixture, of_level, request},
     spec,
 };
 
@@ -40,6 +40,23 @@ fn a_source_that_older_members_do_not_know_waits_until_all_know_it() {
     assert_eq!(level(Some(Source::Workspace(workspace))), Level(2));
     let tree = Tree { digest: "00".repeat(32), size: 1, content: 2 };
     assert_eq!(level(Some(Source::Tree(tree))), Level(3));
+    let newer = Command::Submit(fixture.submission(of_level(Level(3))));
+    assert_eq!(newer.level(), Level(3), "what it requires of runners is as new");
+}
+
+#[test]
+fn a_workspace_in_a_container_or_on_a_target_is_for_newer_runners_and_a_trace_for_all() {
+    let level = |executor| {
+        let requirements = Requirements { executor, ..Requirements::default() };
+        let source = Some(Source::Workspace(Workspace { path: "app".to_owned() }));
+        JobSpec { requirements, source, ..spec::plain() }.runner_level()
+    };
+    assert_eq!(level(Executor::Local), Level(2));
+    assert_eq!(level(Executor::Docker), Level(3));
+    assert_eq!(level(Executor::Ssh("far".to_owned())), Level(3));
+    let trace = Some(Trace { parent: "00".to_owned(), state: String::new() });
+    let traced = JobSpec { trace, ..spec::plain() };
+    assert_eq!((traced.level(), traced.runner_level()), (Level(3), Level(1)));
 }
 
 #[test]

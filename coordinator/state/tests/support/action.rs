@@ -3,8 +3,8 @@
 //! point, and a sequence still means something after it was shrunk.
 
 use baton_state::{
-    Archive, Artifacts, AtDeadline, Cache, Executor, Final, Git, JobSpec, LogEnd, OnLost, Outcome,
-    Requirements, Source, Trace, Tree, Workspace, command::LossCause,
+    Archive, Artifacts, AtDeadline, Cache, Executor, Final, Git, JobSpec, Level, LogEnd, OnLost,
+    Outcome, Requirements, RunnerFacts, Source, Trace, Tree, Workspace, command::LossCause,
 };
 use proptest::{
     collection::{btree_set, vec},
@@ -38,7 +38,7 @@ pub(crate) enum Action {
     Finish { lease: LeasePick, outcome: Box<Outcome>, log: Option<LogEnd>, transient: bool },
     Cancel { job: JobPick, key: Option<Key>, history: History },
     Lose { lease: LeasePick, cause: LossCause },
-    Register { runner: u8, labels: Vec<&'static str>, slots: u32, boot: u8, how: How },
+    Register { runner: u8, labels: Vec<&'static str>, slots: u32, boot: u8, how: How, level: u32 },
     Unreachable { runner: u8 },
     Health { runner: u8, unhealthy: Vec<&'static str> },
     RemoveRunner { runner: GonePick, left: bool, key: Option<Key>, history: History },
@@ -233,9 +233,17 @@ fn register() -> impl Strategy<Value = Action> {
         2 => Just(How::Ephemeral),
         1 => Just(How::Leaving)
     ];
-    (0..RUNNERS - 1, labels, slots, 0..2_u8, how).prop_map(|(runner, labels, slots, boot, how)| {
-        Action::Register { runner, labels, slots, boot, how }
-    })
+    let level = prop_oneof![1 => Just(2_u32), 6 => Just(3)];
+    (0..RUNNERS - 1, labels, slots, 0..2_u8, how, level).prop_map(
+        |(runner, labels, slots, boot, how, level)| Action::Register {
+            runner,
+            labels,
+            slots,
+            boot,
+            how,
+            level,
+        },
+    )
 }
 
 /// A request about a runner, and when the proposer looked for its key.
@@ -315,10 +323,11 @@ fn job_spec() -> impl Strategy<Value = JobSpec> {
                 keeps,
                 new,
             )| {
-                JobSpec {
+                let mut spec = JobSpec {
                     requirements: Requirements {
                         labels: labels.into_iter().map(str::to_owned).collect(),
                         executor,
+                        level: Level::default(),
                     },
                     priority,
                     attempts,
@@ -332,7 +341,12 @@ fn job_spec() -> impl Strategy<Value = JobSpec> {
                     masks: new.then(|| "TOKEN".to_owned()).into_iter().collect(),
                     trace: new.then(|| Trace { parent: "00".to_owned(), state: String::new() }),
                     ..spec::plain()
+                };
+                let level = spec.runner_level();
+                if level > RunnerFacts::UNSAID {
+                    spec.requirements.level = level;
                 }
+                spec
             },
         )
 }

@@ -1,7 +1,7 @@
 //! The last phase of a run: everything comes to its end.
 
 use baton_state::{
-    Command, Final, JobId, Lease, Outcome, RunnerFacts, RunnerId,
+    Command, Final, JobId, Lease, Level, Outcome, RunnerFacts, RunnerId,
     command::{Evict, Finish, Grant, LoseLease, LossCause, MarkUnreachable, RegisterRunner, Tick},
 };
 
@@ -25,6 +25,7 @@ pub(crate) fn close(world: &mut World) {
         executors: all_executors(1_000),
         ephemeral: false,
         leaving: false,
+        level: Level::NEWEST,
     };
     let runner = last.id.clone();
     world.next(Command::RegisterRunner(RegisterRunner { facts: last, at: world.now }));

@@ -143,7 +143,7 @@ impl World {
                 let (job, lease) = self.lease(&lease);
                 Command::LoseLease(LoseLease { job, lease, at, cause })
             }
-            Action::Register { runner, labels, slots, boot, how } => {
+            Action::Register { runner, labels, slots, boot, how, level } => {
                 let labels = labels.into_iter().map(str::to_owned).collect();
                 let facts = RunnerFacts {
                     id: runner_id(runner),
@@ -156,6 +156,7 @@ impl World {
                     executors: all_executors(1),
                     ephemeral: how == How::Ephemeral,
                     leaving: how == How::Leaving,
+                    level: Level(level),
                 };
                 Command::RegisterRunner(RegisterRunner { facts, at })
             }
