@@ -131,6 +131,7 @@ impl Keeping<'_> {
             return kept;
         }
         if leaves.wants_artifacts(&exit.status) {
+            kept.notes.extend(self.lost_on_the_way(&spec).await);
             match self.keep_artifacts(&spec, leaves.artifacts.clone()).await {
                 Ok((tree, notes)) => {
                     kept.artifacts = tree;
@@ -176,6 +177,18 @@ impl Keeping<'_> {
             Ok(None) => {}
             Err(error) => kept.notes.push(format!("outputs: cannot be read: {error}")),
         }
+    }
+
+    /// What is to be said of artifacts that did not come along from elsewhere.
+    async fn lost_on_the_way(&mut self, spec: &v1::JobSpec) -> Vec<String> {
+        if runs_here(spec) {
+            return Vec::new();
+        }
+        let dir = self.dir.clone();
+        let read = self.blocking(move |_| record::read::<Brought>(dir.path(), BROUGHT)).await;
+        // What cannot be read fails what needs it.
+        let notes = read.ok().flatten().unwrap_or_default().notes;
+        notes.into_iter().map(|note| format!("artifacts: {note}")).collect()
     }
 
     /// Stores the artifacts; what they are, and what is to be said about them.
