@@ -121,7 +121,8 @@ if ! command -v find >/dev/null 2>&1; then
     echo "it has no find, which artifacts and caches need" >&2
 elif ! cd "$D/work"; then
     :
-elif find . \( -name "*$end*" -o -name '*\\*' \) -prune -o \( -type f -o -type l -o -type d \) -print 2>"$D/unread"
+elif find . \( -name "*$end*" -o -name '*\\*' \) -prune -o \
+    \( -type f -o -type l -o -type d \) -print 2>"$D/unread"
 then
     echo done >&2
 elif [ -s "$D/unread" ]; then

@@ -95,7 +95,9 @@ impl Target<'_> {
         let (listed, unread) = self.names().await?;
         let names = wanted(&listed, &choice);
         let unpacking = Arc::new(Mutex::new(Unpacking::begin(self.dir, chosen, part)?));
-        let unread = Some(unread).filter(|unread| !unread.is_empty());
+        // A folder of a cache that cannot be read is named, and fails its archive.
+        let is_told = part == Part::Artifacts && !unread.is_empty();
+        let unread = is_told.then(|| unread.replace('\n', "; "));
         let mut notes: Vec<_> =
             unread.map(|it| format!("not all can be read: {it}")).into_iter().collect();
         if names.is_empty() {
