@@ -77,7 +77,7 @@ async fn keeps(fleet: &Fleet, globs: &[&str], script: &str) -> String {
     record["id"].as_str().unwrap().to_owned()
 }
 
-const MAKES: &str = "mkdir -p out/sub empty; echo one > out/1.txt; echo two > out/sub/2.txt; \
+const MAKES: &str = "mkdir -p out/sub out/void empty; echo one > out/1.txt; echo two > out/sub/2.txt; \
                      ln -s ../1.txt out/sub/link; ln -s /etc/passwd out/outside; echo no > other; \
                      dd if=/dev/urandom of=out/large bs=65536 count=100 2>/dev/null; \
                      sha256sum out/large; chmod 700 out/1.txt";
@@ -93,7 +93,7 @@ async fn artifacts_are_listed_downloaded_and_brought_to_a_later_job() {
     let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
     let paths: Vec<_> =
         listed["artifacts"].as_array().unwrap().iter().map(|it| &it["path"]).collect();
-    assert_eq!(paths, ["out/1.txt", "out/large", "out/sub/2.txt", "out/sub/link"]);
+    assert_eq!(paths, ["out/1.txt", "out/large", "out/sub/2.txt", "out/sub/link", "out/void/"]);
     assert_eq!(listed["artifacts"][1]["size"], 6_553_600);
     let folder = fleet.folder().join("downloaded");
     let to = folder.to_str().unwrap();
@@ -102,7 +102,8 @@ async fn artifacts_are_listed_downloaded_and_brought_to_a_later_job() {
     assert_eq!(std::fs::read_to_string(folder.join("out/sub/2.txt")).unwrap(), "two\n");
     assert!(!folder.join("out/large").exists());
     let all = fleet.baton(&["jobs", "artifacts", &job, "--download", to]).await;
-    assert!(text(&all.stderr).contains("4 artifacts"), "{}", text(&all.stderr));
+    assert!(text(&all.stderr).contains("5 artifacts"), "{}", text(&all.stderr));
+    assert!(folder.join("out/void").is_dir());
     assert_eq!(std::fs::read_link(folder.join("out/sub/link")).unwrap().to_str(), Some("../1.txt"));
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1, "nothing else is left");
     std::fs::write(folder.join("out/1.txt"), "mine").unwrap();

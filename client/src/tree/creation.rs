@@ -158,11 +158,21 @@ impl Creation {
     /// [`CreationFault`]. The draft is gone.
     pub fn name_draft(&mut self, draft: &[u8], name: &[u8]) -> Result<(), CreationFault> {
         let here = self.here();
-        renameat2(here, draft, here, name, RenameFlags::RENAME_NOREPLACE).map_err(|err| {
-            // It is of no use any more.
-            let _ = unlinkat(here, draft, UnlinkatFlags::NoRemoveDir);
+        let named = match renameat2(here, draft, here, name, RenameFlags::RENAME_NOREPLACE) {
+            // Not every file system knows this, NFS for one.
+            Err(Errno::EINVAL | Errno::ENOSYS) => rename_by_link(here, draft, name),
+            named => named,
+        };
+        named.map_err(|err| {
+            self.drop_draft(draft);
             taken(err)
         })
+    }
+
+    /// Removes the draft in the current folder, which is of no use any more.
+    pub fn drop_draft(&self, draft: &[u8]) {
+        // Whatever stays, it was already clear that something failed.
+        let _ = unlinkat(self.here(), draft, UnlinkatFlags::NoRemoveDir);
     }
 
     /// A symbolic link.
@@ -314,6 +324,12 @@ fn open_folder(parent: BorrowedFd<'_>, name: &[u8]) -> nix::Result<OwnedFd> {
     openat(parent, name, flags, Mode::empty())
 }
 
+/// Renames a file, if the other name is free, in two steps.
+fn rename_by_link(folder: BorrowedFd<'_>, from: &[u8], to: &[u8]) -> nix::Result<()> {
+    linkat(folder, from, folder, to, AtFlags::empty())?;
+    unlinkat(folder, from, UnlinkatFlags::NoRemoveDir)
+}
+
 fn is_regular(stat: &FileStat) -> bool {
     SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG
 }
@@ -339,5 +355,24 @@ fn not_there(err: Errno) -> CreationFault {
     match err {
         Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP => Refusal::HardLink.into(),
         other => CreationFault::Local(other.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_can_be_renamed_in_two_steps_where_one_is_not_to_be_had() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = File::open(dir.path()).unwrap();
+        std::fs::write(dir.path().join("draft"), "text").unwrap();
+        rename_by_link(folder.as_fd(), b"draft", b"name").unwrap();
+        assert_eq!(std::fs::read_to_string(dir.path().join("name")).unwrap(), "text");
+        assert!(!dir.path().join("draft").exists());
+        std::fs::write(dir.path().join("draft"), "other").unwrap();
+        let taken = rename_by_link(folder.as_fd(), b"draft", b"name");
+        assert_eq!(taken, Err(Errno::EEXIST));
+        assert_eq!(std::fs::read_to_string(dir.path().join("name")).unwrap(), "text");
     }
 }

@@ -19,7 +19,7 @@ use crate::source::layout::{self, entry::shown};
 /// Some of a tree.
 pub struct Extraction {
     tree: Tree,
-    /// The files and links that are wanted, and where the content of each begins.
+    /// The files, links and empty folders that are wanted, and where the content of each begins.
     wanted: Vec<(usize, u64)>,
     /// Where each chunk begins.
     starts: Vec<u64>,
@@ -45,7 +45,7 @@ pub enum ExtractError {
 }
 
 impl Extraction {
-    /// Those files and links whose paths are `wanted`.
+    /// Those files, links and empty folders whose paths are `wanted`.
     #[must_use]
     pub fn new(tree: Tree, wanted: impl Fn(&[u8]) -> bool) -> Self {
         let mut starts = Vec::with_capacity(tree.chunks().len());
@@ -54,14 +54,23 @@ impl Extraction {
             starts.push(end);
             end += u64::from(chunk.length);
         }
+        let parent = |path: &[u8]| path.iter().rposition(|byte| *byte == b'/');
+        let paths = tree.entries().iter().map(|entry| &entry.path[..]);
+        let filled: HashSet<_> = paths.filter_map(|path| Some(&path[..parent(path)?])).collect();
         let (mut position, mut chosen) = (0, Vec::new());
         for (index, Entry { path, kind }) in tree.entries().iter().enumerate() {
-            if !matches!(kind, Kind::Folder) && wanted(path) {
+            if !filled.contains(&path[..]) && wanted(path) {
                 chosen.push((index, position));
             }
             position += size(kind);
         }
         Self { tree, wanted: chosen, starts }
+    }
+
+    /// All of the tree, wanted or not.
+    #[must_use]
+    pub fn tree(&self) -> &Tree {
+        &self.tree
     }
 
     /// What is wanted, in the order of the paths.
@@ -103,7 +112,11 @@ impl Extraction {
             let names = layout::names(&entry.path).map_err(io::Error::other).map_err(failed)?;
             let Some((name, folders)) = names.split_last() else { continue };
             match &entry.kind {
-                Kind::Folder => {}
+                Kind::Folder => {
+                    let there = dest.join(path(&entry.path)).symlink_metadata();
+                    creation.enter(&names).map_err(|fault| taken(fault, &entry.path))?;
+                    made += u64::from(there.is_err());
+                }
                 Kind::Link { target } => match creation.symlink(folders, name, target, None) {
                     Ok(()) => made += 1,
                     Err(fault) => {
@@ -120,28 +133,43 @@ impl Extraction {
                     let draft = format!(".{}.baton-part", &digest.to_hex()[..16]);
                     let fault = |fault| taken(fault, &entry.path);
                     let mut file = creation.draft(folders, draft.as_bytes()).map_err(fault)?;
-                    let mut hasher = Hasher::new();
-                    for index in self.range(*start, *size) {
-                        let piece = &self.tree.chunks()[index];
-                        if held.as_ref().is_none_or(|(digest, _)| *digest != piece.digest) {
-                            held = Some((piece.digest, chunk(piece).map_err(failed)?));
-                        }
-                        let Some((_, bytes)) = &held else { continue };
-                        let part = self.part(index, *start, *size);
-                        let part = bytes.get(part).unwrap_or_default();
-                        hasher.update(part);
-                        file.write_all(part).map_err(failed)?;
-                    }
-                    if hasher.finalize() != *digest {
-                        return Err(ExtractError::Damaged(shown(&entry.path)));
-                    }
-                    seal(&file, *mode, None).map_err(failed)?;
+                    let content = (*start, *size, digest);
+                    let written = self.write(&mut file, content, &mut held, chunk);
+                    let sealed = match written.and_then(|is| seal(&file, *mode, None).map(|()| is))
+                    {
+                        Ok(true) => Ok(()),
+                        Ok(false) => Err(ExtractError::Damaged(shown(&entry.path))),
+                        Err(error) => Err(failed(error)),
+                    };
+                    sealed.inspect_err(|_| creation.drop_draft(draft.as_bytes()))?;
                     creation.name_draft(draft.as_bytes(), name).map_err(fault)?;
                     made += 1;
                 }
             }
         }
         Ok(made)
+    }
+
+    /// Writes a content, which begins there and has that size and digest; whether it is that.
+    fn write(
+        &self,
+        file: &mut File,
+        (start, size, digest): (u64, u64, &Hash),
+        held: &mut Option<(Hash, Vec<u8>)>,
+        chunk: &mut dyn FnMut(&Chunk) -> io::Result<Vec<u8>>,
+    ) -> io::Result<bool> {
+        let mut hasher = Hasher::new();
+        for index in self.range(start, size) {
+            let piece = &self.tree.chunks()[index];
+            if held.as_ref().is_none_or(|(digest, _)| *digest != piece.digest) {
+                *held = Some((piece.digest, chunk(piece)?));
+            }
+            let Some((_, bytes)) = &held else { continue };
+            let part = bytes.get(self.part(index, start, size)).unwrap_or_default();
+            hasher.update(part);
+            file.write_all(part)?;
+        }
+        Ok(hasher.finalize() == *digest)
     }
 
     /// The chunks that the content from `start` on is in.
@@ -233,6 +261,22 @@ mod tests {
     }
 
     #[test]
+    fn of_folders_the_empty_ones_are_made() {
+        let root = tempfile::tempdir().unwrap();
+        let (source, dest) = (root.path().join("source"), root.path().join("dest"));
+        fs::create_dir_all(source.join("sub/empty")).unwrap();
+        fs::create_dir_all(source.join("void")).unwrap();
+        fs::create_dir(&dest).unwrap();
+        let (all, _) = extraction(&source, &["sub", "sub/empty", "void"]);
+        let paths: Vec<_> = all.entries().map(|entry| &entry.path[..]).collect();
+        assert_eq!(paths, [&b"sub/empty"[..], b"void"]);
+        let mut none = |_: &Chunk| Err(io::ErrorKind::NotFound.into());
+        assert_eq!(all.extract(&dest, &mut none).unwrap(), 2);
+        assert!(dest.join("sub/empty").is_dir() && dest.join("void").is_dir());
+        assert_eq!(all.extract(&dest, &mut none).unwrap(), 0);
+    }
+
+    #[test]
     fn nothing_is_written_through_a_link_that_is_there() {
         let root = tempfile::tempdir().unwrap();
         let (source, dest) = (root.path().join("source"), root.path().join("dest"));
@@ -258,6 +302,9 @@ mod tests {
         let (all, _) = extraction(&source, &["x"]);
         let damaged = all.extract(&dest, &mut |_| Ok(b"texT".to_vec()));
         assert!(matches!(damaged, Err(ExtractError::Damaged(_))));
-        assert!(!dest.join("x").exists());
+        assert_eq!(fs::read_dir(&dest).unwrap().count(), 0, "nor is a draft left");
+        let unread = all.extract(&dest, &mut |_| Err(io::ErrorKind::NotFound.into()));
+        assert!(matches!(unread, Err(ExtractError::Write { .. })));
+        assert_eq!(fs::read_dir(&dest).unwrap().count(), 0);
     }
 }

@@ -1,5 +1,7 @@
 //! Jobs.Artifacts and Jobs.FetchArtifacts: what a job left.
 
+use std::collections::HashSet;
+
 use baton_proto::{
     error::{ApiError, Reason},
     tree,
@@ -82,7 +84,12 @@ pub(super) async fn list(
     }
     tree::check(&bytes).map_err(internal)?;
     let manifest = v1::Tree::decode(bytes.as_slice()).map_err(internal)?;
-    let artifacts: Vec<_> = manifest.entries.into_iter().filter_map(artifact).collect();
+    let parent = |path: &[u8]| path.iter().rposition(|byte| *byte == b'/');
+    let paths = manifest.entries.iter().map(|entry| &entry.path);
+    let filled: HashSet<_> =
+        paths.filter_map(|path| Some(path[..parent(path)?].to_vec())).collect();
+    let entries = manifest.entries.into_iter().filter(|entry| !filled.contains(&entry.path[..]));
+    let artifacts: Vec<_> = entries.filter_map(artifact).collect();
     let mut tree = Some(tree_to_proto(&tree));
     for page in artifacts.chunks(PAGE) {
         let answer = v1::ArtifactsResponse { artifacts: page.to_vec(), tree: tree.take() };
@@ -95,12 +102,12 @@ pub(super) async fn list(
     Ok(())
 }
 
-/// A folder is none by itself.
+/// As people see it; of folders, only those are asked for that are empty.
 fn artifact(entry: v1::TreeEntry) -> Option<v1::Artifact> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let path = text(&entry.path);
     match entry.kind? {
-        Kind::Folder(_) => None,
+        Kind::Folder(_) => Some(v1::Artifact { path: path + "/", ..v1::Artifact::default() }),
         Kind::File(file) => {
             let blake3: String = file.blake3.iter().map(|byte| format!("{byte:02x}")).collect();
             Some(v1::Artifact { path, size: file.size, blake3, target: String::new() })

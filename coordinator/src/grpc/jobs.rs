@@ -1,5 +1,7 @@
 //! The Jobs service.
 
+use std::collections::BTreeSet;
+
 use baton_proto::{
     error::{ApiError, Reason},
     time::millis_from_timestamp,
@@ -196,7 +198,9 @@ impl Services {
             return Err(invalid("digests", format!("must be at most {DIGESTS_MAX}")));
         }
         let (digests, trees) = (read_digests("digests", &digests)?, read_digests("trees", &trees)?);
-        let missing = self.jobs.contents().find_missing(digests, trees).await?;
+        let asked: BTreeSet<_> = digests.iter().chain(&trees).copied().collect();
+        let missing = self.jobs.contents().find_missing(digests, trees.clone()).await?;
+        let missing = bounded(missing, &asked, trees);
         let missing = missing.iter().map(Digest::to_string).collect();
         Ok(v1::FindMissingResponse { missing })
     }
@@ -237,6 +241,20 @@ impl Services {
             "leave files out with .batonignore, or raise the coordinator's tree limit",
         ))
     }
+}
+
+/// What is missing of what was asked for, or where that is too much for an answer, the trees in
+/// the place of their chunks.
+fn bounded(
+    mut missing: BTreeSet<Digest>,
+    asked: &BTreeSet<Digest>,
+    trees: Vec<Digest>,
+) -> BTreeSet<Digest> {
+    if missing.len() > DIGESTS_MAX {
+        missing.extend(trees);
+        missing.retain(|digest| asked.contains(digest));
+    }
+    missing
 }
 
 fn read_digests(field: &'static str, digests: &[String]) -> Result<Vec<Digest>, ApiError> {
@@ -324,4 +342,19 @@ pub(super) fn no_such_attempt(job: &Job, number: u32) -> ApiError {
         format!("job {} has had {} attempts, not {number}", job.id, job.attempts.len()),
         "leave the attempt out for the newest one",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_than_an_answer_has_room_for_is_asked_for_by_digest() {
+        let digest = |number: usize| format!("{number:064x}").parse::<Digest>().unwrap();
+        let all = |count: usize| (0..count).map(digest).collect::<BTreeSet<_>>();
+        let (tree, asked) = (digest(usize::MAX), [digest(0), digest(usize::MAX)].into());
+        assert_eq!(bounded(all(DIGESTS_MAX), &asked, vec![tree]), all(DIGESTS_MAX));
+        let expected = [digest(0), tree].into();
+        assert_eq!(bounded(all(DIGESTS_MAX + 1), &asked, vec![tree]), expected);
+    }
 }

@@ -219,19 +219,32 @@ impl Caches {
 
     /// Removes caches, those first that were not used for the longest time, until so many
     /// bytes are free or none is left that is not being read; how many that were.
+    ///
+    /// # Errors
+    /// The first, after all was tried.
     pub(crate) fn reclaim(&self, bytes: u64) -> io::Result<u64> {
-        let (mut freed, mut gone) = (0, Vec::new());
+        let (mut freed, mut gone, mut done) = (0, Vec::new(), Ok(()));
         {
             let mut index = self.index();
             while freed < bytes
                 && let Some((name, size)) = index.take_oldest()
             {
+                match self.withdraw(&name) {
+                    Ok(draft) => gone.push(draft),
+                    // A job on this host has removed it.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => {
+                        done = done.and(Err(error));
+                        continue;
+                    }
+                }
                 freed += size;
-                gone.push(self.withdraw(&name)?);
             }
         }
-        gone.iter().try_for_each(|draft| untrusted::remove(draft))?;
-        Ok(freed)
+        for draft in gone {
+            done = done.and(untrusted::remove(&draft));
+        }
+        done.map(|()| freed)
     }
 
     fn fill(

@@ -195,3 +195,20 @@ fn half_a_cache_is_none_and_goes_at_the_next_start() {
     assert!(!draft.exists() && !again.has(wanted));
     assert_eq!(save(&again, "k", &work, 1), Saved::Kept(1));
 }
+
+#[test]
+fn a_cache_that_somebody_removed_is_in_the_way_of_no_other() {
+    let world = World::new();
+    let caches = world.caches(2);
+    for (number, key) in ["one", "two"].into_iter().enumerate() {
+        let work = world.work(key, &[("target/a", "1")]);
+        assert_eq!(save(&caches, key, &work, number as u64), Saved::Kept(1));
+    }
+    let paths = ["target".to_owned()];
+    let removed = Name::of(Wanted { project: "p", key: "one", paths: &paths });
+    fs::remove_dir_all(caches.folder(&removed)).unwrap();
+    let large = world.work("large", &[("target/a", "12")]);
+    assert_eq!(save(&caches, "three", &large, 3), Saved::Kept(2));
+    assert_eq!(fs::read_dir(&caches.0.incoming).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(caches.0.dir.join("p-p")).unwrap().count(), 1);
+}

@@ -8,7 +8,7 @@ use std::{
 };
 
 use baton_proto::globs;
-use globset::{GlobSet, GlobSetBuilder};
+use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 
 /// A choice of entries. Of a folder that it means, it means all that is in it.
 #[derive(Debug)]
@@ -36,14 +36,11 @@ impl Choice {
     /// # Errors
     /// The pattern that is none.
     pub(crate) fn of_globs(patterns: &[String]) -> Result<Self, String> {
-        let mut set = GlobSetBuilder::new();
-        for pattern in patterns {
-            set.add(globs::glob(pattern).map_err(|problem| format!("{pattern:?} {problem}"))?);
-        }
-        let set = set.build().map_err(|error| error.to_string())?;
+        let globs = patterns.iter().map(|pattern| {
+            globs::glob(pattern).map_err(|problem| format!("{pattern:?} {problem}"))
+        });
         let bases = patterns.iter().map(|pattern| globs::base(pattern).into()).collect();
-        let met = RefCell::new(vec![false; patterns.len()]);
-        Ok(Self { patterns: patterns.to_vec(), set, bases, met })
+        Self::new(patterns, globs, bases)
     }
 
     /// What these paths name.
@@ -51,11 +48,30 @@ impl Choice {
     /// # Errors
     /// The path that is none.
     pub(crate) fn of_paths(paths: &[String]) -> Result<Self, String> {
-        let escaped: Vec<_> = paths.iter().map(|path| globset::escape(path)).collect();
-        let mut choice = Self::of_globs(&escaped)?;
-        choice.bases = paths.iter().map(|path| globs::plain(path).into()).collect();
-        choice.patterns = paths.to_vec();
-        Ok(choice)
+        let plain = |path: &String| globs::plain(path);
+        let globs = paths.iter().map(|path| {
+            globs::path(path).map_err(|problem| format!("{path:?} {problem}"))?;
+            // A backslash is a part of a name.
+            let escaped = globset::escape(&plain(path));
+            let glob = GlobBuilder::new(&escaped).backslash_escape(false).build();
+            glob.map_err(|error| format!("{path:?}: {error}"))
+        });
+        let bases = paths.iter().map(|path| plain(path).into()).collect();
+        Self::new(paths, globs, bases)
+    }
+
+    fn new(
+        patterns: &[String],
+        globs: impl Iterator<Item = Result<Glob, String>>,
+        bases: Vec<PathBuf>,
+    ) -> Result<Self, String> {
+        let mut set = GlobSetBuilder::new();
+        for glob in globs {
+            set.add(glob?);
+        }
+        let set = set.build().map_err(|error| error.to_string())?;
+        let met = RefCell::new(vec![false; patterns.len()]);
+        Ok(Self { patterns: patterns.to_vec(), set, bases, met })
     }
 
     /// What to do about the entry at this path, which is not in a folder that is taken.
@@ -134,6 +150,13 @@ mod tests {
         assert_eq!(choice.judge(b"a[1]/*"), Verdict::Taken);
         assert_eq!(choice.judge(b"a[1]/b"), Verdict::Left);
         assert_eq!(choice.judge(b"a[1]"), Verdict::Entered);
+        for name in [r"a\b", r"a\", "{a,b}", "a?", "!x", "./a//b"] {
+            let choice = Choice::of_paths(&[name.to_owned()]).unwrap();
+            assert_eq!(choice.judge(globs::plain(name).as_bytes()), Verdict::Taken, "{name}");
+            assert_eq!(choice.judge(b"ab"), Verdict::Left, "{name}");
+        }
+        assert!(Choice::of_paths(&["../a".to_owned()]).is_err());
+        assert!(Choice::of_paths(&["[".repeat(globs::MAX_LENGTH)]).is_ok());
     }
 
     #[test]

@@ -43,6 +43,9 @@ pub(crate) struct Brought {
     pub(crate) caches: Option<String>,
     /// Why the file with the outputs could not be.
     pub(crate) outputs: Option<String>,
+    /// What of the artifacts did not come along.
+    #[serde(default)]
+    pub(crate) notes: Vec<String>,
 }
 
 /// What is kept of a work folder.
@@ -56,7 +59,8 @@ impl Brought {
     /// Nothing could be.
     pub(crate) fn none(problem: &str) -> Self {
         let problem = Some(problem.to_owned());
-        Self { artifacts: problem.clone(), caches: problem.clone(), outputs: problem }
+        let (artifacts, caches) = (problem.clone(), problem.clone());
+        Self { artifacts, caches, outputs: problem, notes: Vec::new() }
     }
 }
 

@@ -15,7 +15,8 @@ use tracing::{info, warn};
 
 use self::supervision::{Supervision, recover};
 use super::{
-    Attempts, Orders, Stop, blocking, env, epilogue,
+    Attempts, Orders, Stop, blocking, env,
+    epilogue::Epilogue,
     journal::Journal,
     keeping::{self, Keeping, Kept},
     outcome,
@@ -342,6 +343,12 @@ impl Attempt {
     /// Keeps what the job left that is wanted, and says in its output what was not.
     async fn keep(&self, progress: &Progress) -> Kept {
         let Progress::Done(exit) = progress else { return Kept::default() };
+        let recorded = self.journal.kept().await;
+        if let Ok(Some(kept)) = &recorded
+            && kept.is_whole
+        {
+            return self.say(kept.clone()).await;
+        }
         let shared = &self.attempts.0;
         let keeping = Keeping {
             config: &shared.config,
@@ -352,16 +359,45 @@ impl Attempt {
             link: shared.link.clone(),
             orders: self.orders.clone(),
         };
-        let kept = keeping.keep(exit).await;
+        let mut kept = keeping.keep(exit).await;
+        // If something was recorded, the output may have been sent, and what it said is unknown.
+        if !matches!(recorded, Ok(None)) || kept.would_be_the_same(&self.assign) {
+            return kept;
+        }
         let (spool, notes) = (self.journal.dir().spool(), kept.notes.clone());
         let now = shared.environment.clock.wall();
-        let add = move || epilogue::add(&spool, &notes, now);
-        if !kept.notes.is_empty()
-            && let Err(error) = blocking(self.attempts.threads(), add).await
-        {
-            warn!(job = self.assign.job_id, %error, "notes are missing in a job's output");
+        let epilogue = move || Epilogue::of(&spool, &notes, now);
+        match blocking(self.attempts.threads(), epilogue).await {
+            Ok(epilogue) => kept.epilogue = epilogue,
+            Err(error) => self.warn_of_notes(&error),
+        }
+        match self.journal.record_kept(&kept).await {
+            Ok(()) => self.say(kept).await,
+            Err(error) => {
+                self.warn_of_notes(&error);
+                kept
+            }
+        }
+    }
+
+    /// Says in the output what was recorded that it says.
+    async fn say(&self, mut kept: Kept) -> Kept {
+        let Some(epilogue) = kept.epilogue.clone() else { return kept };
+        let spool = self.journal.dir().spool();
+        let write = move || epilogue.write(&spool);
+        if let Err(error) = blocking(self.attempts.threads(), write).await {
+            self.warn_of_notes(&error);
+            // Nor is there to be another try, after the output is sent without.
+            kept.epilogue = None;
+            if let Err(error) = self.journal.record_kept(&kept).await {
+                warn!(job = self.assign.job_id, %error, "cannot record what was kept");
+            }
         }
         kept
+    }
+
+    fn warn_of_notes(&self, error: &std::io::Error) {
+        warn!(job = self.assign.job_id, %error, "notes are missing in a job's output");
     }
 
     /// Reports until the outcome is recorded, or no longer asked for.

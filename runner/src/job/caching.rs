@@ -3,7 +3,7 @@
 //! the files may have changed that the keys follow from.
 
 use std::{
-    io,
+    io::{self, Read},
     os::{fd::OwnedFd, unix::ffi::OsStrExt as _},
     path::{Path, PathBuf},
     time::Duration,
@@ -158,7 +158,7 @@ fn hash(pattern: &str, work: &OwnedFd, stopped: &dyn Fn() -> bool) -> Result<Str
         if let PickedKind::File(_) = picked.kind {
             let path = Path::new(std::ffi::OsStr::from_bytes(&picked.path));
             let mut content = blake3::Hasher::new();
-            content.update_reader(collect::open_file(work, path)?)?;
+            content.update_reader(Stoppable(collect::open_file(work, path)?, stopped))?;
             hasher.update(&(picked.path.len() as u64).to_le_bytes());
             hasher.update(&picked.path).update(content.finalize().as_bytes());
         }
@@ -166,6 +166,18 @@ fn hash(pattern: &str, work: &OwnedFd, stopped: &dyn Fn() -> bool) -> Result<Str
     let mut hash = hasher.finalize().to_hex().to_string();
     hash.truncate(HASH_LENGTH);
     Ok(hash)
+}
+
+/// Reads until it is to stop.
+struct Stoppable<'a, R>(R, &'a dyn Fn() -> bool);
+
+impl<R: Read> Read for Stoppable<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.1() {
+            return Err(io::Error::other("reading was stopped"));
+        }
+        self.0.read(buffer)
+    }
 }
 
 #[cfg(test)]
@@ -199,6 +211,22 @@ mod tests {
         let different: std::collections::BTreeSet<_> = [&none, &one, &other, &moved].into();
         assert_eq!(different.len(), 4);
         assert!(one.starts_with("k-") && one.len() == 2 + HASH_LENGTH);
+    }
+
+    #[test]
+    fn a_key_is_not_worked_out_to_its_end_for_a_job_that_is_stopped() {
+        let work = tempfile::tempdir().unwrap();
+        let large = fs::File::create(work.path().join("large")).unwrap();
+        // As many bytes as nobody could wait for.
+        large.set_len(1 << 40).unwrap();
+        let asked = std::cell::Cell::new(0);
+        let stopped = || {
+            asked.set(asked.get() + 1);
+            asked.get() > 10
+        };
+        let folder = collect::open_folder(work.path()).unwrap();
+        let error = resolve("{hash:large}", &folder, &stopped).unwrap_err();
+        assert!(error.to_string().contains("stopped"), "{error}");
     }
 
     #[test]

@@ -2,13 +2,13 @@
 //! the spool. That end was told to nobody yet, so the spool can still be changed there.
 
 use std::{
-    fs::OpenOptions,
+    fs::{File, OpenOptions},
     io::{self, Read as _},
     os::unix::fs::FileExt as _,
     path::Path,
 };
 
-use baton_proto::spool::{HEADER_LEN, Header, Kind, MAX_PAYLOAD, push_frame};
+use baton_proto::spool::{HEADER_LEN, Header, Kind, push_frame};
 
 use crate::untrusted;
 
@@ -17,78 +17,85 @@ const LONGEST: usize = 1000;
 /// How many notes there may be.
 const MOST: usize = 50;
 
-/// Adds notes, once: what is there already from before a restart stays as it is, because
-/// it may have been sent. A spool without an end stays without one, and gets no notes.
-pub(super) fn add(spool: &Path, notes: &[String], now: u64) -> io::Result<()> {
-    let notes: Vec<String> = notes.iter().take(MOST).map(|note| readable(note)).collect();
-    if notes.is_empty() {
-        return Ok(());
-    }
-    let file = untrusted::open(spool, OpenOptions::new().read(true).write(true))?;
-    let Some(Tail { end_at, end, said }) = Tail::read(&file, notes.len())? else { return Ok(()) };
-    if said == notes {
-        return Ok(());
-    }
-    let mut frames = Vec::new();
-    for note in &notes {
-        push_frame(&mut frames, Kind::Note, now, note.as_bytes());
-    }
-    frames.extend_from_slice(&end);
-    file.write_all_at(&frames, end_at).or_else(|_| {
-        // Without room for notes, at least the end.
-        file.set_len(end_at)?;
-        file.write_all_at(&end, end_at)
-    })?;
-    file.sync_data()
-}
-
-/// The end of a spool.
-struct Tail {
-    end_at: u64,
-    /// The whole frame.
+/// What is to stand in a spool from the place of its end on: notes, and then that end. It is
+/// recorded before the spool is changed, and done again after a restart, so that an end that
+/// was sent stays where it was.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(super) struct Epilogue {
+    #[prost(uint64, tag = "1")]
+    at: u64,
+    /// Whole frames.
+    #[prost(bytes = "vec", tag = "2")]
+    notes: Vec<u8>,
+    /// The frame.
+    #[prost(bytes = "vec", tag = "3")]
     end: Vec<u8>,
-    /// The notes right before it.
-    said: Vec<String>,
 }
 
-impl Tail {
-    /// None: it has no end. Of the notes before it the last `most` are read.
-    fn read(file: &std::fs::File, most: usize) -> io::Result<Option<Self>> {
-        let length = file.metadata()?.len();
-        let mut reader = io::BufReader::with_capacity(1 << 16, file);
-        let mut said = Vec::new();
-        let mut position = 0;
-        let mut payload = Vec::with_capacity(MAX_PAYLOAD);
-        while position < length {
-            let mut header = [0; HEADER_LEN];
-            if reader.read_exact(&mut header).is_err() {
-                return Ok(None);
-            }
-            let Ok(decoded) = Header::decode(&header) else { return Ok(None) };
-            match decoded.kind {
-                Kind::Stdout | Kind::Stderr => {
-                    said.clear();
-                    reader.seek_relative(i64::from(decoded.len))?;
-                }
-                Kind::Note | Kind::End => {
-                    payload.resize(decoded.len as usize, 0);
-                    if reader.read_exact(&mut payload).is_err() {
-                        return Ok(None);
-                    }
-                }
-            }
-            if decoded.kind == Kind::End {
-                let end = [&header[..], &payload].concat();
-                let said = said.split_off(said.len().saturating_sub(most));
-                return Ok(Some(Self { end_at: position, end, said }));
-            }
-            if decoded.kind == Kind::Note {
-                said.push(String::from_utf8_lossy(&payload).into_owned());
-            }
-            position += HEADER_LEN as u64 + u64::from(decoded.len);
+impl Epilogue {
+    /// The one that says this; none without notes, and for a spool without an end, which
+    /// stays without one.
+    pub(super) fn of(spool: &Path, notes: &[String], now: u64) -> io::Result<Option<Self>> {
+        if notes.is_empty() {
+            return Ok(None);
         }
-        Ok(None)
+        let Some((at, end)) = find_end(&untrusted::open_to_read(spool)?)? else { return Ok(None) };
+        let mut frames = Vec::new();
+        for note in notes.iter().take(MOST) {
+            push_frame(&mut frames, Kind::Note, now, readable(note).as_bytes());
+        }
+        Ok(Some(Self { at, notes: frames, end }))
     }
+
+    /// Makes it stand there. Where it does already, nothing is written.
+    ///
+    /// # Errors
+    /// It does not, such as for want of room, and the end is where it was.
+    pub(super) fn write(&self, spool: &Path) -> io::Result<()> {
+        let file = untrusted::open(spool, OpenOptions::new().read(true).write(true))?;
+        let frames = [&self.notes[..], &self.end].concat();
+        if self.stands_in(&file, &frames)? {
+            return Ok(());
+        }
+        if let Err(error) = file.write_all_at(&frames, self.at) {
+            file.set_len(self.at)?;
+            file.write_all_at(&self.end, self.at)?;
+            file.sync_data()?;
+            return Err(error);
+        }
+        file.sync_data()
+    }
+
+    fn stands_in(&self, file: &File, frames: &[u8]) -> io::Result<bool> {
+        if file.metadata()?.len() != self.at + frames.len() as u64 {
+            return Ok(false);
+        }
+        let mut found = vec![0; frames.len()];
+        file.read_exact_at(&mut found, self.at)?;
+        Ok(found == frames)
+    }
+}
+
+/// Where the end of a spool begins, and its whole frame.
+fn find_end(file: &File) -> io::Result<Option<(u64, Vec<u8>)>> {
+    let length = file.metadata()?.len();
+    let mut reader = io::BufReader::with_capacity(1 << 16, file);
+    let mut position = 0;
+    while position < length {
+        let mut header = [0; HEADER_LEN];
+        if reader.read_exact(&mut header).is_err() {
+            return Ok(None);
+        }
+        let Ok(decoded) = Header::decode(&header) else { return Ok(None) };
+        if decoded.kind == Kind::End {
+            let mut payload = vec![0; decoded.len as usize];
+            let is_whole = reader.read_exact(&mut payload).is_ok();
+            return Ok(is_whole.then(|| (position, [&header[..], &payload].concat())));
+        }
+        reader.seek_relative(i64::from(decoded.len))?;
+        position += HEADER_LEN as u64 + u64::from(decoded.len);
+    }
+    Ok(None)
 }
 
 fn readable(note: &str) -> String {
@@ -117,25 +124,49 @@ mod tests {
         frames
     }
 
-    #[test]
-    fn notes_come_before_the_end_and_only_once() {
-        let dir = tempfile::tempdir().unwrap();
-        let spool = dir.path().join("spool");
+    /// A spool, and what stands in it.
+    fn spool(dir: &Path) -> (std::path::PathBuf, Vec<u8>, LogEnd) {
         let mut bytes = Vec::new();
         push_frame(&mut bytes, Kind::Note, 1, b"one");
         push_frame(&mut bytes, Kind::Stdout, 2, b"text");
         let end = LogEnd { stdout_length: 4, ..LogEnd::default() };
         push_end(&mut bytes, 3, &end);
+        let spool = dir.join("spool");
         std::fs::write(&spool, &bytes).unwrap();
+        (spool, bytes, end)
+    }
+
+    #[test]
+    fn notes_come_before_the_end_and_only_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let (spool, _, end) = spool(dir.path());
         let notes = ["one".to_owned(), "two\n".to_owned()];
-        add(&spool, &notes, 9).unwrap();
+        let epilogue = Epilogue::of(&spool, &notes, 9).unwrap().unwrap();
+        epilogue.write(&spool).unwrap();
         let first = std::fs::read(&spool).unwrap();
-        add(&spool, &notes, 10).unwrap();
+        epilogue.write(&spool).unwrap();
         assert_eq!(std::fs::read(&spool).unwrap(), first);
         let kinds: Vec<_> = frames(&first).into_iter().map(|(kind, _)| kind).collect();
         assert_eq!(kinds, [Kind::Note, Kind::Stdout, Kind::Note, Kind::Note, Kind::End]);
         assert_eq!(frames(&first)[3].1, b"two");
         assert_eq!(decode_end(&frames(&first)[4].1).unwrap(), end);
+    }
+
+    #[test]
+    fn an_epilogue_that_was_broken_off_anywhere_is_made_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let (spool, before, _) = spool(dir.path());
+        let notes = ["a longer note".to_owned(), "two".to_owned()];
+        let epilogue = Epilogue::of(&spool, &notes, 9).unwrap().unwrap();
+        epilogue.write(&spool).unwrap();
+        let whole = std::fs::read(&spool).unwrap();
+        for written in usize::try_from(epilogue.at).unwrap()..whole.len() {
+            let mut torn = whole[..written].to_vec();
+            torn.extend_from_slice(before.get(written..).unwrap_or_default());
+            std::fs::write(&spool, &torn).unwrap();
+            epilogue.write(&spool).unwrap();
+            assert_eq!(std::fs::read(&spool).unwrap(), whole, "{written}");
+        }
     }
 
     #[test]
@@ -146,8 +177,7 @@ mod tests {
         push_frame(&mut bytes, Kind::Stdout, 2, b"text");
         for cut in [bytes.len(), bytes.len() - 2, 3] {
             std::fs::write(&spool, &bytes[..cut]).unwrap();
-            add(&spool, &["note".to_owned()], 9).unwrap();
-            assert_eq!(std::fs::read(&spool).unwrap(), &bytes[..cut]);
+            assert_eq!(Epilogue::of(&spool, &["note".to_owned()], 9).unwrap(), None);
         }
     }
 }

@@ -1,5 +1,5 @@
 //! What an attempt's folder remembers for the next process of this runner: the
-//! assignment, and the outcome once there is one.
+//! assignment, and what was kept and the outcome once they are there.
 
 use std::{
     collections::BTreeSet,
@@ -13,10 +13,11 @@ use std::{
 use baton_proto::v1;
 use prost::Message;
 
-use super::blocking;
+use super::{blocking, keeping::Kept};
 use crate::{Blocking, executor::AttemptDir, untrusted};
 
 const ASSIGNMENT: &str = "assignment";
+const KEPT: &str = "kept";
 const OUTCOME: &str = "outcome";
 /// No record is longer: each arrived in, or fits, one message.
 const LIMIT: u64 = 64 * 1024 * 1024;
@@ -84,6 +85,23 @@ impl Journal {
     pub(super) fn names(&self) -> Option<(String, u64)> {
         let (job_id, lease) = self.dir.path().file_name()?.to_str()?.split_once('-')?;
         Some((job_id.to_owned(), lease.parse().ok()?))
+    }
+
+    /// Records what was kept, before the output tells of it.
+    ///
+    /// # Errors
+    /// An empty record is there instead, which takes no room: the output must stay as it is.
+    pub(super) async fn record_kept(&self, kept: &Kept) -> io::Result<()> {
+        let recorded = self.write(KEPT, kept).await;
+        if recorded.is_err() {
+            self.write(KEPT, &Kept::default()).await?;
+        }
+        recorded
+    }
+
+    /// What was kept, if that was worked out before.
+    pub(super) async fn kept(&self) -> io::Result<Option<Kept>> {
+        self.read(KEPT).await
     }
 
     pub(super) async fn record_outcome(&self, finished: &v1::Finished) -> io::Result<()> {

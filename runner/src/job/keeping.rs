@@ -1,6 +1,6 @@
 //! Keeps what a job leaves behind, when it has ended and before that is reported: outputs,
-//! artifacts and caches. All of it is found again in the attempt's folder after a restart, and done
-//! again.
+//! artifacts and caches. It is recorded in the attempt's folder; before that, all of it is found
+//! again there after a restart, and done again.
 
 use std::{
     collections::BTreeMap,
@@ -24,6 +24,7 @@ use super::{
     artifacts::{self, LeasedKeeper},
     attempt::until,
     caching::Caching,
+    epilogue::Epilogue,
     outcome,
     prepare::SetOnDrop,
 };
@@ -62,21 +63,40 @@ pub(super) fn wanted(spec: &v1::JobSpec, config: &Config) -> Leaves {
     }
 }
 
-/// What was kept.
-#[derive(Debug, Default)]
+/// What was kept, as it stands in the attempt's folder as well.
+#[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Kept {
+    #[prost(btree_map = "string, string", tag = "1")]
     pub(super) outputs: BTreeMap<String, String>,
     /// What is stored of the artifacts.
+    #[prost(message, optional, tag = "2")]
     pub(super) artifacts: Option<v1::ArtifactTree>,
     /// Why the artifacts are not, for people.
+    #[prost(string, optional, tag = "3")]
     problem: Option<String>,
     /// Somebody stopped the job before all was kept.
+    #[prost(bool, tag = "4")]
     stopped: bool,
     /// What is to be said in the job's output.
+    #[prost(string, repeated, tag = "5")]
     pub(super) notes: Vec<String>,
+    /// How the output says it.
+    #[prost(message, optional, tag = "6")]
+    pub(super) epilogue: Option<Epilogue>,
+    /// It is all there. A record without it says only that the output stays as it is.
+    #[prost(bool, tag = "7")]
+    pub(super) is_whole: bool,
 }
 
 impl Kept {
+    /// It need not be recorded: there is nothing, nor could there be after a restart.
+    pub(super) fn would_be_the_same(&self, assign: &v1::Assign) -> bool {
+        let spec = assign.spec.as_ref();
+        spec.is_none_or(|spec| spec.artifacts.is_none() && spec.caches.is_empty())
+            && self.outputs.is_empty()
+            && self.notes.is_empty()
+    }
+
     /// The outcome of the job with it.
     pub(super) fn settle(self, outcome: v1::Outcome) -> v1::Outcome {
         let outcome = v1::Outcome { outputs: self.outputs, ..outcome };
@@ -104,13 +124,14 @@ impl Keeping<'_> {
     pub(super) async fn keep(mut self, exit: &Exit) -> Kept {
         let spec = self.assign.spec.clone().unwrap_or_default();
         let leaves = wanted(&spec, self.config);
-        let mut kept = Kept::default();
+        let mut kept = Kept { is_whole: true, ..Kept::default() };
         self.read_outputs(&spec, &mut kept).await;
         // What was killed may have left anything.
         if !matches!(exit.stopped, None | Some(StopCause::SoftTimeout)) {
             return kept;
         }
         if leaves.wants_artifacts(&exit.status) {
+            kept.notes.extend(self.lost_on_the_way(&spec).await);
             match self.keep_artifacts(&spec, leaves.artifacts.clone()).await {
                 Ok((tree, notes)) => {
                     kept.artifacts = tree;
@@ -158,6 +179,18 @@ impl Keeping<'_> {
             Ok(None) => {}
             Err(error) => kept.notes.push(format!("outputs: cannot be read: {error}")),
         }
+    }
+
+    /// What is to be said of artifacts that did not come along from elsewhere.
+    async fn lost_on_the_way(&mut self, spec: &v1::JobSpec) -> Vec<String> {
+        if runs_here(spec) {
+            return Vec::new();
+        }
+        let dir = self.dir.clone();
+        let read = self.blocking(move |_| record::read::<Brought>(dir.path(), BROUGHT)).await;
+        // What cannot be read fails what needs it.
+        let notes = read.ok().flatten().unwrap_or_default().notes;
+        notes.into_iter().map(|note| format!("artifacts: {note}")).collect()
     }
 
     /// Stores the artifacts; what they are, and what is to be said about them.

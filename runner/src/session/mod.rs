@@ -218,8 +218,11 @@ impl Session {
                             None => {}
                         }
                     }
-                    _ if *self.staying.decisions().borrow() == Stay::IsGone => return Ended::Over,
+                    // If it broke, goodbye may not have been heard: it is said again.
                     Some(Err(error)) => return error.into(),
+                    None if *self.staying.decisions().borrow() == Stay::IsGone => {
+                        return Ended::Over;
+                    }
                     None => return broken("the coordinator ended the session"),
                 },
                 () = sleep_until(heard + open.heartbeat_interval * SILENT_BEATS) => {

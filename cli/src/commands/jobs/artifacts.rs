@@ -1,8 +1,9 @@
 //! `baton jobs artifacts`: what a job left, as a list or as files.
 
 use std::{
+    collections::HashSet,
     ffi::OsStr,
-    fs,
+    fs, io,
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
 };
@@ -40,7 +41,7 @@ Examples:
 /// Chunks that are fetched at once.
 const AT_ONCE: usize = 8;
 /// Where chunks are kept until their files are made, so that a download that was broken off
-/// goes on.
+/// goes on. With a number behind it where an artifact has that name.
 const CHUNKS: &str = ".baton-download";
 const FETCHING: &str = "fetching {bar:24} {bytes}/{total_bytes} {bytes_per_sec}";
 
@@ -92,8 +93,9 @@ pub(super) async fn run(args: ArtifactsArgs, context: &Context) -> anyhow::Resul
             Kind::Link { target } => (0, None, Some(String::from_utf8_lossy(target).into_owned())),
             Kind::Folder => (0, None, None),
         };
+        let end = if matches!(entry.kind, Kind::Folder) { "/" } else { "" };
         ArtifactView {
-            path: String::from_utf8_lossy(&entry.path).into_owned(),
+            path: format!("{}{end}", String::from_utf8_lossy(&entry.path)),
             size,
             blake3,
             target,
@@ -130,7 +132,7 @@ async fn download(
     folder: &Path,
     context: &Context,
 ) -> anyhow::Result<u64> {
-    let chunks = folder.join(CHUNKS);
+    let chunks = folder.join(free_name(extraction.tree()));
     let failed = || format!("cannot write to {}", folder.display());
     fs::create_dir_all(&chunks).with_context(failed)?;
     let lacking: Vec<Chunk> =
@@ -155,8 +157,35 @@ async fn download(
     bar.finish_and_clear();
     let mut read = |chunk: &Chunk| fs::read(chunks.join(chunk.digest.to_hex().as_str()));
     let made = extraction.extract(folder, &mut read)?;
-    fs::remove_dir_all(&chunks).with_context(failed)?;
+    remove_chunks(&chunks).with_context(failed)?;
     Ok(made)
+}
+
+/// A name for the folder of chunks that nothing at the top of the tree has.
+fn free_name(tree: &Tree) -> String {
+    let top = |path: &[u8]| path.split(|byte| *byte == b'/').next().map(<[u8]>::to_vec);
+    let taken: HashSet<_> = tree.entries().iter().filter_map(|entry| top(&entry.path)).collect();
+    let (mut name, mut number) = (CHUNKS.to_owned(), 0);
+    while taken.contains(name.as_bytes()) {
+        number += 1;
+        name = format!("{CHUNKS}-{number}");
+    }
+    name
+}
+
+/// Removes the folder of chunks, unless somebody has put something else there.
+fn remove_chunks(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_stem().unwrap_or_default();
+        if Hash::from_hex(name.as_bytes()).is_ok() {
+            fs::remove_file(&path)?;
+        }
+    }
+    match fs::remove_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+        removed => removed,
+    }
 }
 
 /// The chunk came before.
@@ -179,11 +208,30 @@ fn bar(bytes: u64, context: &Context) -> ProgressBar {
 
 #[cfg(test)]
 mod tests {
+    use baton_client::tree::{self, TreeContent as _};
+
     use super::*;
 
     #[test]
     fn the_bar_can_be_drawn() {
         assert!(ProgressStyle::with_template(FETCHING).is_ok());
+    }
+
+    #[test]
+    fn chunks_are_kept_where_no_artifact_is_and_what_is_none_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join(CHUNKS)).unwrap();
+        fs::write(folder.path().join(CHUNKS).join("f"), "text").unwrap();
+        let built = tree::build(folder.path(), &TreeLimits::default(), &|_| {}, &|| false);
+        assert_eq!(free_name(built.unwrap().tree()), ".baton-download-1");
+        let chunks = folder.path().join(CHUNKS);
+        fs::write(chunks.join(blake3::hash(b"x").to_hex().as_str()), "x").unwrap();
+        fs::write(chunks.join(format!("{}.new", blake3::hash(b"y").to_hex())), "").unwrap();
+        remove_chunks(&chunks).unwrap();
+        assert_eq!(fs::read_dir(&chunks).unwrap().count(), 1);
+        fs::remove_file(chunks.join("f")).unwrap();
+        remove_chunks(&chunks).unwrap();
+        assert!(!chunks.exists());
     }
 
     #[test]

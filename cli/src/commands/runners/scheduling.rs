@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use baton_client::ClientError;
 use baton_proto::{
+    error::Reason,
     time::duration_to_proto,
     v1::{
         AtDeadline, CordonRunnerRequest, DrainRunnerRequest, GetRunnerRequest, ResumeRunnerRequest,
@@ -156,11 +157,19 @@ async fn until_empty(
     let mut told = None;
     loop {
         let runner = reached
-            .keep_asking(async |to| {
-                let answer = to.runners().get(request.clone()).await?.into_inner();
-                answer.runner.ok_or_else(|| ClientError::missing("runner"))
+            .keep_asking(async |to| match to.runners().get(request.clone()).await {
+                Ok(answer) => {
+                    let runner = answer.into_inner().runner;
+                    runner.ok_or_else(|| ClientError::missing("runner")).map(Some)
+                }
+                Err(status) => match ClientError::from(status) {
+                    // It was there before: an ephemeral one that is done is forgotten.
+                    ClientError::Refused(it) if it.reason == Reason::RunnerNotFound => Ok(None),
+                    error => Err(error),
+                },
             })
             .await?;
+        let Some(runner) = runner else { return Ok(()) };
         let left = runner.leases.len();
         if left == 0 {
             return Ok(());

@@ -186,12 +186,13 @@ pub(crate) struct ArtifactsListView {
     pub(crate) artifacts: Vec<ArtifactView>,
 }
 
-/// A file or a link that a job left.
+/// A file, a link or an empty folder that a job left.
 #[derive(Debug, Serialize)]
 pub(crate) struct ArtifactView {
+    /// That of a folder ends with a slash.
     pub(crate) path: String,
     pub(crate) size: u64,
-    /// Null for a link.
+    /// Null but for a file.
     pub(crate) blake3: Option<String>,
     /// Where a link leads.
     pub(crate) target: Option<String>,

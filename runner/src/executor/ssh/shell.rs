@@ -113,15 +113,24 @@ exit 0
 "#;
 
 /// These write to standard output, and say how they fared on standard error. A name that
-/// does not fit in a line, or that a tar would take for another, is left out.
+/// does not fit in a line, or that a tar would take for another, is left out. So is what is in
+/// a folder that cannot be read, and the beginning of what `find` says of it is said.
 const NAMES: &str = r#"end='
 '
 if ! command -v find >/dev/null 2>&1; then
     echo "it has no find, which artifacts and caches need" >&2
-elif cd "$D/work" &&
-    find . \( -name "*$end*" -o -name '*\\*' \) -prune -o \( -type f -o -type l -o -type d \) -print
+elif ! cd "$D/work"; then
+    :
+elif find . \( -name "*$end*" -o -name '*\\*' \) -prune -o \
+    \( -type f -o -type l -o -type d \) -print 2>"$D/unread"
 then
     echo done >&2
+elif [ -s "$D/unread" ]; then
+    dd bs=1000 count=1 <"$D/unread" >&2 2>/dev/null
+    echo >&2
+    echo done >&2
+else
+    echo "its find failed" >&2
 fi
 exit 0
 "#;

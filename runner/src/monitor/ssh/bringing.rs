@@ -3,7 +3,7 @@
 use std::{
     collections::HashSet,
     io::{self, Read},
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -49,10 +49,17 @@ pub(super) async fn bring(
     } else {
         brought.outputs = known(target.output().await)?;
         if leaves.wants_artifacts(status) {
-            brought.artifacts = known(target.part(&leaves.artifacts, Part::Artifacts).await)?;
+            let part = target.part(&leaves.artifacts, Part::Artifacts).await;
+            brought.artifacts = known(part.map(|notes| brought.notes = notes))?;
         }
         if leaves.wants_caches(status) {
-            brought.caches = known(target.part(&leaves.caches, Part::Caches).await)?;
+            // Half a cache would be taken for a whole one.
+            let whole = |notes: Vec<String>| match notes.into_iter().next() {
+                Some(note) => Err(Problem::There(note)),
+                None => Ok(()),
+            };
+            let part = target.part(&leaves.caches, Part::Caches).await;
+            brought.caches = known(part.and_then(whole))?;
         }
     }
     // Without the record, nothing was brought.
@@ -79,22 +86,37 @@ impl Target<'_> {
     async fn output(&self) -> Result<(), Problem> {
         let dir = self.dir.to_owned();
         let take = move |content: Box<dyn Read + Send>| brought::write_output(&dir, content);
-        self.receive(self.folder.output(), Vec::new(), take).await
+        self.receive(self.folder.output(), Vec::new(), take).await.map(drop)
     }
 
-    async fn part(&self, chosen: &Chosen, part: Part) -> Result<(), Problem> {
+    /// Brings a part; what did not come along.
+    async fn part(&self, chosen: &Chosen, part: Part) -> Result<Vec<String>, Problem> {
         let choice = brought::choice(chosen, part)?;
-        let names = wanted(&self.names().await?, &choice);
-        let mut unpacking = Unpacking::begin(self.dir, chosen, part)?;
+        let (listed, unread) = self.names().await?;
+        let names = wanted(&listed, &choice);
+        let unpacking = Arc::new(Mutex::new(Unpacking::begin(self.dir, chosen, part)?));
+        // A folder of a cache that cannot be read is named, and fails its archive.
+        let is_told = part == Part::Artifacts && !unread.is_empty();
+        let unread = is_told.then(|| unread.replace('\n', "; "));
+        let mut notes: Vec<_> =
+            unread.map(|it| format!("not all can be read: {it}")).into_iter().collect();
         if names.is_empty() {
-            return Ok(());
+            return Ok(notes);
         }
-        let take = move |archive: Box<dyn Read + Send>| unpacking.take(archive, 0, Path::new(""));
-        self.receive(self.folder.pack(), names, take).await
+        let into = Arc::clone(&unpacking);
+        let take = move |archive: Box<dyn Read + Send>| {
+            into.lock().unwrap_or_else(PoisonError::into_inner).take(archive, 0, Path::new(""))
+        };
+        self.receive(self.folder.pack(), names, take).await?;
+        let missed = unpacking.lock().unwrap_or_else(PoisonError::into_inner).missed();
+        let told = |path: &PathBuf| format!("left out: {}, a hard link", path.display());
+        notes.extend(missed.iter().map(told));
+        Ok(notes)
     }
 
-    /// The names of all files, links and empty folders in the work folder.
-    async fn names(&self) -> Result<Vec<u8>, Problem> {
+    /// The names of all files, links and folders in the work folder, and what was said of those
+    /// that cannot be read.
+    async fn names(&self) -> Result<(Vec<u8>, String), Problem> {
         let names = Arc::new(Mutex::new(Vec::new()));
         let into = Arc::clone(&names);
         let take = move |said: Box<dyn Read + Send>| {
@@ -106,19 +128,19 @@ impl Target<'_> {
             *into.lock().unwrap_or_else(PoisonError::into_inner) = names;
             Ok(())
         };
-        self.receive(self.folder.names(), Vec::new(), take).await?;
+        let unread = self.receive(self.folder.names(), Vec::new(), take).await?;
         let mut names = names.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(std::mem::take(&mut names))
+        Ok((std::mem::take(&mut names), unread))
     }
 
     /// Has the target do what `script` says with `input`, and `take` what it writes. On its
-    /// standard error it says `done` at the end, or what is wrong.
+    /// standard error it says `done` at the end, or what is wrong; what it says there besides.
     async fn receive(
         &self,
         script: String,
         input: Vec<u8>,
         take: impl FnOnce(Box<dyn Read + Send>) -> io::Result<()> + Send + 'static,
-    ) -> Result<(), Problem> {
+    ) -> Result<String, Problem> {
         let mut run = self.connection.run(script).await?;
         let (sender, content) = brought::pipe();
         let taking = tokio::task::spawn_blocking(move || take(Box::new(content)));
@@ -151,7 +173,8 @@ impl Target<'_> {
         if !heard.said_aside("done") {
             return Err(heard.refusal());
         }
-        Ok(taken?)
+        taken?;
+        Ok(heard.remarks())
     }
 }
 

@@ -92,11 +92,16 @@ impl Heard {
         has_line(&self.err, word)
     }
 
-    /// It ended too early. Without a word, it was the connection that ended.
-    pub(super) fn refusal(&self) -> Problem {
+    /// What it said on standard error besides.
+    pub(super) fn remarks(&self) -> String {
         let said = String::from_utf8_lossy(&self.err);
         let said: Vec<_> = said.lines().filter(|line| !matches!(*line, "go" | "done")).collect();
-        match said.join("\n").trim() {
+        said.join("\n").trim().to_owned()
+    }
+
+    /// It ended too early. Without a word, it was the connection that ended.
+    pub(super) fn refusal(&self) -> Problem {
+        match self.remarks().as_str() {
             "" => Problem::Broken(Broken("the connection was closed".to_owned())),
             said => Problem::There(said.to_owned()),
         }
