@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use baton_proto::v1;
 use baton_state::{
-    Command, JobTokenKey, Lease, Reply, RunnerFacts, RunnerId, Timestamp,
+    Command, JobTokenKey, Lease, Level, Reply, RunnerFacts, RunnerId, Timestamp,
     command::{Grant, LoseLease, LossCause, RegisterRunner, SetJobTokenKey, Submit},
 };
 use tempfile::TempDir;
@@ -42,6 +42,7 @@ impl Node {
             executors: Default::default(),
             ephemeral: false,
             leaving: false,
+            level: Level::NEWEST,
         };
         node.propose(Command::RegisterRunner(RegisterRunner { facts, at: AT })).await;
         node
