@@ -98,15 +98,12 @@ async fn a_chunk_that_was_damaged_at_the_runner_is_fetched_again() {
     let tree = tree(&fleet, 3 << 20);
     run(&fleet, &tree, "true").await;
     let chunks = kept(&fleet);
-    let damage = |number: usize, bytes: &[u8]| {
-        let file = fs::File::options().write(true).open(&chunks[number]).unwrap();
-        file.write_all_at(bytes, 100).unwrap();
-    };
     fs::remove_file(&chunks[0]).unwrap();
-    for number in 1..chunks.len() {
-        damage(number, b"not what it was");
-        if number % 2 == 0 {
-            fs::write(&chunks[number], "").unwrap();
+    for (number, chunk) in chunks.iter().enumerate().skip(1) {
+        let file = fs::File::options().write(true).open(chunk).unwrap();
+        file.write_all_at(b"not what it was", 100).unwrap();
+        if number.is_multiple_of(2) {
+            file.set_len(0).unwrap();
         }
     }
     assert!(chunks.len() > 5);

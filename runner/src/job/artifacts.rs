@@ -19,12 +19,18 @@ use baton_client::{
     source::layout,
     tree::{self, FolderTree, Found, FoundKind, Stamp, TreeContent as _, TreeLimits},
 };
-use baton_proto::v1::{
-    self, FindMissingRequest, FindMissingResponse, SendContentOpen, UploadRequest,
-    send_content_request::Item, upload_request::Item as Uploaded,
+use baton_proto::{
+    error::Reason,
+    v1::{
+        self, FindMissingRequest, FindMissingResponse, SendContentOpen, UploadRequest,
+        send_content_request::Item, upload_request::Item as Uploaded,
+    },
 };
 use futures::{FutureExt as _, future::BoxFuture, stream::StreamExt as _};
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tracing::debug;
 
@@ -36,6 +42,8 @@ use crate::{
 /// How long coordinators that can be reached may refuse to take anything, such as for want
 /// of room. One that cannot be reached is waited for as long as the lease is good.
 const PATIENCE: Patience = Patience(Duration::from_secs(600));
+/// The wait before it is tried whether there is room again.
+const ROOM_AFTER: Duration = Duration::from_secs(5);
 /// Links that are named when they are left out.
 const NAMED: usize = 5;
 
@@ -124,7 +132,19 @@ impl LeasedKeeper {
             files: tree.tree().files(),
             content: tree.tree().content(),
         };
-        let sent = tree::send(self, &Arc::new(tree), PATIENCE, |_| {}).await;
+        let tree = Arc::new(tree);
+        let begun = Instant::now();
+        let sent = loop {
+            match tree::send(self, &tree, PATIENCE, |_| {}).await {
+                // What the job came to is not given up because a disk is full for a moment.
+                Err(ClientError::Refused(error))
+                    if error.reason == Reason::DiskFull && begun.elapsed() < PATIENCE.0 =>
+                {
+                    sleep(ROOM_AFTER).await;
+                }
+                sent => break sent,
+            }
+        };
         let sent = sent.map_err(|error| error.to_string())?;
         debug!(job = self.job_id, ?sent, "artifacts stored");
         Ok(stored)
