@@ -275,7 +275,7 @@ proptest! {
 fn the_actions_lead_to_every_event_and_every_answer() {
     let mut runner = TestRunner::deterministic();
     let mut tally: BTreeMap<String, usize> = BTreeMap::new();
-    for _ in 0..600 {
+    for _ in 0..1200 {
         let steps: Vec<Step> = steps(LENGTH).new_tree(&mut runner).expect("steps").current();
         for entry in World::after(&steps).log {
             for word in classes(&entry) {
