@@ -6,7 +6,7 @@
 use std::{fs::File, process::Command};
 
 use baton_tests::{
-    fleet::{Fleet, code, text},
+    fleet::{Fleet, TOKEN, code, text},
     wait,
 };
 use serde_json::Value;
@@ -142,7 +142,10 @@ async fn a_job_sees_nothing_of_the_runners_own_environment() {
     assert!(told.stdout.contains("MINE=yes\n"));
     assert!(told.stdout.contains("BATON_JOB_ID="));
     assert!(!told.stdout.contains("SECRET_OF_THE_RUNNER"), "{}", told.stdout);
-    assert!(!told.stdout.contains("BATON_TOKEN"), "{}", told.stdout);
+    // Its token is one of its own, and not to be seen.
+    assert!(told.stdout.contains("BATON_TOKEN=***\n"), "{}", told.stdout);
+    let same = ["sh", "-c", &format!("[ $BATON_TOKEN != {TOKEN} ]")];
+    assert_eq!(run(&fleet, &[], &same).await.code, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
