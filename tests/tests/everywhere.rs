@@ -214,6 +214,35 @@ async fn a_runners_program_is_replaced_under_its_jobs_and_none_notices() {
     scene.nothing_is_left().await;
 }
 
+/// What a job does that leaves something of each kind.
+const LEAVES: &str = "[ ! -e cache ] || cat cache; echo kept > cache; echo made > out.txt; \
+                      echo NAME=value >> \"$BATON_OUTPUT\"";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_job_leaves_is_kept_and_a_later_one_has_its_cache_wherever_they_run() {
+    let Some(scene) = Everywhere::start(4).await else { return };
+    for place in Where::ALL {
+        let cache = format!("{place:?}=cache");
+        let keeping = ["run", "--artifact", "*.txt", "--cache", &cache];
+        let command = [&keeping, &*scene.options(place), &["--", "sh", "-c", LEAVES]].concat();
+        let first = scene.fleet.baton(&command).await;
+        assert_eq!((code(&first), &*text(&first.stdout)), (Some(0), ""), "{}", text(&first.stderr));
+        let second = scene.fleet.baton(&command).await;
+        assert_eq!(text(&second.stdout), "kept\n", "{place:?}: {}", text(&second.stderr));
+        let told = text(&second.stderr);
+        assert!(told.contains(&format!("cache {place:?}: hit, 5 bytes")), "{told}");
+        let job = told.split_once("baton: job ").unwrap().1.split_once(';').unwrap().0;
+        let shown = scene.fleet.show(job).await;
+        assert_eq!(shown["outcome"]["outputs"]["NAME"], "value", "{place:?}");
+        let folder = scene.fleet.folder().join(format!("downloaded-{place:?}"));
+        let to = folder.to_str().unwrap();
+        let downloaded = scene.fleet.baton(&["jobs", "artifacts", job, "--download", to]).await;
+        assert_eq!(code(&downloaded), Some(0), "{place:?}: {}", text(&downloaded.stderr));
+        assert_eq!(fs::read_to_string(folder.join("out.txt")).unwrap(), "made\n");
+    }
+    scene.nothing_is_left().await;
+}
+
 /// How a job of the crowd ends.
 const ENDS: [(&str, JobState); 4] = [
     ("echo $BATON_JOB_ID; echo x >file", JobState::Succeeded),

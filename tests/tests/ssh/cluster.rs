@@ -103,28 +103,3 @@ async fn a_runner_that_is_killed_costs_a_job_on_a_target_nothing() {
     assert_eq!(text(&output.stdout), "early\nlate\n");
     scene.nothing_is_left().await;
 }
-
-/// What a job does that leaves something of each kind.
-const LEAVES: &str = "[ ! -e cache ] || cat cache; echo kept > cache; echo made > out.txt; \
-                      echo NAME=value >> \"$BATON_OUTPUT\"";
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_a_job_leaves_is_kept_and_a_later_one_has_its_cache() {
-    let Some(scene) = Scene::start().await else { return };
-    let options = ["--artifact", "*.txt", "--cache", "key=cache"];
-    let first = scene.run(&options, LEAVES).await;
-    assert_eq!((code(&first), &*text(&first.stdout)), (Some(0), ""), "{}", text(&first.stderr));
-    let second = scene.run(&options, LEAVES).await;
-    assert_eq!(text(&second.stdout), "kept\n", "{}", text(&second.stderr));
-    let told = text(&second.stderr);
-    assert!(told.contains("cache key: hit, 5 bytes"), "{told}");
-    let job = told.split_once("baton: job ").unwrap().1.split_once(';').unwrap().0;
-    let shown = scene.fleet.show(job).await;
-    assert_eq!(shown["outcome"]["outputs"]["NAME"], "value");
-    let folder = scene.fleet.folder().join("downloaded");
-    let to = folder.to_str().unwrap();
-    let downloaded = scene.fleet.baton(&["jobs", "artifacts", job, "--download", to]).await;
-    assert_eq!(code(&downloaded), Some(0), "{}", text(&downloaded.stderr));
-    assert_eq!(std::fs::read_to_string(folder.join("out.txt")).unwrap(), "made\n");
-    scene.nothing_is_left().await;
-}
