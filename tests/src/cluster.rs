@@ -15,7 +15,7 @@ use crate::{
     baton,
     fleet::{TOKEN, client, end_jobs_in, kill, spawn},
     gate::Gate,
-    members, port, wait,
+    logs, members, port, wait,
 };
 
 /// Several clusters at once would take each other's processors away, and with them their
@@ -219,7 +219,8 @@ impl Cluster {
         members::leader(&self.endpoint()).await
     }
 
-    /// Waits until so many coordinators vote, answer and lack nothing, with a leader.
+    /// Waits until so many coordinators vote, answer and have what was committed, with a
+    /// leader.
     pub async fn all_vote(&self, count: u64) {
         members::all_vote(&self.endpoint(), count).await;
     }
@@ -255,18 +256,14 @@ impl Cluster {
         let run = tokio::task::spawn_blocking(move || command.output());
         wait::within("a command to end", run).await.unwrap().unwrap()
     }
-
-    fn logs(&self) -> String {
-        let nodes = (1..=self.nodes.len()).map(|number| format!("coordinator-{number}.log"));
-        let runners = self.runners.iter().map(|(name, _)| format!("{name}.log"));
-        nodes.chain(runners).map(|name| format!("==> {name}\n{}", self.read(&name))).collect()
-    }
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("{}", self.logs());
+            let nodes = (1..=self.nodes.len()).map(|number| format!("coordinator-{number}.log"));
+            let runners = self.runners.iter().map(|(name, _)| format!("{name}.log"));
+            logs::tell(&mut self.folder, nodes.chain(runners));
         }
         let folders: Vec<_> =
             self.runners.iter().map(|(name, _)| self.folder.path().join(name)).collect();

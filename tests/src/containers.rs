@@ -12,7 +12,7 @@ use crate::{
     cluster::alone,
     docker::{self, Disk, Host, Image, Mount, Network},
     fleet::{TOKEN, client, text},
-    members, traced, wait,
+    logs, members, traced, wait,
 };
 
 const COORDINATORS: u8 = 3;
@@ -301,17 +301,14 @@ impl Containers {
         let mut command = tokio::process::Command::from(command);
         wait::within("a command to end", command.kill_on_drop(true).output()).await.unwrap()
     }
-
-    fn logs(&self) -> String {
-        let hosts = self.coordinators.iter().chain(&self.runners).enumerate();
-        hosts.map(|(number, host)| format!("==> host {}\n{}", number + 1, host.log())).collect()
-    }
 }
 
 impl Drop for Containers {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("{}", self.logs());
+            for (number, host) in (1..).zip(self.coordinators.iter().chain(&self.runners)) {
+                eprintln!("==> host {number}\n{}", logs::end(&host.log()));
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ use baton_client::{Connection, Endpoint};
 use baton_proto::v1;
 use tempfile::TempDir;
 
-use crate::{baton, port, wait};
+use crate::{baton, logs, port, wait};
 
 /// The token of every test cluster.
 pub const TOKEN: &str = "a-token-for-tests-only";
@@ -219,24 +219,24 @@ impl Fleet {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
-    /// What the processes logged, for a failure's message.
+    /// What the processes logged.
     #[must_use]
     pub fn logs(&self) -> String {
-        let names = self.runners.iter().map(|runner| format!("runner-{}.log", runner.name));
-        std::iter::once("coordinator.log".to_owned())
-            .chain(names)
-            .map(|name| {
-                let log = std::fs::read_to_string(self.folder.path().join(&name));
-                format!("==> {name}\n{}", log.unwrap_or_default())
-            })
-            .collect()
+        let log = |name| std::fs::read_to_string(self.folder.path().join(name));
+        self.log_names().map(|name| log(name).unwrap_or_default()).collect()
+    }
+
+    fn log_names(&self) -> impl Iterator<Item = String> {
+        let runners = self.runners.iter().map(|runner| format!("runner-{}.log", runner.name));
+        std::iter::once("coordinator.log".to_owned()).chain(runners)
     }
 }
 
 impl Drop for Fleet {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("{}", self.logs());
+            let names: Vec<_> = self.log_names().collect();
+            logs::tell(&mut self.folder, names);
         }
         // Jobs first: they outlive their runner.
         for runner in &self.runners {

@@ -14,6 +14,7 @@ pub mod fleet;
 pub mod gate;
 pub mod git_server;
 pub mod load;
+mod logs;
 pub mod members;
 mod port;
 pub mod ssh;

@@ -39,20 +39,27 @@ pub async fn leader(endpoint: &Endpoint) -> u64 {
     .await
 }
 
-/// Waits until so many coordinators vote, answer and lack nothing, with a leader.
+/// Waits until so many coordinators vote, answer and have applied what was committed when
+/// they first did, with a leader. More may come in all the time, so nobody is asked to lack
+/// nothing at one moment.
 pub async fn all_vote(endpoint: &Endpoint, count: u64) {
+    let mut committed = None;
     wait::until("all coordinators to vote", async || {
         let answer = members(endpoint).await;
-        let well = |member: &&v1::MemberStatus| {
+        let votes = |member: &v1::MemberStatus| {
             member.reachable
-                && member.lag == 0
                 && member.problem.is_empty()
                 && member.member.as_ref().is_some_and(|member| member.voter)
         };
-        let all = answer.members.iter().filter(well).count() as u64 == count
+        let all = answer.members.iter().all(votes)
             && answer.members.len() as u64 == count
             && answer.leader_id != 0;
-        all.then_some(())
+        if !all {
+            return None;
+        }
+        let newest = answer.members.iter().map(|member| member.applied + member.lag).max();
+        let wanted = *committed.get_or_insert(newest.unwrap_or_default());
+        answer.members.iter().all(|member| member.applied >= wanted).then_some(())
     })
     .await;
 }
