@@ -289,7 +289,7 @@ enum Brought {
 
 /// How much need not be sent.
 fn already(sent: &Sent) -> String {
-    let (there, all) = (sent.chunks - sent.missing, counted(sent.chunks as u64, "chunk"));
+    let (there, all) = (sent.chunks - sent.missing, counted(sent.chunks, "chunk"));
     format!("{there} of {all} {} there already", if there == 1 { "is" } else { "are" })
 }
 
