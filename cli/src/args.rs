@@ -71,13 +71,25 @@ mod tests {
     #[test]
     fn every_command_has_an_example_in_its_help() {
         fn check(command: &clap::Command) {
-            if command.get_subcommands().next().is_none() {
-                let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-                assert!(help.contains("Example"), "{} has no example", command.get_name());
-            }
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("Example"), "{} has no example", command.get_name());
             command.get_subcommands().for_each(check);
         }
         check(&Cli::command());
+    }
+
+    #[test]
+    fn options_of_all_commands_stand_apart_from_those_of_one() {
+        let mut command = Cli::command();
+        command.build();
+        let headed = |command: &str, option: &str| {
+            let command = Cli::command().find_subcommand(command).unwrap().clone();
+            let option = command.get_arguments().find(|it| it.get_id() == option).unwrap();
+            option.get_help_heading().map(str::to_owned)
+        };
+        assert_eq!(headed("runner", "variables"), None);
+        let heading = command.get_arguments().find(|it| it.get_id() == "quiet").unwrap();
+        assert_eq!(heading.get_help_heading(), Some("Output"));
     }
 
     #[test]

@@ -206,6 +206,21 @@ async fn an_ephemeral_runner_takes_one_job_and_is_forgotten_whatever_restarts() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_ephemeral_runner_takes_one_attempt_and_leaves_the_next_to_another_runner() {
+    let mut fleet = Fleet::start(&[]).await;
+    fleet.add_runner("one", &["--ephemeral"]).await;
+    let source = ["--source", "git:https://127.0.0.1:1/unreachable", "--attempts", "2"];
+    let job = submit(&fleet, &source, "true").await;
+    let (status, log) = fleet.ended_runner("one").await;
+    assert!(status.success(), "{log}");
+    assert_eq!(fleet.show(&job).await["state"], "queued");
+    fleet.start_runner("one");
+    until_state(&fleet, &job, "error").await;
+    let attempts = fleet.show(&job).await["attempts"].clone();
+    assert_ne!(attempts[0]["runner_id"], attempts[1]["runner_id"], "{attempts}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_ephemeral_runner_that_dies_when_its_job_is_over_ends_at_its_next_start() {
     let mut fleet = Fleet::start(&[]).await;
     // The coordinator is not there when the job ends.

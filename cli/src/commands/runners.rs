@@ -19,6 +19,7 @@ use crate::{
 
 /// The arguments of `runners`.
 #[derive(Args, Debug)]
+#[command(after_help = "Example:\n  baton runners drain build-1 --wait")]
 pub(crate) struct RunnersArgs {
     #[command(subcommand)]
     command: RunnersCommand,
@@ -112,7 +113,10 @@ async fn show(runner: String, client: &ClientArgs, context: &Context) -> anyhow:
     let view = RunnerView::from(&runner);
     match context.format {
         Format::Json => output::write_json(&view),
-        Format::Text => output::write(text::runner(&view, Timestamp::now()).as_bytes()),
+        Format::Text => {
+            let style = output::style(&context.environment);
+            output::write(text::runner(&view, Timestamp::now(), style).as_bytes())
+        }
     }
 }
 

@@ -34,6 +34,7 @@ pub(crate) enum Format {
 
 /// The options of every command.
 #[derive(Args, Clone, Copy, Debug)]
+#[command(next_help_heading = "Output")]
 pub(crate) struct OutputArgs {
     /// How to write data
     #[arg(

@@ -15,6 +15,7 @@ use super::Context;
 
 /// The arguments of `jobs`.
 #[derive(Args, Debug)]
+#[command(after_help = "Example:\n  baton jobs list --state failed --after 1d")]
 pub(crate) struct JobsArgs {
     #[command(subcommand)]
     command: JobsCommand,

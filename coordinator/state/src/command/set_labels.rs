@@ -15,7 +15,8 @@ use crate::{
 /// Labels that can be granted to a runner, and hidden from what it says.
 pub(crate) const LABELS_MAX: usize = 100;
 
-/// Change what counts of a runner's labels. What is in neither set stays as it is.
+/// Change what counts of a runner's labels. What is in neither set stays as it is. What was
+/// hidden or granted only has that taken back, where this is enough.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SetLabels {
@@ -23,9 +24,9 @@ pub struct SetLabels {
     pub runner: RunnerId,
     /// When.
     pub at: Timestamp,
-    /// It has these, whatever it says.
+    /// It is to have these.
     pub grant: BTreeSet<String>,
-    /// It has none of these, whatever it says; what is in both is hidden.
+    /// It is to have none of these; what is in both is hidden.
     pub hide: BTreeSet<String>,
     /// The idempotency key, if one was given.
     pub request: Option<Request>,
@@ -39,8 +40,17 @@ pub(super) fn apply(ctx: &mut Applying<'_>, command: SetLabels) -> Result<Reply,
     }
     let runner = ctx.state.runners.get_mut(&command.runner).ok_or(Refusal::UnknownRunner)?;
     let SetLabels { grant, hide, .. } = &command;
-    let granted = (&runner.granted | grant).difference(hide).cloned().collect::<BTreeSet<_>>();
-    let hidden = (&runner.hidden - grant).union(hide).cloned().collect::<BTreeSet<_>>();
+    let (mut granted, mut hidden) = (runner.granted.clone(), runner.hidden.clone());
+    for label in grant.difference(hide) {
+        if !(hidden.remove(label) && runner.facts.labels.contains(label)) {
+            granted.insert(label.clone());
+        }
+    }
+    for label in hide {
+        if !granted.remove(label) || runner.facts.labels.contains(label) {
+            hidden.insert(label.clone());
+        }
+    }
     if granted.len() > LABELS_MAX || hidden.len() > LABELS_MAX {
         return Err(Refusal::TooManyLabels);
     }

@@ -146,9 +146,19 @@ fn granted_and_hidden_labels_outlast_the_sessions_and_decide_what_a_runner_offer
     fixture.grant(job, "r1");
     let job = fixture.submit(requiring(&["old"]));
     assert_eq!(fixture.refused(fixture.grant_of(job, "r1")), Refusal::RequirementsNotMet);
+    // The other sign takes back what was said before.
     let labels = Command::SetLabels(fixture.labels_of("r1", &["old"], &["gpu"]));
     fixture.accepted(labels);
     fixture.grant(job, "r1");
+    let runner = fixture.state.runner(&id("r1")).expect("it is registered");
+    assert_eq!(runner.labels(), ["linux", "new", "old"].into());
+    assert!(runner.granted.is_empty() && runner.hidden.is_empty());
+    // Once more, it counts whatever the runner says.
+    let labels = Command::SetLabels(fixture.labels_of("r1", &["old"], &["gpu"]));
+    fixture.accepted(labels);
+    fixture.register("r1", &["gpu"], 9);
+    let runner = fixture.state.runner(&id("r1")).expect("it is registered");
+    assert_eq!(runner.labels(), ["old"].into());
     let many: Vec<String> = (0..101).map(|n| format!("l{n}")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     let labels = Command::SetLabels(fixture.labels_of("r1", &many, &[]));

@@ -42,7 +42,10 @@ pub(super) async fn bring(docker: &Docker, name: &str, task: &Task, status: &Exi
         brought.outputs = again(|| container.output()).await.err();
         if leaves.wants_artifacts(status) {
             let bring = || container.part(&leaves.artifacts, Part::Artifacts);
-            brought.artifacts = again(bring).await.err();
+            match again(bring).await {
+                Ok(notes) => brought.notes = notes,
+                Err(problem) => brought.artifacts = Some(problem),
+            }
         }
         if leaves.wants_caches(status) {
             let bring = || container.part(&leaves.caches, Part::Caches);
@@ -67,14 +70,14 @@ impl From<io::Error> for Problem {
 }
 
 /// Tries until the engine answers, but not for ever.
-async fn again<F: Future<Output = Result<(), Problem>>>(
+async fn again<T, F: Future<Output = Result<T, Problem>>>(
     bring: impl Fn() -> F,
-) -> Result<(), String> {
+) -> Result<T, String> {
     let mut delays = Delays::new(RETRY_AFTER);
     let mut trouble = String::new();
     for _ in 0..TRIES {
         match bring().await {
-            Ok(()) => return Ok(()),
+            Ok(done) => return Ok(done),
             Err(Problem::Here(problem)) => return Err(problem),
             Err(Problem::Engine(problem)) => trouble = problem,
         }
@@ -96,7 +99,8 @@ impl Container<'_> {
         self.archive(&work::output(), move |archive| brought::take_output(&dir, archive)).await
     }
 
-    async fn part(&self, chosen: &Chosen, part: Part) -> Result<(), Problem> {
+    /// Brings a part; what is to be said of what was left out.
+    async fn part(&self, chosen: &Chosen, part: Part) -> Result<Vec<String>, Problem> {
         let unpacking = Arc::new(Mutex::new(Unpacking::begin(self.dir, chosen, part)?));
         let mut asked = brought::choice(chosen, part)?.bases();
         while let Some(base) = asked.pop() {
@@ -109,7 +113,7 @@ impl Container<'_> {
             self.archive(path.to_string_lossy().trim_end_matches('/'), take).await?;
             asked.extend(unpacking.lock().unwrap_or_else(PoisonError::into_inner).missed());
         }
-        Ok(())
+        Ok(unpacking.lock().unwrap_or_else(PoisonError::into_inner).notes())
     }
 
     /// Has `take` read the archive of what is at `path` in the container, if it is there.
