@@ -5,7 +5,8 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     commands::{
-        cluster, completions, coordinator, demo, dev, jobs, logs, man, run, runner, runners, submit,
+        cluster, completions, coordinator, demo, dev, jobs, logs, man, queues, run, runner,
+        runners, submit,
     },
     output::OutputArgs,
 };
@@ -41,6 +42,8 @@ pub(crate) enum Command {
     Logs(logs::LogsArgs),
     /// The runners of the fleet
     Runners(runners::RunnersArgs),
+    /// Queues of jobs: their lengths, and their pause
+    Queues(queues::QueuesArgs),
     /// The coordinators of the fleet
     Cluster(cluster::ClusterArgs),
     /// Try Baton: a cluster of its own, a sample project, its tests, their result

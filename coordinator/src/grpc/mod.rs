@@ -6,6 +6,7 @@ mod cluster;
 mod forward;
 mod jobs;
 mod logs;
+mod queues;
 mod readers;
 mod runners;
 mod send_log;
@@ -17,7 +18,10 @@ use std::{pin::Pin, time::Duration};
 use baton_proto::{
     DESCRIPTORS,
     error::ApiError,
-    v1::{cluster_server::ClusterServer, jobs_server::JobsServer, runners_server::RunnersServer},
+    v1::{
+        cluster_server::ClusterServer, jobs_server::JobsServer, queues_server::QueuesServer,
+        runners_server::RunnersServer,
+    },
 };
 use baton_state::JobId;
 use futures::{Stream, StreamExt as _};
@@ -143,6 +147,7 @@ pub(crate) async fn serve(
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<JobsServer<Services>>().await;
     health.set_serving::<RunnersServer<Services>>().await;
+    health.set_serving::<QueuesServer<Services>>().await;
     health.set_serving::<ClusterServer<Services>>().await;
     let mut node = services.jobs.raft.status();
     services.tasks.spawn(services.stop.clone().run_until_cancelled_owned(async move {
@@ -150,6 +155,7 @@ pub(crate) async fn serve(
         let _ = node.wait_for(|status| status.failure.is_some()).await;
         health.set_not_serving::<JobsServer<Services>>().await;
         health.set_not_serving::<RunnersServer<Services>>().await;
+        health.set_not_serving::<QueuesServer<Services>>().await;
         health.set_not_serving::<ClusterServer<Services>>().await;
     }));
     let reflection = tonic_reflection::server::Builder::configure()
@@ -191,6 +197,7 @@ pub(crate) async fn serve(
                 .send_compressed(CompressionEncoding::Zstd),
             auth.clone(),
         ))
+        .add_service(QueuesServer::with_interceptor(services.clone(), auth.clone()))
         .add_service(ClusterServer::with_interceptor(services, auth))
         .serve_with_incoming_shutdown(
             incoming(listener, Limits::for_callers()),

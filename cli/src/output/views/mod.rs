@@ -8,6 +8,7 @@ mod cluster;
 mod error;
 mod job;
 mod log;
+mod queue;
 mod runner;
 
 use jiff::Timestamp;
@@ -21,7 +22,8 @@ pub(crate) use self::{
         JobsView, ResourcesView, SourceView, SpecView, SubmittedView, WhyView, job_state,
     },
     log::LogPieceView,
-    runner::{ChangedView, RunnerView, RunnersView},
+    queue::{PausedView, QueueNameView, QueueView, QueuesView},
+    runner::{ChangedView, ChecksView, HealthView, RunnerView, RunnersView},
 };
 
 /// A time of the API; none when it is out of any calendar's range.
