@@ -6,11 +6,14 @@ use std::{
     time::Duration,
 };
 
-use baton_proto::v1::{ClusterStatusRequest, cluster_client, jobs_client, runners_client};
+use baton_proto::v1::{
+    ClusterStatusRequest, cluster_client, fleet_client, jobs_client, runners_client,
+};
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::Instant;
 use tonic::{
     Code, Request, Status,
+    codec::CompressionEncoding,
     metadata::{Ascii, MetadataValue},
     service::{Interceptor, interceptor::InterceptedService},
     transport::{self, Channel},
@@ -41,6 +44,9 @@ pub type JobsClient = jobs_client::JobsClient<InterceptedService<Failover, Beare
 pub type RunnersClient = runners_client::RunnersClient<InterceptedService<Failover, Bearer>>;
 /// Client of the cluster service.
 pub type ClusterClient = cluster_client::ClusterClient<InterceptedService<Failover, Bearer>>;
+
+/// Client of the fleet service.
+pub type FleetClient = fleet_client::FleetClient<InterceptedService<Failover, Bearer>>;
 
 /// Adds the token to each call, and how long its answer is waited for.
 #[derive(Clone)]
@@ -220,6 +226,14 @@ impl Connection {
     #[must_use]
     pub fn cluster(&self) -> ClusterClient {
         cluster_client::ClusterClient::with_interceptor(self.service.clone(), self.bearer())
+            .max_decoding_message_size(MAX_MESSAGE)
+    }
+
+    /// The fleet service.
+    #[must_use]
+    pub fn fleet(&self) -> FleetClient {
+        fleet_client::FleetClient::with_interceptor(self.service.clone(), self.bearer())
+            .accept_compressed(CompressionEncoding::Zstd)
             .max_decoding_message_size(MAX_MESSAGE)
     }
 

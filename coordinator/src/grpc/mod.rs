@@ -3,11 +3,13 @@
 
 mod artifacts;
 mod cluster;
+mod fleet;
 mod forward;
 mod jobs;
 mod logs;
 mod readers;
 mod runners;
+mod search_log;
 mod send_log;
 mod upload;
 mod watch;
@@ -17,7 +19,10 @@ use std::{pin::Pin, time::Duration};
 use baton_proto::{
     DESCRIPTORS,
     error::ApiError,
-    v1::{cluster_server::ClusterServer, jobs_server::JobsServer, runners_server::RunnersServer},
+    v1::{
+        cluster_server::ClusterServer, fleet_server::FleetServer, jobs_server::JobsServer,
+        runners_server::RunnersServer,
+    },
 };
 use baton_state::JobId;
 use futures::{Stream, StreamExt as _};
@@ -41,11 +46,11 @@ use crate::{
     convert,
     dispatch::Dispatch,
     errors::{no_leader, stopping},
+    fleet::Fleet,
     jobs::Jobs,
     leadership::Leadership,
     members::Members,
-    peers::PeerService,
-    raft::RaftHandle,
+    roster::Roster,
 };
 
 /// What a stream of answers is.
@@ -64,10 +69,11 @@ const CONNECTION_WINDOW: u32 = 1 << 30;
 #[derive(Clone)]
 pub(crate) struct Services {
     pub(crate) jobs: Jobs,
+    pub(crate) fleet: Fleet,
+    pub(crate) roster: Roster,
     pub(crate) dispatch: Dispatch,
     pub(crate) backups: Backups,
     pub(crate) members: Members,
-    pub(crate) peers: PeerService<RaftHandle>,
     pub(crate) leadership: Leadership,
     pub(crate) archive_limit: u64,
     pub(crate) tree_limit: u64,
@@ -144,6 +150,7 @@ pub(crate) async fn serve(
     health.set_serving::<JobsServer<Services>>().await;
     health.set_serving::<RunnersServer<Services>>().await;
     health.set_serving::<ClusterServer<Services>>().await;
+    health.set_serving::<FleetServer<Services>>().await;
     let mut node = services.jobs.raft.status();
     services.tasks.spawn(services.stop.clone().run_until_cancelled_owned(async move {
         // Gone or failed: load balancers must look elsewhere.
@@ -151,6 +158,7 @@ pub(crate) async fn serve(
         health.set_not_serving::<JobsServer<Services>>().await;
         health.set_not_serving::<RunnersServer<Services>>().await;
         health.set_not_serving::<ClusterServer<Services>>().await;
+        health.set_not_serving::<FleetServer<Services>>().await;
     }));
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(DESCRIPTORS)
@@ -166,7 +174,7 @@ pub(crate) async fn serve(
     let forward = ForwardLayer::new(
         services.jobs.raft.status().borrow().node_id,
         services.leadership.clone(),
-        services.peers.reach.follow(),
+        services.roster.peers.reach.follow(),
         auth.clone(),
         services.tasks.clone(),
         services.stop.clone(),
@@ -187,6 +195,12 @@ pub(crate) async fn serve(
         // Compresses for callers that ask for it.
         .add_service(InterceptedService::new(
             RunnersServer::new(services.clone())
+                .accept_compressed(CompressionEncoding::Zstd)
+                .send_compressed(CompressionEncoding::Zstd),
+            auth.clone(),
+        ))
+        .add_service(InterceptedService::new(
+            FleetServer::new(services.clone())
                 .accept_compressed(CompressionEncoding::Zstd)
                 .send_compressed(CompressionEncoding::Zstd),
             auth.clone(),

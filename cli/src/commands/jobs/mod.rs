@@ -10,7 +10,7 @@ mod why;
 
 use clap::{Args, Subcommand};
 
-pub(super) use self::show::get;
+pub(super) use self::{list::parse_time, show::get};
 use super::Context;
 
 /// The arguments of `jobs`.
