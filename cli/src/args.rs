@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     commands::{
-        cluster, completions, coordinator, demo, dev, jobs, logs, man, queues, run, runner,
+        cluster, completions, coordinator, demo, dev, events, jobs, logs, man, queues, run, runner,
         runners, submit,
     },
     output::OutputArgs,
@@ -40,6 +40,8 @@ pub(crate) enum Command {
     Jobs(jobs::JobsArgs),
     /// The output of a job
     Logs(logs::LogsArgs),
+    /// What happened in the fleet: list it, or follow it
+    Events(events::EventsArgs),
     /// The runners of the fleet
     Runners(runners::RunnersArgs),
     /// Queues of jobs: their lengths, and their pause

@@ -7,12 +7,13 @@ use std::{
 };
 
 use baton_proto::v1::{
-    ClusterStatusRequest, cluster_client, jobs_client, queues_client, runners_client,
+    ClusterStatusRequest, cluster_client, fleet_client, jobs_client, queues_client, runners_client,
 };
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::Instant;
 use tonic::{
     Code, Request, Status,
+    codec::CompressionEncoding,
     metadata::{Ascii, MetadataValue},
     service::{Interceptor, interceptor::InterceptedService},
     transport::{self, Channel},
@@ -45,6 +46,9 @@ pub type RunnersClient = runners_client::RunnersClient<InterceptedService<Failov
 pub type QueuesClient = queues_client::QueuesClient<InterceptedService<Failover, Bearer>>;
 /// Client of the cluster service.
 pub type ClusterClient = cluster_client::ClusterClient<InterceptedService<Failover, Bearer>>;
+
+/// Client of the fleet service.
+pub type FleetClient = fleet_client::FleetClient<InterceptedService<Failover, Bearer>>;
 
 /// Adds the token to each call, and how long its answer is waited for.
 #[derive(Clone)]
@@ -231,6 +235,14 @@ impl Connection {
     #[must_use]
     pub fn cluster(&self) -> ClusterClient {
         cluster_client::ClusterClient::with_interceptor(self.service.clone(), self.bearer())
+            .max_decoding_message_size(MAX_MESSAGE)
+    }
+
+    /// The fleet service.
+    #[must_use]
+    pub fn fleet(&self) -> FleetClient {
+        fleet_client::FleetClient::with_interceptor(self.service.clone(), self.bearer())
+            .accept_compressed(CompressionEncoding::Zstd)
             .max_decoding_message_size(MAX_MESSAGE)
     }
 

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use baton_proto::error::{ApiError, Reason};
 use baton_state::{
-    Command, Job, JobId, JobSpec, Level, Refusal, Reply, Request,
+    Command, Index, Job, JobId, JobSpec, Level, Refusal, Reply, Request,
     command::{Cancel, SetPriority, Submit},
     explain::{self, Waiting},
 };
@@ -315,13 +315,18 @@ impl Jobs {
     /// one node's decision, and the history of another may be behind.
     pub(crate) async fn finished(&self) -> Result<&History, ApiError> {
         let through = self.raft.state().evicted_through();
+        self.recorded(through).await
+    }
+
+    /// The history, once it has everything up to an entry.
+    pub(crate) async fn recorded(&self, through: Index) -> Result<&History, ApiError> {
         let mut position = self.history.position();
         let reached = position.wait_for(|position| *position >= through);
         match timeout(HISTORY_WITHIN, reached).await {
             Ok(reached) => reached.map(|_| &self.history).map_err(internal),
             Err(_) => Err(ApiError::new(
                 Reason::HistoryBehind,
-                "the coordinator's history lacks jobs that have just ended",
+                "the coordinator's history lacks what has just happened",
                 "send the request again a little later; if it stays so, look at the data disk",
             )),
         }

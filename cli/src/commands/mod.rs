@@ -6,6 +6,7 @@ pub(crate) mod completions;
 pub(crate) mod coordinator;
 pub(crate) mod demo;
 pub(crate) mod dev;
+pub(crate) mod events;
 pub(crate) mod jobs;
 pub(crate) mod logs;
 pub(crate) mod man;
@@ -85,6 +86,7 @@ pub(crate) fn run(command: Command, context: &Context) -> anyhow::Result<u8> {
         Command::Submit(args) => wait_for(submit::run(*args, context)),
         Command::Jobs(args) => wait_for(jobs::run(args, context)),
         Command::Logs(args) => wait_for(logs::run(args, context)),
+        Command::Events(args) => wait_for(events::run(args, context)),
         Command::Runners(args) => wait_for(runners::run(args, context)),
         Command::Queues(args) => wait_for(queues::run(args, context)),
         Command::Demo(args) => wait_for(demo::run(args, context)),

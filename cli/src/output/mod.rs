@@ -89,6 +89,16 @@ pub(crate) fn write_json(view: &impl Serialize) -> anyhow::Result<()> {
     write(&text)
 }
 
+/// Writes `view` as one line of JSON.
+///
+/// # Errors
+/// As [`write`].
+pub(crate) fn write_json_line(view: &impl Serialize) -> anyhow::Result<()> {
+    let mut line = serde_json::to_vec(view)?;
+    line.push(b'\n');
+    write(&line)
+}
+
 /// How many columns the terminal at standard output has; none when it is no
 /// terminal.
 fn columns() -> Option<usize> {

@@ -12,8 +12,8 @@ use jiff::Timestamp;
 use super::{
     table::{Table, printable, shorten},
     views::{
-        ArtifactView, AttemptView, ClusterView, ExecutorView, HealthView, JobView, ResourcesView,
-        RunnerView, SourceView, SpecView,
+        ArtifactView, AttemptView, ClusterView, EventView, ExecutorView, HealthView, JobView,
+        ResourcesView, RunnerView, SourceView, SpecView,
     },
 };
 
@@ -55,6 +55,36 @@ pub(crate) fn jobs(jobs: &[JobView], now: Timestamp, style: Style) -> String {
     table.render(|column, cell| {
         (style.coloured && column == STATE_COLUMN).then(|| state_colour(cell)).flatten()
     })
+}
+
+/// A table of events.
+pub(crate) fn events(events: &[EventView], style: Style) -> String {
+    let mut table = Table::new(["TIME", "EVENT", "ABOUT", "NAME", "BY", "MESSAGE"]);
+    for event in events {
+        table.row([
+            moment(event.time),
+            event.kind.clone(),
+            event.subject.clone(),
+            shorten(&event.name, NAME_WIDTH),
+            event.by.clone().unwrap_or_default(),
+            event.message.clone(),
+        ]);
+    }
+    if let Some(columns) = style.columns {
+        table.fit(columns, &["MESSAGE", "NAME"], &["EVENT", "BY", "NAME"]);
+    }
+    table.render(|_, _| None)
+}
+
+/// An event as one line.
+pub(crate) fn event(event: &EventView) -> String {
+    let name = match event.name.as_str() {
+        "" => String::new(),
+        name => format!(" ({name})"),
+    };
+    let by = event.by.as_ref().map(|by| format!(", by {by}")).unwrap_or_default();
+    let (time, subject, message) = (moment(event.time), &event.subject, &event.message);
+    printable(&format!("{time}  {subject}{name}: {message}{by}"))
 }
 
 /// Everything about one job, as of `now`.

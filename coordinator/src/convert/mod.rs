@@ -18,7 +18,8 @@ pub(crate) use self::{
     executor::executors_from_proto,
     health::unhealthy,
     job::{
-        job_to_proto, log_end_from_proto, outcome_from_proto, runner_to_proto, state_from_proto,
+        job_summary, job_to_proto, log_end_from_proto, outcome_from_proto, runner_to_proto,
+        state_from_proto,
     },
     member::member_from_proto,
     queue::{queue_name, queue_to_proto},

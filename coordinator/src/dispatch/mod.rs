@@ -21,7 +21,7 @@ mod timing;
 use std::sync::Arc;
 
 use baton_proto::v1;
-use baton_state::{Command, Event, EventKind, Index, Lease, RunnerId};
+use baton_state::{Command, Event, EventKind, Index, Lease, Runner, RunnerId, State};
 use tokio::{
     sync::{Notify, watch},
     time::Instant,
@@ -33,6 +33,7 @@ pub use self::timing::{Timing, TimingError};
 use self::{checks::Checks, leases::Leases, places::Places, sessions::Sessions};
 use crate::{
     contents::Contents,
+    convert::runner_to_proto,
     environment::Environment,
     leadership::Leadership,
     raft::{Observer, RaftHandle},
@@ -95,7 +96,7 @@ impl Shared {
 }
 
 impl Observer for DispatchObserver {
-    fn applied(&self, _through: Index, state: &baton_state::State, events: &[Event]) {
+    fn applied(&self, _through: Index, state: &State, events: &[Event]) {
         for event in events {
             match &event.kind {
                 EventKind::JobLeased { job, lease, runner } => {
@@ -183,7 +184,7 @@ impl Dispatch {
     }
 
     /// What a runner said last of its health, over the session that it has here.
-    pub(crate) fn reported(&self, runner: &RunnerId) -> Option<Reported> {
+    fn reported(&self, runner: &RunnerId) -> Option<Reported> {
         self.shared.sessions.health(runner)
     }
 
@@ -196,6 +197,12 @@ impl Dispatch {
     /// led.
     pub(crate) fn checks(&self, runner: &RunnerId) -> Vec<v1::Health> {
         self.shared.checks.of(runner, Instant::now())
+    }
+
+    /// A runner as the API shows it.
+    pub(crate) fn shown(&self, state: &State, runner: &Runner) -> v1::Runner {
+        let id = &runner.facts.id;
+        runner_to_proto(state, runner, self.last_heard(id), self.reported(id))
     }
 
     /// Proposes a command about a lease; what the state refuses is no failure

@@ -5,7 +5,7 @@ use baton_proto::{
     time::duration_from_proto,
     v1::{self, runners_server},
 };
-use baton_state::{JobSpec, Lease, Runner, State};
+use baton_state::{JobSpec, Lease};
 use futures::StreamExt as _;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
@@ -17,7 +17,7 @@ use super::{
     upload,
 };
 use crate::{
-    convert::{self, invalid, runner_to_proto},
+    convert::{self, invalid},
     errors::{from_propose, internal},
     files::{Digest, FileName},
     jobs::Jobs,
@@ -101,7 +101,7 @@ impl runners_server::Runners for Services {
         self.jobs.raft.read_barrier().await.map_err(from_propose)?;
         let mut runners: Vec<_> = {
             let state = self.jobs.raft.state();
-            state.runners().values().map(|runner| self.runner(&state, runner)).collect()
+            state.runners().values().map(|runner| self.dispatch.shown(&state, runner)).collect()
         };
         runners.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
         Ok(Response::new(v1::ListRunnersResponse { runners }))
@@ -113,7 +113,7 @@ impl runners_server::Runners for Services {
     ) -> Result<Response<v1::GetRunnerResponse>, Status> {
         self.jobs.raft.read_barrier().await.map_err(from_propose)?;
         let state = self.jobs.raft.state();
-        let runner = self.runner(&state, runners::find(&state, &request.get_ref().runner)?);
+        let runner = self.dispatch.shown(&state, runners::find(&state, &request.get_ref().runner)?);
         Ok(Response::new(v1::GetRunnerResponse { runner: Some(runner) }))
     }
 
@@ -228,10 +228,5 @@ impl Services {
             Some(content) if content.digests().any(|named| named == chunk) => Ok(chunk),
             Some(_) | None => Err(refused("the job brings no such chunk")),
         }
-    }
-
-    fn runner(&self, state: &State, runner: &Runner) -> v1::Runner {
-        let (id, dispatch) = (&runner.facts.id, &self.dispatch);
-        runner_to_proto(state, runner, dispatch.last_heard(id), dispatch.reported(id))
     }
 }

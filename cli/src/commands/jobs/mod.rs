@@ -11,7 +11,7 @@ mod why;
 
 use clap::{Args, Subcommand};
 
-pub(super) use self::show::get;
+pub(super) use self::{list::parse_time, show::get};
 use super::Context;
 
 /// The arguments of `jobs`.

@@ -6,6 +6,7 @@
 mod backup;
 mod cluster;
 mod error;
+mod event;
 mod job;
 mod log;
 mod queue;
@@ -17,6 +18,7 @@ pub(crate) use self::{
     backup::{BackupView, RestoreView},
     cluster::{ClusterView, RemovedMemberView, TransferView},
     error::ErrorView,
+    event::{EventView, EventsView},
     job::{
         ArtifactView, ArtifactsListView, AttemptView, CancellationView, ExecutorView, JobView,
         JobsView, ResourcesView, SourceView, SpecView, SubmittedView, WhyView, job_state,
