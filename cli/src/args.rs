@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     commands::{
-        cluster, completions, coordinator, demo, dev, events, jobs, logs, man, run, runner,
+        cluster, completions, coordinator, demo, dev, events, jobs, logs, man, queues, run, runner,
         runners, submit,
     },
     output::OutputArgs,
@@ -44,6 +44,8 @@ pub(crate) enum Command {
     Events(events::EventsArgs),
     /// The runners of the fleet
     Runners(runners::RunnersArgs),
+    /// Queues of jobs: their lengths, and their pause
+    Queues(queues::QueuesArgs),
     /// The coordinators of the fleet
     Cluster(cluster::ClusterArgs),
     /// Try Baton: a cluster of its own, a sample project, its tests, their result

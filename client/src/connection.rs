@@ -7,7 +7,7 @@ use std::{
 };
 
 use baton_proto::v1::{
-    ClusterStatusRequest, cluster_client, fleet_client, jobs_client, runners_client,
+    ClusterStatusRequest, cluster_client, fleet_client, jobs_client, queues_client, runners_client,
 };
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::Instant;
@@ -42,6 +42,8 @@ const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 pub type JobsClient = jobs_client::JobsClient<InterceptedService<Failover, Bearer>>;
 /// Client of the runners service.
 pub type RunnersClient = runners_client::RunnersClient<InterceptedService<Failover, Bearer>>;
+/// Client of the queues service.
+pub type QueuesClient = queues_client::QueuesClient<InterceptedService<Failover, Bearer>>;
 /// Client of the cluster service.
 pub type ClusterClient = cluster_client::ClusterClient<InterceptedService<Failover, Bearer>>;
 
@@ -220,6 +222,13 @@ impl Connection {
         runners_client::RunnersClient::with_interceptor(self.service.clone(), self.bearer())
             .max_decoding_message_size(MAX_MESSAGE)
             .max_encoding_message_size(MAX_MESSAGE)
+    }
+
+    /// The queues service.
+    #[must_use]
+    pub fn queues(&self) -> QueuesClient {
+        queues_client::QueuesClient::with_interceptor(self.service.clone(), self.bearer())
+            .max_decoding_message_size(MAX_MESSAGE)
     }
 
     /// The cluster service.

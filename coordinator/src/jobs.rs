@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use baton_proto::error::{ApiError, Reason};
 use baton_state::{
     Command, Index, Job, JobId, JobSpec, Level, Refusal, Reply, Request,
-    command::{Cancel, Submit},
+    command::{Cancel, SetPriority, Submit},
     explain::{self, Waiting},
 };
 use tokio::{sync::watch, time::timeout};
@@ -18,6 +18,7 @@ use crate::{
     errors::{from_history, from_propose, internal, job_not_found},
     files::Files,
     history::{History, JobFilter, Listed},
+    queues::Rates,
     raft::{ProposeError, RaftHandle},
     replication::{Records, Replication},
     trees::Trees,
@@ -45,6 +46,7 @@ pub(crate) struct Jobs {
     pub(crate) trees: Trees,
     pub(crate) disk: DiskGuard,
     pub(crate) watchers: Arc<Watchers>,
+    pub(crate) rates: Arc<Rates>,
     pub(crate) environment: Environment,
 }
 
@@ -270,6 +272,39 @@ impl Jobs {
                 // It may have left the state since: look again.
                 Err(ProposeError::Refused(Refusal::UnknownJob(_)))
                     if self.in_history(id).await? => {}
+                Err(ProposeError::Refused(Refusal::HistoryMoved)) => {}
+                Err(error) => return Err(from_propose(error)),
+            }
+        }
+    }
+
+    /// Changes the priority of a job that has not ended.
+    pub(crate) async fn set_priority(
+        &self,
+        caller: &Caller,
+        id: JobId,
+        priority: i32,
+    ) -> Result<Job, ApiError> {
+        loop {
+            let history_seen = self.raft.state().evicted_at();
+            if let Some(job) = self.answered_before(caller).await? {
+                return self.get(job).await;
+            }
+            let command = Command::SetPriority(SetPriority {
+                job: id,
+                priority,
+                at: self.environment.clock.now(),
+                by: caller.name.clone(),
+                request: caller.request(),
+                history_seen,
+            });
+            match self.raft.propose(command).await {
+                Ok(_) => return self.get(id).await,
+                Err(ProposeError::Refused(Refusal::UnknownJob(_)))
+                    if self.in_history(id).await? =>
+                {
+                    return Err(from_propose(ProposeError::Refused(Refusal::JobFinished(id))));
+                }
                 Err(ProposeError::Refused(Refusal::HistoryMoved)) => {}
                 Err(error) => return Err(from_propose(error)),
             }

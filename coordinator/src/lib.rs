@@ -24,6 +24,7 @@ mod leadership;
 mod members;
 mod peers;
 mod problems;
+mod queues;
 pub mod raft;
 mod reach;
 mod replication;

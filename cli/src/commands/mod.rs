@@ -10,6 +10,7 @@ pub(crate) mod events;
 pub(crate) mod jobs;
 pub(crate) mod logs;
 pub(crate) mod man;
+pub(crate) mod queues;
 pub(crate) mod run;
 pub(crate) mod runner;
 mod runner_docker;
@@ -87,6 +88,7 @@ pub(crate) fn run(command: Command, context: &Context) -> anyhow::Result<u8> {
         Command::Logs(args) => wait_for(logs::run(args, context)),
         Command::Events(args) => wait_for(events::run(args, context)),
         Command::Runners(args) => wait_for(runners::run(args, context)),
+        Command::Queues(args) => wait_for(queues::run(args, context)),
         Command::Demo(args) => wait_for(demo::run(args, context)),
         Command::Dev(args) => wait_for(dev::run(*args, context)),
         Command::Coordinator(args) => wait_for(coordinator::run(*args, context)),

@@ -1,6 +1,10 @@
 //! Jobs, runners and clusters for people. What it writes may change at any
 //! time; programs take JSON.
 
+mod queues;
+
+pub(crate) use self::queues::{queue_name, queues};
+
 use std::{fmt::Write as _, time::Duration};
 
 use jiff::Timestamp;
@@ -8,8 +12,8 @@ use jiff::Timestamp;
 use super::{
     table::{Table, printable, shorten},
     views::{
-        ArtifactView, AttemptView, ClusterView, EventView, ExecutorView, JobView, ResourcesView,
-        RunnerView, SourceView, SpecView,
+        ArtifactView, AttemptView, ClusterView, EventView, ExecutorView, HealthView, JobView,
+        ResourcesView, RunnerView, SourceView, SpecView,
     },
 };
 
@@ -261,6 +265,28 @@ pub(crate) fn runner(runner: &RunnerView, now: Timestamp) -> String {
         lines.add(&lease.job_id, &text);
     }
     lines.0
+}
+
+/// A table of what a runner found when it looked at itself.
+pub(crate) fn checks(checks: &[HealthView]) -> String {
+    let mut table = Table::new(["TIME", "LOAD", "MEMORY FREE", "DISK FREE", "PROBLEMS"]);
+    for check in checks {
+        let failing = check.executors.iter().filter(|executor| executor.failures > 0);
+        let failing = failing.map(|executor| {
+            let out = if executor.healthy { "" } else { ", gets no jobs" };
+            format!("{}: {} ({}{out})", executor.name, executor.problem, executor.failures)
+        });
+        let host = Some(check.problem.clone()).filter(|problem| !problem.is_empty());
+        let problems: Vec<_> = host.into_iter().chain(failing).collect();
+        table.row([
+            moment(check.time),
+            format!("{:.2}", check.load),
+            bytes(check.memory_available),
+            bytes(check.disk_available),
+            problems.join("; "),
+        ]);
+    }
+    table.render(|_, _| None)
 }
 
 /// The figures of the fleet, and a table of its coordinators.

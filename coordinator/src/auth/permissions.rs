@@ -20,7 +20,7 @@ pub(super) enum Permission {
 
 use Permission::{None as Nothing, Own, OwnAndInputs};
 
-const PERMISSIONS: [(&str, Permission); 34] = [
+const PERMISSIONS: [(&str, Permission); 40] = [
     ("/baton.v1.Cluster/Backup", Nothing),
     ("/baton.v1.Cluster/Join", Nothing),
     ("/baton.v1.Cluster/Members", Nothing),
@@ -40,15 +40,21 @@ const PERMISSIONS: [(&str, Permission); 34] = [
     ("/baton.v1.Jobs/Logs", Own),
     ("/baton.v1.Jobs/Retry", Nothing),
     ("/baton.v1.Jobs/SearchLog", Own),
+    ("/baton.v1.Jobs/SetPriority", Nothing),
     ("/baton.v1.Jobs/Submit", Nothing),
     ("/baton.v1.Jobs/Upload", Nothing),
     ("/baton.v1.Jobs/Watch", Own),
     ("/baton.v1.Jobs/Why", Own),
+    ("/baton.v1.Queues/List", Nothing),
+    ("/baton.v1.Queues/Pause", Nothing),
+    ("/baton.v1.Queues/Resume", Nothing),
+    ("/baton.v1.Runners/Checks", Nothing),
     ("/baton.v1.Runners/Cordon", Nothing),
     ("/baton.v1.Runners/Drain", Nothing),
     ("/baton.v1.Runners/FetchSource", Nothing),
     ("/baton.v1.Runners/FindMissing", Nothing),
     ("/baton.v1.Runners/Get", Nothing),
+    ("/baton.v1.Runners/Lift", Nothing),
     ("/baton.v1.Runners/List", Nothing),
     ("/baton.v1.Runners/Remove", Nothing),
     ("/baton.v1.Runners/Resume", Nothing),

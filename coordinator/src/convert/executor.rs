@@ -241,7 +241,7 @@ fn check_path(field: &str, path: &str) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn check_name(field: &str, name: &str) -> Result<(), ApiError> {
+pub(super) fn check_name(field: &str, name: &str) -> Result<(), ApiError> {
     let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b);
     if name.is_empty() || name.len() > 63 || !name.bytes().all(allowed) {
         let problem = "must be 1 to 63 of: lower-case letters, digits, '-', '_' and '.'";

@@ -106,6 +106,18 @@ impl jobs_server::Jobs for Services {
         Ok(Response::new(v1::RetryJobResponse { job: Some(job_to_proto(&job)) }))
     }
 
+    async fn set_priority(
+        &self,
+        request: Request<v1::SetPriorityRequest>,
+    ) -> Result<Response<v1::SetPriorityResponse>, Status> {
+        let caller = caller("set priority", &request, |body| &mut body.idempotency_key)?;
+        let request = request.into_inner();
+        let (id, priority) =
+            (job_id(&request.job_id)?, convert::priority("priority", request.priority)?);
+        let job = self.jobs.set_priority(&caller, id, priority).await?;
+        Ok(Response::new(v1::SetPriorityResponse { job: Some(job_to_proto(&job)) }))
+    }
+
     async fn why(
         &self,
         request: Request<v1::WhyRequest>,

@@ -7,6 +7,7 @@ mod fleet;
 mod forward;
 mod jobs;
 mod logs;
+mod queues;
 mod readers;
 mod runners;
 mod search_log;
@@ -21,7 +22,7 @@ use baton_proto::{
     error::ApiError,
     v1::{
         cluster_server::ClusterServer, fleet_server::FleetServer, jobs_server::JobsServer,
-        runners_server::RunnersServer,
+        queues_server::QueuesServer, runners_server::RunnersServer,
     },
 };
 use baton_state::JobId;
@@ -149,6 +150,7 @@ pub(crate) async fn serve(
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<JobsServer<Services>>().await;
     health.set_serving::<RunnersServer<Services>>().await;
+    health.set_serving::<QueuesServer<Services>>().await;
     health.set_serving::<ClusterServer<Services>>().await;
     health.set_serving::<FleetServer<Services>>().await;
     let mut node = services.jobs.raft.status();
@@ -157,6 +159,7 @@ pub(crate) async fn serve(
         let _ = node.wait_for(|status| status.failure.is_some()).await;
         health.set_not_serving::<JobsServer<Services>>().await;
         health.set_not_serving::<RunnersServer<Services>>().await;
+        health.set_not_serving::<QueuesServer<Services>>().await;
         health.set_not_serving::<ClusterServer<Services>>().await;
         health.set_not_serving::<FleetServer<Services>>().await;
     }));
@@ -205,6 +208,7 @@ pub(crate) async fn serve(
                 .send_compressed(CompressionEncoding::Zstd),
             auth.clone(),
         ))
+        .add_service(QueuesServer::with_interceptor(services.clone(), auth.clone()))
         .add_service(ClusterServer::with_interceptor(services, auth))
         .serve_with_incoming_shutdown(
             incoming(listener, Limits::for_callers()),

@@ -170,6 +170,30 @@ impl runners_server::Runners for Services {
         let runner = self.jobs.set_runner_labels(&caller, &body.runner, grant, hide).await?;
         Ok(Response::new(v1::SetRunnerLabelsResponse { runner_id: runner.0 }))
     }
+
+    async fn checks(
+        &self,
+        request: Request<v1::ListChecksRequest>,
+    ) -> Result<Response<v1::ListChecksResponse>, Status> {
+        self.jobs.raft.read_barrier().await.map_err(from_propose)?;
+        let runner = {
+            let state = self.jobs.raft.state();
+            runners::find(&state, &request.get_ref().runner)?.facts.id.clone()
+        };
+        let checks = self.dispatch.checks(&runner);
+        Ok(Response::new(v1::ListChecksResponse { checks }))
+    }
+
+    async fn lift(
+        &self,
+        request: Request<v1::LiftQuarantineRequest>,
+    ) -> Result<Response<v1::LiftQuarantineResponse>, Status> {
+        let caller = jobs::caller("lift quarantine", &request, |body| &mut body.idempotency_key)?;
+        let is_connected = |runner: &_| self.dispatch.has_session(runner);
+        let wanted = &request.get_ref().runner;
+        let runner = self.jobs.lift_quarantine(&caller, wanted, is_connected).await?;
+        Ok(Response::new(v1::LiftQuarantineResponse { runner_id: runner.0 }))
+    }
 }
 
 impl Services {

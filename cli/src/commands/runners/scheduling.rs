@@ -33,9 +33,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 pub(super) struct OneRunner {
     /// Id or name of the runner
     #[arg(value_name = "RUNNER")]
-    runner: String,
+    pub(super) runner: String,
     #[command(flatten)]
-    client: ClientArgs,
+    pub(super) client: ClientArgs,
 }
 
 /// The arguments of `runners drain`.
@@ -233,7 +233,7 @@ fn grant_and_hide(changes: &[String]) -> Result<(Vec<String>, Vec<String>), Usag
     Ok((grant, hide))
 }
 
-fn say(context: &Context, id: String, text: &str) -> anyhow::Result<()> {
+pub(super) fn say(context: &Context, id: String, text: &str) -> anyhow::Result<()> {
     match context.format {
         Format::Json => output::write_json(&ChangedView { id }),
         Format::Text => output::write(format!("{text}\n").as_bytes()),

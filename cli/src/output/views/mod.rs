@@ -9,6 +9,7 @@ mod error;
 mod event;
 mod job;
 mod log;
+mod queue;
 mod runner;
 
 use jiff::Timestamp;
@@ -23,7 +24,8 @@ pub(crate) use self::{
         JobsView, ResourcesView, SourceView, SpecView, SubmittedView, WhyView, job_state,
     },
     log::LogPieceView,
-    runner::{ChangedView, RunnerView, RunnersView},
+    queue::{PausedView, QueueNameView, QueueView, QueuesView},
+    runner::{ChangedView, ChecksView, HealthView, RunnerView, RunnersView},
 };
 
 /// A time of the API; none when it is out of any calendar's range.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Refusal, Reply, runner_request};
+use super::{Refusal, Reply, fleet_request};
 use crate::{
     event::EventKind,
     ids::{Index, RunnerId, Timestamp},
@@ -31,10 +31,13 @@ pub struct SetLabels {
     pub request: Option<Request>,
     /// The eviction index before the proposer looked for the key in the history.
     pub history_seen: Index,
+    /// By whom; empty while not every member knows of this.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub by: String,
 }
 
 pub(super) fn apply(ctx: &mut Applying<'_>, command: SetLabels) -> Result<Reply, Refusal> {
-    if runner_request::repeated(ctx, command.request.as_ref(), command.history_seen)? {
+    if fleet_request::repeated(ctx, command.request.as_ref(), command.history_seen)? {
         return Ok(Reply::Done);
     }
     let runner = ctx.state.runners.get_mut(&command.runner).ok_or(Refusal::UnknownRunner)?;
@@ -46,9 +49,11 @@ pub(super) fn apply(ctx: &mut Applying<'_>, command: SetLabels) -> Result<Reply,
     }
     let is_new = granted != runner.granted || hidden != runner.hidden;
     (runner.granted, runner.hidden) = (granted, hidden);
-    runner_request::remember(ctx, command.request, &command.runner);
+    let name = runner.facts.name.clone();
+    let SetLabels { runner, grant, hide, request, by, .. } = command;
+    fleet_request::remember(ctx, request, Some(&runner));
     if is_new {
-        ctx.emit(EventKind::RunnerLabels { runner: command.runner });
+        ctx.emit(EventKind::RunnerLabels { runner, name, grant, hide, by });
     }
     Ok(Reply::Done)
 }
