@@ -22,7 +22,7 @@ pub(crate) use self::{
         state_from_proto,
     },
     member::member_from_proto,
-    queue::{queue_name, queue_to_proto},
+    queue::{queue_name, queues_to_proto},
     scheduling::at_deadline,
     spec::{check_text, labels, priority, spec_from_proto, spec_to_proto},
 };

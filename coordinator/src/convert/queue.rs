@@ -39,8 +39,13 @@ fn executor(name: &str) -> Result<Executor, ApiError> {
     }
 }
 
-/// A queue as the API shows it.
-pub(crate) fn queue_to_proto(queue: QueueStatus) -> v1::Queue {
+/// Some queues, and how many more there are.
+pub(crate) fn queues_to_proto((queues, more): (Vec<QueueStatus>, usize)) -> v1::ListQueuesResponse {
+    let queues = queues.into_iter().map(queue_to_proto).collect();
+    v1::ListQueuesResponse { queues, more: more as u64 }
+}
+
+fn queue_to_proto(queue: QueueStatus) -> v1::Queue {
     let QueueStatus { name, queued, running, oldest_queued, started, runners, paused } = queue;
     let paused = paused
         .map(|Paused { by, since }| v1::Paused { by, since: Some(timestamp_from_millis(since.0)) });

@@ -188,6 +188,12 @@ impl Dispatch {
         self.shared.sessions.health(runner)
     }
 
+    /// A runner as the API shows it.
+    pub(crate) fn shown(&self, state: &State, runner: &Runner) -> v1::Runner {
+        let id = &runner.facts.id;
+        runner_to_proto(state, runner, self.last_heard(id), self.reported(id))
+    }
+
     /// A runner has a session here, over which it can be told something.
     pub(crate) fn has_session(&self, runner: &RunnerId) -> bool {
         self.shared.sessions.contains(runner)
@@ -197,12 +203,6 @@ impl Dispatch {
     /// led.
     pub(crate) fn checks(&self, runner: &RunnerId) -> Vec<v1::Health> {
         self.shared.checks.of(runner, Instant::now())
-    }
-
-    /// A runner as the API shows it.
-    pub(crate) fn shown(&self, state: &State, runner: &Runner) -> v1::Runner {
-        let id = &runner.facts.id;
-        runner_to_proto(state, runner, self.last_heard(id), self.reported(id))
     }
 
     /// Proposes a command about a lease; what the state refuses is no failure

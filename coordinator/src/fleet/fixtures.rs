@@ -84,6 +84,7 @@ impl Scene {
             trees: Trees::default(),
             disk: DiskGuard::new(folder.path().to_owned(), 0),
             watchers: Arc::default(),
+            rates: Arc::default(),
             environment,
         };
         let (leader, told) = watch::channel(Leader::Nobody);

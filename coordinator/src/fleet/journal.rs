@@ -195,7 +195,10 @@ mod tests {
     }
 
     fn online(number: u64) -> Event {
-        event(number, EventKind::RunnerUnreachable { runner: RunnerId("r".to_owned()) })
+        event(
+            number,
+            EventKind::RunnerUnreachable { runner: RunnerId("r".to_owned()), name: String::new() },
+        )
     }
 
     fn tell(journal: &Journal, events: &[Event]) {

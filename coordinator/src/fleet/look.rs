@@ -1,12 +1,12 @@
-//! What takes longer to find out than an answer may wait: how the members are, who waits for a
-//! runner that there is not, how many dead letters there are. Looked at now and then, once for
+//! What takes longer to find out than an answer may wait: how the members and the queues are, who
+//! waits for a runner that there is not, how many dead letters there are. Looked at now and then, once for
 //! all streams, and only while there are any.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use baton_proto::v1;
+use baton_proto::{time::timestamp_from_millis, v1};
 use baton_state::{
-    JobId, Timestamp,
+    JobId, Queue, Timestamp,
     explain::{self, WaitReason},
 };
 use tokio::{
@@ -16,11 +16,13 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::overview::alert;
-use crate::{jobs::Jobs, roster::Roster};
+use crate::{convert::queues_to_proto, jobs::Jobs, roster::Roster};
 
 /// The time between two looks.
 const EVERY: Duration = Duration::from_secs(2);
-/// Requirements whose queues are looked at.
+/// What is older was found when somebody else watched.
+const FRESH_FOR: Duration = Duration::from_secs(10);
+/// Queues whose first job is looked at.
 const QUEUES: usize = 200;
 /// Dead letters that are counted.
 const DEAD_LETTERS: u32 = 100_000;
@@ -31,6 +33,8 @@ pub(super) struct Look {
     /// When; none if nobody has looked yet.
     at: Option<Instant>,
     pub(super) members: v1::Members,
+    pub(super) queues: v1::ListQueuesResponse,
+    pub(super) oldest_queued: Option<prost_types::Timestamp>,
     pub(super) dead_letters: u64,
     pub(super) alerts: Vec<v1::Alert>,
 }
@@ -38,7 +42,7 @@ pub(super) struct Look {
 impl Look {
     /// It is not from a time when nobody watched.
     pub(super) fn is_fresh(&self) -> bool {
-        self.at.is_some_and(|at| at.elapsed() <= 2 * EVERY)
+        self.at.is_some_and(|at| at.elapsed() <= FRESH_FOR)
     }
 }
 
@@ -97,7 +101,9 @@ impl Looking {
         let now = jobs.environment.clock.now();
         let mut alerts = self.of_members(&members, jobs, now);
         alerts.extend(without_runner(jobs, now));
-        Look { at: Some(Instant::now()), members, dead_letters, alerts }
+        let queues = queues_to_proto(jobs.queues());
+        let oldest_queued = oldest_queued(jobs);
+        Look { at: Some(Instant::now()), members, queues, oldest_queued, dead_letters, alerts }
     }
 
     /// What is wrong with the members, and since when that is known.
@@ -135,8 +141,9 @@ impl Looking {
 fn without_runner(jobs: &Jobs, now: Timestamp) -> Vec<v1::Alert> {
     let first: Vec<(JobId, usize)> = {
         let state = jobs.raft.state();
-        let queues = state.queues().ready().take(QUEUES);
-        queues.filter_map(|(_, places)| Some((places.first()?.job, places.len()))).collect()
+        let queues = state.queues().iter().flat_map(|(_, projects)| projects.values());
+        let waiting = queues.map(Queue::ready).filter_map(|it| Some((it.first()?.job, it.len())));
+        waiting.take(QUEUES).collect()
     };
     let stuck = first.into_iter().filter_map(|(id, count)| {
         // Each under a lock of its own: the look at one asks all runners.
@@ -153,14 +160,22 @@ fn without_runner(jobs: &Jobs, now: Timestamp) -> Vec<v1::Alert> {
             WaitReason::RunnersCordoned => v1::AlertLevel::Warning,
             WaitReason::SlotsBusy
             | WaitReason::BehindOthers
+            | WaitReason::QueuePaused
             | WaitReason::Backoff
             | WaitReason::Starting => return None,
         };
         let jobs = if count == 1 { "1 job waits".to_owned() } else { format!("{count} jobs wait") };
-        let since = job.attempts.last().and_then(|attempt| attempt.finished_at);
         let subject = format!("queue:{}", job.spec.project);
         let message = format!("{jobs}: {}", waiting.message);
-        Some(alert(level, subject, message, since.unwrap_or(job.submitted_at)))
+        Some(alert(level, subject, message, job.waits_since()))
     });
     stuck.collect()
+}
+
+/// Since when the job waits that has waited longest.
+fn oldest_queued(jobs: &Jobs) -> Option<prost_types::Timestamp> {
+    let state = jobs.raft.state();
+    let queues = state.queues().iter().flat_map(|(_, projects)| projects.values());
+    let oldest = queues.filter_map(Queue::oldest_queued).min()?;
+    Some(timestamp_from_millis(oldest.0))
 }

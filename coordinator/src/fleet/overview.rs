@@ -21,7 +21,7 @@ pub(super) fn overview(fleet: &Fleet, look: &Look) -> v1::Overview {
         term: raft.term,
         queued: state.queues().len() as u64,
         running: state.leased() as u64,
-        oldest_queued: None,
+        oldest_queued: look.oldest_queued,
         runners_online: online().count() as u64,
         runners_unreachable: (runners().len() - online().count()) as u64,
         slots: online().map(|runner| u64::from(runner.facts.slots)).sum(),

@@ -1,10 +1,13 @@
 //! Events as people read them: one line with all that matters. Also of those that an older
 //! version has recorded with less.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use baton_proto::{time::timestamp_from_millis, v1};
-use baton_state::{Event, EventKind, Final, Job, JobId, Outcome, RunnerId, State, Timestamp};
+use baton_state::{
+    AtDeadline, Event, EventKind, Final, HOST, Job, JobId, Outcome, RunnerId, SchedulingChange,
+    State, Timestamp,
+};
 
 use crate::history::{EventId, Recorded, Subject};
 
@@ -81,10 +84,11 @@ pub(super) fn shown(event: &Event, job: Option<&Job>, names: &Names<'_>) -> v1::
     let subject = Subject::of(&event.kind);
     let name = match &subject {
         Some(Subject::Job(_)) => job.map(|job| job.spec.name.clone()).unwrap_or_default(),
-        Some(Subject::Runner(runner)) => {
-            names.state.runner(runner).map(|it| it.facts.name.clone()).unwrap_or_default()
-        }
-        Some(Subject::Member(_)) | None => String::new(),
+        Some(Subject::Runner(runner)) => match name_of_runner(&event.kind) {
+            Some(name) => name.clone(),
+            None => names.state.runner(runner).map(|it| it.facts.name.clone()).unwrap_or_default(),
+        },
+        Some(Subject::Member(_) | Subject::Queue(_)) | None => String::new(),
     };
     let Line { message, by, warning } = line(&event.kind, names);
     v1::Event {
@@ -97,6 +101,21 @@ pub(super) fn shown(event: &Event, job: Option<&Job>, names: &Names<'_>) -> v1::
         message,
         warning,
     }
+}
+
+/// What the runner was called then.
+fn name_of_runner(kind: &EventKind) -> Option<&String> {
+    let name = match kind {
+        EventKind::RunnerOnline { name, .. }
+        | EventKind::RunnerUnreachable { name, .. }
+        | EventKind::RunnerHealth { name, .. }
+        | EventKind::QuarantineLifted { name, .. }
+        | EventKind::RunnerScheduling { name, .. }
+        | EventKind::RunnerLabels { name, .. }
+        | EventKind::RunnerRemoved { name, .. } => name,
+        _ => return None,
+    };
+    Some(name).filter(|name| !name.is_empty())
 }
 
 #[derive(Default)]
@@ -141,16 +160,84 @@ fn line(kind: &EventKind, names: &Names<'_>) -> Line {
         EventKind::JobFinished { job } => finished(job),
         EventKind::KeyTaken { .. } => Line::note("asked about after its end"),
         EventKind::JobEvicted { .. } => Line::note("left memory"),
-        EventKind::RunnerOnline { .. } => Line::note("connected"),
+        EventKind::JobPriority { from, to, by, .. } => {
+            Line::note(format!("priority {to} instead of {from}")).by(by)
+        }
+        EventKind::RunnerOnline { leaving: true, .. } => Line::note("is being stopped"),
+        EventKind::RunnerOnline { version, .. } => Line::note(versioned("connected", version)),
         EventKind::RunnerUnreachable { .. } => Line::warning("does not answer any more"),
-        EventKind::RunnerHealth { .. } => Line::note("something of it works no more, or again"),
-        EventKind::RunnerScheduling { .. } => Line::note("cordoned, drained or resumed"),
-        EventKind::RunnerLabels { .. } => Line::note("labels granted or hidden"),
-        EventKind::RunnerRemoved { .. } => Line::note("removed"),
-        EventKind::MemberJoined { .. } => Line::note("became a member of the cluster"),
-        EventKind::MemberChanged { .. } => Line::note("has another address or version"),
-        EventKind::MemberRemoved { .. } => Line::note("removed from the cluster"),
+        EventKind::RunnerHealth { executor, problem, .. } => health(executor, problem.as_deref()),
+        EventKind::QuarantineLifted { by, .. } => {
+            Line::note("all of it may take jobs again until it fails anew").by(by)
+        }
+        EventKind::RunnerScheduling { change, by, .. } => {
+            Line::note(scheduling(change.as_ref())).by(by)
+        }
+        EventKind::RunnerLabels { grant, hide, by, .. } => Line::note(labels(grant, hide)).by(by),
+        EventKind::RunnerRemoved { by, .. } => Line::note("forgotten").by(by),
+        EventKind::QueuePaused { queue, by } => Line::note(format!("paused: {queue}")).by(by),
+        EventKind::QueueResumed { queue, by } => Line::note(format!("resumed: {queue}")).by(by),
+        EventKind::MemberJoined { address, version, .. } => {
+            Line::note(versioned(format!("became a member{}", at(address)), version))
+        }
+        EventKind::MemberChanged { address, version, .. } => {
+            Line::note(versioned(format!("serves{}", at(address)), version))
+        }
+        EventKind::MemberRemoved { address, .. } => {
+            Line::note(format!("is a member no more{}", at(address)))
+        }
     }
+}
+
+fn versioned(what: impl Into<String>, version: &str) -> String {
+    let what = what.into();
+    if version.is_empty() { what } else { format!("{what}, version {version}") }
+}
+
+fn at(address: &str) -> String {
+    if address.is_empty() { String::new() } else { format!(" at {address}") }
+}
+
+fn health(part: &str, problem: Option<&str>) -> Line {
+    match (part, problem) {
+        ("", _) => Line::note("a part of it works no more, or again"),
+        (HOST, Some(problem)) => Line::warning(format!("takes no jobs: {problem}")),
+        (HOST, None) => Line::note("takes jobs again"),
+        (executor, Some(problem)) => Line::warning(format!("{executor} does not work: {problem}")),
+        (executor, None) => Line::note(format!("{executor} works again")),
+    }
+}
+
+fn scheduling(change: Option<&SchedulingChange>) -> String {
+    let then = |then: &AtDeadline| match then {
+        AtDeadline::Wait => "its jobs go on",
+        AtDeadline::Requeue => "its jobs go elsewhere",
+        AtDeadline::Cancel => "its jobs are cancelled",
+    };
+    match change {
+        None => "cordoned, drained or resumed".to_owned(),
+        Some(SchedulingChange::Cordoned) => "cordoned: gets no new jobs".to_owned(),
+        Some(SchedulingChange::Draining { deadline: None, .. }) => {
+            "drained: gets no new jobs, and those it has go on".to_owned()
+        }
+        Some(SchedulingChange::Draining { deadline: Some(deadline), then: end }) => {
+            let time = jiff::Timestamp::from_millisecond(deadline.0.try_into().unwrap_or(i64::MAX));
+            let time = time.map(|time| format!("{time:.0}")).unwrap_or_default();
+            format!("drained: gets no new jobs, and at {time} {}", then(end))
+        }
+        Some(SchedulingChange::DeadlineOver { then: end }) => {
+            format!("the deadline of its drain is over: {}", then(end))
+        }
+        Some(SchedulingChange::Resumed) => "resumed: gets jobs again".to_owned(),
+    }
+}
+
+fn labels(grant: &BTreeSet<String>, hide: &BTreeSet<String>) -> String {
+    let list = |labels: &BTreeSet<String>| match labels.len() {
+        0 => "none".to_owned(),
+        _ => labels.iter().map(String::as_str).collect::<Vec<_>>().join(", "),
+    };
+    format!("labels granted: {}; hidden: {}", list(grant), list(hide))
 }
 
 fn finished(job: &Job) -> Line {

@@ -18,6 +18,7 @@ use crate::{
 
 const NOTHING: Asked = Asked {
     overview: false,
+    queues: false,
     jobs: None,
     runners: false,
     members: false,

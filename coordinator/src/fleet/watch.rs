@@ -28,6 +28,7 @@ const LOOK_WITHIN: Duration = Duration::from_secs(1);
 /// What a caller wants to see.
 pub(crate) struct Asked {
     pub(crate) overview: bool,
+    pub(crate) queues: bool,
     pub(crate) jobs: Option<JobsAsked>,
     pub(crate) runners: bool,
     pub(crate) members: bool,
@@ -57,7 +58,8 @@ impl Fleet {
         // Before anything is looked at, so that no later change is missed.
         let mut journal = self.journal.read();
         self.jobs.raft.read_barrier().await.map_err(from_propose)?;
-        let mut looks = (asked.overview || asked.members).then(|| self.looks.follow());
+        let mut looks =
+            (asked.overview || asked.queues || asked.members).then(|| self.looks.follow());
         if let Some(looks) = &mut looks {
             // What is not there in time is told as soon as it is.
             let _ = timeout(LOOK_WITHIN, looks.wait_for(|look| look.is_fresh())).await;
@@ -66,6 +68,7 @@ impl Fleet {
         let mut events = asked.events.map(EventTail::new);
         let mut runners = asked.runners.then(|| RunnerList::new(Instant::now()));
         let mut told_overview = v1::Overview::default();
+        let mut told_queues = None;
         let mut told_members = v1::Members::default();
         let mut told_at = None;
         loop {
@@ -77,6 +80,9 @@ impl Fleet {
                 if asked.overview {
                     let overview = overview(&self, &look);
                     answer.overview = newer(overview, &mut told_overview);
+                }
+                if asked.queues && look.is_fresh() {
+                    answer.queues = newer(Some(look.queues.clone()), &mut told_queues).flatten();
                 }
                 if asked.members && look.is_fresh() {
                     answer.members = newer(look.members.clone(), &mut told_members);

@@ -91,12 +91,12 @@ fn asked(request: v1::WatchFleetRequest) -> Result<Asked, ApiError> {
         let limit = page_size(events.page_size) as usize;
         Ok::<_, ApiError>(EventsAsked { filter: event_filter(events)?, limit })
     });
-    let v1::WatchFleetRequest { overview, runners, members, .. } = request;
+    let v1::WatchFleetRequest { overview, queues, runners, members, .. } = request;
     let (jobs, events) = (jobs.transpose()?, events.transpose()?);
-    if !(overview || runners || members || jobs.is_some() || events.is_some()) {
+    if !(overview || queues || runners || members || jobs.is_some() || events.is_some()) {
         return Err(invalid("overview", "at least one thing must be asked for"));
     }
-    Ok(Asked { overview, jobs, runners, members, events, interval })
+    Ok(Asked { overview, queues, jobs, runners, members, events, interval })
 }
 
 /// A watch begins with the newest.
@@ -109,9 +109,9 @@ fn event_filter(request: v1::ListEventsRequest) -> Result<EventFilter, ApiError>
         return Err(invalid("kinds", format!("must be at most {KINDS_MAX}")));
     }
     let subject = (!request.subject.is_empty()).then(|| request.subject.parse::<Subject>());
-    let subject = subject
-        .transpose()
-        .map_err(|()| invalid("subject", "must be job:ID, runner:ID or member:NUMBER"))?;
+    let subject = subject.transpose().map_err(|()| {
+        invalid("subject", "must be job:ID, runner:ID, member:NUMBER or queue:PROJECT")
+    })?;
     let time = |time: &prost_types::Timestamp| Timestamp(millis_from_timestamp(time));
     Ok(EventFilter {
         subject,

@@ -202,13 +202,13 @@ pub(crate) async fn serve(
                 .send_compressed(CompressionEncoding::Zstd),
             auth.clone(),
         ))
-        .add_service(QueuesServer::with_interceptor(services.clone(), auth.clone()))
         .add_service(InterceptedService::new(
             FleetServer::new(services.clone())
                 .accept_compressed(CompressionEncoding::Zstd)
                 .send_compressed(CompressionEncoding::Zstd),
             auth.clone(),
         ))
+        .add_service(QueuesServer::with_interceptor(services.clone(), auth.clone()))
         .add_service(ClusterServer::with_interceptor(services, auth))
         .serve_with_incoming_shutdown(
             incoming(listener, Limits::for_callers()),

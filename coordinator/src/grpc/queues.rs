@@ -5,7 +5,7 @@ use tonic::{Request, Response, Status};
 
 use super::{Services, jobs};
 use crate::{
-    convert::{queue_name, queue_to_proto},
+    convert::{queue_name, queues_to_proto},
     errors::from_propose,
 };
 
@@ -16,9 +16,7 @@ impl queues_server::Queues for Services {
         _request: Request<v1::ListQueuesRequest>,
     ) -> Result<Response<v1::ListQueuesResponse>, Status> {
         self.jobs.raft.read_barrier().await.map_err(from_propose)?;
-        let (queues, more) = self.jobs.queues();
-        let queues = queues.into_iter().map(queue_to_proto).collect();
-        Ok(Response::new(v1::ListQueuesResponse { queues, more: more as u64 }))
+        Ok(Response::new(queues_to_proto(self.jobs.queues())))
     }
 
     async fn pause(

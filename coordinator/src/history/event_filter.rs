@@ -76,6 +76,8 @@ pub enum Subject {
     Runner(RunnerId),
     /// A coordinator.
     Member(NodeId),
+    /// The queues of a project.
+    Queue(String),
 }
 
 impl Subject {
@@ -88,6 +90,9 @@ impl Subject {
             EventKind::MemberJoined { node, .. }
             | EventKind::MemberChanged { node, .. }
             | EventKind::MemberRemoved { node, .. } => Some(Self::Member(*node)),
+            EventKind::QueuePaused { queue, .. } | EventKind::QueueResumed { queue, .. } => {
+                Some(Self::Queue(queue.project.clone()))
+            }
             _ => None,
         })
     }
@@ -99,6 +104,7 @@ impl fmt::Display for Subject {
             Self::Job(job) => write!(f, "job:{job}"),
             Self::Runner(runner) => write!(f, "runner:{runner}"),
             Self::Member(node) => write!(f, "member:{node}"),
+            Self::Queue(project) => write!(f, "queue:{project}"),
         }
     }
 }
@@ -111,6 +117,7 @@ impl FromStr for Subject {
         match kind {
             "job" => id.parse().map(Self::Job).map_err(drop),
             "runner" if !id.is_empty() => Ok(Self::Runner(RunnerId(id.to_owned()))),
+            "queue" => Ok(Self::Queue(id.to_owned())),
             "member" => id.parse().map(|node| Self::Member(NodeId(node))).map_err(drop),
             _ => Err(()),
         }
@@ -130,7 +137,8 @@ mod tests {
         assert_eq!(texts.map(|text| text.parse().unwrap()), ids);
         let job = JobId::new(Timestamp(5), 7);
         let runner = RunnerId("a:b".to_owned());
-        for subject in [Subject::Job(job), Subject::Runner(runner), Subject::Member(NodeId(3))] {
+        let (member, queue) = (Subject::Member(NodeId(3)), Subject::Queue("web".to_owned()));
+        for subject in [Subject::Job(job), Subject::Runner(runner), member, queue] {
             assert_eq!(subject.to_string().parse(), Ok(subject));
         }
         for wrong in ["", "job", "job:x", "runner:", "member:one", "disk:1"] {

@@ -179,6 +179,10 @@ fn push_subject(query: &mut QueryBuilder<Sqlite>, filter: &EventFilter) {
             push_field(query, "node");
             query.push_bind(to_sql(node.0));
         }
+        Some(Subject::Queue(project)) => {
+            push_field(query, "queue.project");
+            query.push_bind(project.clone());
+        }
     }
     if !filter.kinds.is_empty() {
         query.push(" AND +kind IN (");

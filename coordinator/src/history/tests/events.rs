@@ -1,6 +1,8 @@
 //! Lists of events: the same as in memory, along an index, and whatever has become of the rows.
 
-use baton_state::{Event, EventKind, JobId, Lease, NodeId, RunnerId, Timestamp};
+use baton_state::{
+    Event, EventKind, JobId, Lease, NodeId, QueueName, Requirements, RunnerId, Timestamp,
+};
 use sqlx::{QueryBuilder, Row as _, Sqlite};
 
 use super::fixtures::{Finished, batch, plain, reached, send};
@@ -17,22 +19,34 @@ fn at(entry: u64) -> Timestamp {
 fn mixed() -> Vec<Event> {
     let job = Finished::new(2);
     let runner = |id: &str| RunnerId(id.to_owned());
+    let name = || "name".to_owned();
+    let online = |id| EventKind::RunnerOnline {
+        runner: runner(id),
+        name: name(),
+        version: name(),
+        leaving: false,
+    };
+    let joined =
+        |node| EventKind::MemberJoined { node: NodeId(node), address: name(), version: name() };
+    let lifted = || EventKind::QuarantineLifted { runner: runner("b"), name: name(), by: name() };
+    let queue = QueueName::of("p", &Requirements::default());
     let kinds = vec![
-        EventKind::MemberJoined { node: NodeId(1) },
-        EventKind::RunnerOnline { runner: runner("a") },
-        EventKind::RunnerOnline { runner: runner("b") },
+        joined(1),
+        online("a"),
+        online("b"),
         EventKind::JobSubmitted { job: job.id(), by: "ann".to_owned() },
         EventKind::JobLeased { job: job.id(), lease: Lease(5), runner: runner("a") },
-        EventKind::MemberJoined { node: NodeId(2) },
+        joined(2),
         EventKind::JobStarted { job: job.id(), lease: Lease(5) },
-        EventKind::RunnerUnreachable { runner: runner("a") },
+        EventKind::RunnerUnreachable { runner: runner("a"), name: name() },
         EventKind::JobFinished { job: job.job().into() },
-        EventKind::MemberRemoved { node: NodeId(2) },
+        EventKind::MemberRemoved { node: NodeId(2), address: name(), version: name() },
+        EventKind::QueuePaused { queue, by: name() },
     ];
     let numbered = (1..).zip(kinds);
     let both = numbered.flat_map(|(index, kind)| {
         let event = |ordinal, kind| Event { index, ordinal, at: at(index), kind };
-        [event(0, kind), event(1, EventKind::RunnerHealth { runner: runner("b") })]
+        [event(0, kind), event(1, lifted())]
     });
     both.collect()
 }
@@ -53,6 +67,7 @@ fn filters() -> Vec<EventFilter> {
         Some(Subject::Job(JobId::MAX)),
         Some(Subject::Runner(RunnerId("a".to_owned()))),
         Some(Subject::Member(NodeId(2))),
+        Some(Subject::Queue("p".to_owned())),
         None,
     ];
     let kinds =
@@ -119,7 +134,7 @@ async fn lists_of_events_walk_an_index_in_order() {
         let index = match &filter.subject {
             Some(Subject::Job(_)) => "events_by_job (job=? AND ",
             Some(Subject::Runner(_)) => "events_by_runner (runner=? AND ",
-            Some(Subject::Member(_)) => "events_about_no_runner",
+            Some(Subject::Member(_) | Subject::Queue(_)) => "events_about_no_runner",
             None if filter.kinds.is_empty() => "SEARCH events USING PRIMARY KEY (",
             None => "events_by_kind (kind=? AND ",
         };
