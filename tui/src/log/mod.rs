@@ -1,0 +1,5 @@
+//! The output of a job: what came of it, where in it one looks, and what is looked for.
+//! Nothing in here does I/O or knows the time: `client/log.rs` fetches, this says what.
+
+pub mod ansi;
+pub mod sgr;
