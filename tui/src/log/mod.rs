@@ -2,4 +2,5 @@
 //! Nothing in here does I/O or knows the time: `client/log.rs` fetches, this says what.
 
 pub mod ansi;
+pub mod buffer;
 pub mod sgr;
