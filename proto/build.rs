@@ -5,12 +5,14 @@ use std::{env, error::Error, fs, path::PathBuf};
 use prost::Message as _;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    const FILES: [&str; 5] = [
+    const FILES: [&str; 7] = [
         "baton/v1/job.proto",
         "baton/v1/jobs.proto",
         "baton/v1/tree.proto",
         "baton/v1/runners.proto",
         "baton/v1/cluster.proto",
+        "baton/v1/queues.proto",
+        "baton/v1/fleet.proto",
     ];
     println!("cargo::rerun-if-changed=proto");
 
