@@ -52,6 +52,11 @@ pub struct Line {
 }
 
 impl Line {
+    /// A note or a mark.
+    pub(super) fn remark(offset: u64, origin: Origin, time: Option<i64>) -> Self {
+        Self { offset, length: 0, origin, time, sgr: Sgr::default() }
+    }
+
     /// Bytes of the output up to its end.
     pub fn end(&self) -> u64 {
         self.offset + self.length as u64
@@ -229,7 +234,7 @@ impl Buffer {
 
     fn add_remark(&mut self, offset: u64, origin: Origin, time: Option<i64>) {
         self.close();
-        self.lines.push_back(Line { offset, length: 0, origin, time, sgr: Sgr::default() });
+        self.lines.push_back(Line::remark(offset, origin, time));
     }
 
     /// Finds the lines anew in all there is.

@@ -3,4 +3,8 @@
 
 pub mod ansi;
 pub mod buffer;
+mod filter;
+pub mod messages;
+pub mod pattern;
+mod rows;
 pub mod sgr;
