@@ -145,6 +145,15 @@ impl Buffer {
             + self.remarks.iter().map(|(_, origin, _)| remark_size(origin)).sum::<usize>()
     }
 
+    /// There is room for what follows, with nothing dropped.
+    pub fn has_room(&self, pieces: &[LogPiece]) -> bool {
+        let of_piece = |piece: &LogPiece| {
+            let lines = memchr::memchr_iter(b'\n', &piece.data).count() + 1;
+            piece.data.len() + lines * size_of::<Line>() + size_of::<Source>()
+        };
+        self.size() + pieces.iter().map(of_piece).sum::<usize>() <= ROOM
+    }
+
     /// Adds what follows; what is too much is dropped at the beginning.
     pub fn append(&mut self, pieces: &[LogPiece]) {
         for piece in pieces {

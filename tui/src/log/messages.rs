@@ -111,3 +111,12 @@ pub enum Answer {
     /// What was asked for cannot be done, because of this.
     Failed(String),
 }
+
+/// What is to be done outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Have `client/log.rs` do this.
+    Ask(Numbered),
+    /// Put this into the clipboard.
+    Copy(String),
+}
