@@ -6,7 +6,7 @@
 
 mod event;
 mod keys;
-mod log;
+pub mod log;
 mod model;
 mod operation;
 mod rights;

@@ -20,21 +20,21 @@ const MARKS: usize = 4;
 
 /// A line without control characters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Text {
+pub(crate) struct Text {
     /// What there is to read.
-    pub text: String,
+    pub(crate) text: String,
     /// From which byte of it on it looks like what; where none begins, as it is by default.
-    pub runs: Vec<(usize, Sgr)>,
+    pub(crate) runs: Vec<(usize, Sgr)>,
 }
 
 impl Text {
     /// Text that looks like nothing special; `text` must be known to have no control characters.
-    pub fn plain(text: impl Into<String>) -> Self {
+    pub(crate) fn plain(text: impl Into<String>) -> Self {
         Self { text: text.into(), runs: Vec::new() }
     }
 
     /// How the bytes in `range` look, piece by piece.
-    pub fn looks(&self, range: Range<usize>) -> impl Iterator<Item = (Range<usize>, Sgr)> {
+    pub(crate) fn looks(&self, range: Range<usize>) -> impl Iterator<Item = (Range<usize>, Sgr)> {
         let first = self.runs.partition_point(|(from, _)| *from <= range.start);
         let look = first.checked_sub(1).and_then(|index| self.runs.get(index));
         let mut at = (range.start, look.map_or_else(Sgr::default, |(_, sgr)| *sgr));
@@ -62,7 +62,7 @@ impl Text {
 
 /// Makes text of a line, without its end, that begins to look like `sgr`; returns what it
 /// looks like at its end too.
-pub fn text(line: &[u8], sgr: Sgr) -> (Text, Sgr) {
+pub(crate) fn text(line: &[u8], sgr: Sgr) -> (Text, Sgr) {
     let mut painter = Painter { sgr, ..Painter::default() };
     let mut parser = Parser::new();
     if line.is_ascii() {
@@ -81,7 +81,7 @@ pub fn text(line: &[u8], sgr: Sgr) -> (Text, Sgr) {
 }
 
 /// What text after `line` looks like that began to look like `sgr`.
-pub fn look_after(line: &[u8], sgr: Sgr) -> Sgr {
+pub(crate) fn look_after(line: &[u8], sgr: Sgr) -> Sgr {
     let has_sequence = memchr::memchr3(0x1b, 0x9b, 0xc2, line).is_some();
     if has_sequence { text(line, sgr).1 } else { sgr }
 }
@@ -183,7 +183,7 @@ impl Perform for Painter {
 }
 
 /// Nothing is seen of it, or it changes the order of what is seen.
-pub fn hides(char: char) -> bool {
+pub(crate) fn hides(char: char) -> bool {
     char.is_control()
         || matches!(char,
             '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'

@@ -13,7 +13,7 @@ use crate::text::{bytes, clean};
 impl Panel {
     /// Takes the answer to the request of this number; one that is not wanted any more changes
     /// nothing.
-    pub fn answer(&mut self, number: u64, answer: Answer) -> Vec<Effect> {
+    pub(crate) fn answer(&mut self, number: u64, answer: Answer) -> Vec<Effect> {
         if number == self.following {
             self.followed(answer)
         } else if let Some((_, purpose)) = self.reading.filter(|(read, _)| *read == number) {

@@ -15,17 +15,17 @@ use super::{
 };
 
 /// What a window holds in bytes, its lines' records included.
-pub const ROOM: usize = 8 * 1024 * 1024;
+pub(crate) const ROOM: usize = 8 * 1024 * 1024;
 /// By how much more it may grow before something is dropped.
 const SLACK: usize = ROOM / 8;
 /// Longer lines are shown in parts of this size, in bytes.
-pub const LONGEST: usize = 16 * 1024;
+pub(crate) const LONGEST: usize = 16 * 1024;
 /// A part ends before a control sequence that may go on behind its end.
 const LONGEST_SEQUENCE: usize = 64;
 
 /// Where a line is from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub(crate) enum Origin {
     /// Standard output.
     Stdout,
     /// Standard error.
@@ -38,15 +38,15 @@ pub enum Origin {
 
 /// One line, or a part of a long one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
+pub(crate) struct Line {
     /// Bytes of the output before it.
-    pub offset: u64,
+    pub(crate) offset: u64,
     /// Of it, its end included; 0 for notes and marks.
-    pub length: usize,
+    pub(crate) length: usize,
     /// Where it is from.
-    pub origin: Origin,
+    pub(crate) origin: Origin,
     /// When it was read from the process, in microseconds since 1970.
-    pub time: Option<i64>,
+    pub(crate) time: Option<i64>,
     /// What it looks like at its beginning.
     sgr: Sgr,
 }
@@ -58,7 +58,7 @@ impl Line {
     }
 
     /// Bytes of the output up to its end.
-    pub fn end(&self) -> u64 {
+    pub(crate) fn end(&self) -> u64 {
         self.offset + self.length as u64
     }
 }
@@ -73,7 +73,7 @@ struct Source {
 
 /// The window.
 #[derive(Debug, Default)]
-pub struct Buffer {
+pub(crate) struct Buffer {
     /// Bytes of the output before the window.
     start: u64,
     bytes: Vec<u8>,
@@ -91,38 +91,38 @@ pub struct Buffer {
 
 impl Buffer {
     /// An empty window at an offset.
-    pub fn at(offset: u64) -> Self {
+    pub(crate) fn at(offset: u64) -> Self {
         Self { start: offset, ..Self::default() }
     }
 
     /// Bytes of the output before the window.
-    pub fn start(&self) -> u64 {
+    pub(crate) fn start(&self) -> u64 {
         self.start
     }
 
     /// Bytes of the output up to the window's end.
-    pub fn end(&self) -> u64 {
+    pub(crate) fn end(&self) -> u64 {
         self.start + self.bytes.len() as u64
     }
 
     /// The numbers of the lines.
-    pub fn numbers(&self) -> Range<i64> {
+    pub(crate) fn numbers(&self) -> Range<i64> {
         self.first..self.first + count(self.lines.len())
     }
 
     /// The numbers of the lines that have ended.
-    pub fn ended(&self) -> Range<i64> {
+    pub(crate) fn ended(&self) -> Range<i64> {
         let Range { start, end } = self.numbers();
         start..end - i64::from(self.open)
     }
 
     /// A line by its number.
-    pub fn line(&self, number: i64) -> Option<&Line> {
+    pub(crate) fn line(&self, number: i64) -> Option<&Line> {
         self.lines.get(usize::try_from(number - self.first).ok()?)
     }
 
     /// What there is to read in a line.
-    pub fn text(&self, line: &Line) -> Text {
+    pub(crate) fn text(&self, line: &Line) -> Text {
         match &line.origin {
             Origin::Note(text) | Origin::Mark(text) => Text::plain(text.as_ref()),
             Origin::Stdout | Origin::Stderr => {
@@ -132,13 +132,13 @@ impl Buffer {
     }
 
     /// The number of the line that has the byte at `offset`, or of the last one before it.
-    pub fn number_at(&self, offset: u64) -> i64 {
+    pub(crate) fn number_at(&self, offset: u64) -> i64 {
         let index = self.lines.partition_point(|line| line.end() <= offset);
         self.first + count(index.min(self.lines.len().saturating_sub(1)))
     }
 
     /// What it takes of memory, in bytes.
-    pub fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         self.bytes.len()
             + self.lines.len() * size_of::<Line>()
             + self.sources.len() * size_of::<Source>()
@@ -146,7 +146,7 @@ impl Buffer {
     }
 
     /// There is room for what follows, with nothing dropped.
-    pub fn has_room(&self, pieces: &[LogPiece]) -> bool {
+    pub(crate) fn has_room(&self, pieces: &[LogPiece]) -> bool {
         let of_piece = |piece: &LogPiece| {
             let lines = memchr::memchr_iter(b'\n', &piece.data).count() + 1;
             piece.data.len() + lines * size_of::<Line>() + size_of::<Source>()
@@ -155,7 +155,7 @@ impl Buffer {
     }
 
     /// Adds what follows; what is too much is dropped at the beginning.
-    pub fn append(&mut self, pieces: &[LogPiece]) {
+    pub(crate) fn append(&mut self, pieces: &[LogPiece]) {
         for piece in pieces {
             let time = micros(piece);
             match piece.stream() {
@@ -172,13 +172,13 @@ impl Buffer {
     }
 
     /// Says at the end what happened there.
-    pub fn mark(&mut self, text: &str) {
+    pub(crate) fn mark(&mut self, text: &str) {
         self.remark(Origin::Mark(text.into()), None);
     }
 
     /// Adds what is before the window and ends where it begins; what is too much is dropped at
     /// the end. Returns whether anything was.
-    pub fn prepend(&mut self, offset: u64, pieces: &[LogPiece]) -> bool {
+    pub(crate) fn prepend(&mut self, offset: u64, pieces: &[LogPiece]) -> bool {
         let mut before = Self::at(offset);
         for piece in pieces {
             match piece.stream() {
@@ -202,7 +202,7 @@ impl Buffer {
     }
 
     /// Leaves out the notes and marks at the very end: they are about to come again.
-    pub fn drop_last_remarks(&mut self) {
+    pub(crate) fn drop_last_remarks(&mut self) {
         let end = self.end();
         while self.remarks.back().is_some_and(|(offset, ..)| *offset == end) {
             self.remarks.pop_back();

@@ -73,7 +73,7 @@ struct Attempt {
 
 /// The view of a job's log.
 #[derive(Debug)]
-pub struct Panel {
+pub(crate) struct Panel {
     attempts: Vec<Attempt>,
     /// Why there is no attempt.
     waiting: String,
@@ -112,10 +112,10 @@ pub struct Panel {
 
 impl Panel {
     /// Of a job of which nothing is known yet.
-    pub fn new(job_id: &str) -> Self {
+    pub(crate) fn new(job_id: &str) -> Self {
         Self {
             attempts: Vec::new(),
-            waiting: String::new(),
+            waiting: "loading".to_owned(),
             source: Source { job_id: job_id.to_owned(), ..Source::default() },
             buffer: Buffer::default(),
             live: Live::Connecting,
@@ -141,8 +141,14 @@ impl Panel {
         }
     }
 
+    /// Keeps nothing but how it is shown.
+    pub(crate) fn forget(&mut self) {
+        let (wrap, times, size) = (self.wrap, self.times, self.size);
+        *self = Self { wrap, times, size, ..Self::new(&self.source.job_id) };
+    }
+
     /// The job is this now, and waits for this.
-    pub fn learn(&mut self, job: &Job, waiting: Option<&Waiting>) -> Vec<Effect> {
+    pub(crate) fn learn(&mut self, job: &Job, waiting: Option<&Waiting>) -> Vec<Effect> {
         let was_newest = self.is_newest();
         self.attempts = job.attempts.iter().map(attempt).collect();
         self.waiting = match (waiting, job.outcome.as_ref()) {
@@ -158,13 +164,13 @@ impl Panel {
     }
 
     /// The panel has so many columns and lines.
-    pub fn resize(&mut self, width: usize, height: usize) -> Vec<Effect> {
+    pub(crate) fn resize(&mut self, width: usize, height: usize) -> Vec<Effect> {
         self.size = (width, height);
         self.fetch()
     }
 
     /// The attempt that is shown, and how many there are.
-    pub fn attempt(&self) -> (u32, usize) {
+    pub(crate) fn attempt(&self) -> (u32, usize) {
         (self.source.attempt, self.attempts.len())
     }
 

@@ -6,28 +6,28 @@ use std::ops::Range;
 use regex::{Regex, RegexBuilder};
 
 /// What a text to look for may be long, in bytes: the server takes no more.
-pub const LONGEST: usize = 200;
+pub(crate) const LONGEST: usize = 200;
 
 /// What most programs write where something goes wrong for the first time. Words such as "error"
 /// alone are in too many lines that report success.
-pub const ERRORS: [&str; 7] =
+pub(crate) const ERRORS: [&str; 7] =
     ["error:", "error[", "ERROR", "FAILED", "fatal:", "panicked at", "Traceback (most recent"];
 
 /// One text, or several of which one is enough.
 #[derive(Clone, Debug)]
-pub struct Pattern {
+pub(crate) struct Pattern {
     texts: Vec<String>,
     regex: Regex,
 }
 
 impl Pattern {
     /// Looks for `text`; none when it is empty or too long.
-    pub fn text(text: &str) -> Option<Self> {
+    pub(crate) fn text(text: &str) -> Option<Self> {
         Self::any([text])
     }
 
     /// Looks for [`ERRORS`].
-    pub fn errors() -> Option<Self> {
+    pub(crate) fn errors() -> Option<Self> {
         Self::any(ERRORS)
     }
 
@@ -46,17 +46,17 @@ impl Pattern {
     }
 
     /// What is looked for.
-    pub fn texts(&self) -> &[String] {
+    pub(crate) fn texts(&self) -> &[String] {
         &self.texts
     }
 
     /// `text` has it.
-    pub fn is_in(&self, text: &str) -> bool {
+    pub(crate) fn is_in(&self, text: &str) -> bool {
         self.regex.is_match(text)
     }
 
     /// Where in `text` it is, each time.
-    pub fn places(&self, text: &str) -> impl Iterator<Item = Range<usize>> {
+    pub(crate) fn places(&self, text: &str) -> impl Iterator<Item = Range<usize>> {
         self.regex.find_iter(text).map(|found| found.range())
     }
 }

@@ -5,7 +5,7 @@ use vte::Params;
 
 /// A colour as the job gave it; what a terminal makes of it is the theme's concern.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Colour {
+pub(crate) enum Colour {
     /// The terminal's own.
     #[default]
     Default,
@@ -17,28 +17,28 @@ pub enum Colour {
 
 /// What a piece of text looks like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sgr {
+pub(crate) struct Sgr {
     /// Of the letters.
-    pub foreground: Colour,
+    pub(crate) foreground: Colour,
     /// Behind them.
-    pub background: Colour,
+    pub(crate) background: Colour,
     /// Bits of this type.
-    pub flags: u8,
+    pub(crate) flags: u8,
 }
 
 impl Sgr {
     /// Bit of [`Sgr::flags`].
-    pub const BOLD: u8 = 1;
+    pub(crate) const BOLD: u8 = 1;
     /// Bit of [`Sgr::flags`].
-    pub const DIM: u8 = 1 << 1;
+    pub(crate) const DIM: u8 = 1 << 1;
     /// Bit of [`Sgr::flags`].
-    pub const ITALIC: u8 = 1 << 2;
+    pub(crate) const ITALIC: u8 = 1 << 2;
     /// Bit of [`Sgr::flags`].
-    pub const UNDERLINE: u8 = 1 << 3;
+    pub(crate) const UNDERLINE: u8 = 1 << 3;
     /// Bit of [`Sgr::flags`].
-    pub const REVERSE: u8 = 1 << 4;
+    pub(crate) const REVERSE: u8 = 1 << 4;
     /// Bit of [`Sgr::flags`].
-    pub const STRIKE: u8 = 1 << 5;
+    pub(crate) const STRIKE: u8 = 1 << 5;
 
     /// Changes it as `params` of a sequence that ends in `m` say. What is not known is left
     /// out, blinking and concealed text among it: nothing may hide.

@@ -18,7 +18,7 @@ const CLIPBOARD: usize = 64 * 1024;
 
 impl Panel {
     /// Does what the action asks for; none where it means nothing here.
-    pub fn act(&mut self, action: Action) -> Option<Vec<Effect>> {
+    pub(crate) fn act(&mut self, action: Action) -> Option<Vec<Effect>> {
         self.message = None;
         let height = self.height();
         match action {
@@ -53,7 +53,7 @@ impl Panel {
     }
 
     /// Looks for `text` from what is on the screen on.
-    pub fn search(&mut self, text: &str) -> Vec<Effect> {
+    pub(crate) fn search(&mut self, text: &str) -> Vec<Effect> {
         self.current = None;
         self.pattern = Pattern::text(text);
         let Some(pattern) = &self.pattern else { return self.stop_search() };
@@ -72,7 +72,7 @@ impl Panel {
     }
 
     /// Shows only the lines of the window that have `text`; all when it is empty.
-    pub fn filter(&mut self, text: &str) -> Vec<Effect> {
+    pub(crate) fn filter(&mut self, text: &str) -> Vec<Effect> {
         self.selection = None;
         self.current = None;
         self.filter = Pattern::text(text).map(Filter::new);
@@ -81,13 +81,13 @@ impl Panel {
     }
 
     /// The text of the filter.
-    pub fn filter_text(&self) -> &str {
+    pub(crate) fn filter_text(&self) -> &str {
         let pattern = self.filter.as_ref().map(Filter::pattern);
         pattern.and_then(|pattern| pattern.texts().first()).map_or("", String::as_str)
     }
 
     /// What [`Panel::save`] would write, for people.
-    pub fn what_to_save(&self) -> &'static str {
+    pub(crate) fn what_to_save(&self) -> &'static str {
         match (self.selection, &self.filter) {
             (Some(_), _) => "the selected lines",
             (None, Some(_)) => "the lines that are shown",
@@ -96,12 +96,12 @@ impl Panel {
     }
 
     /// A name for the file.
-    pub fn file_name(&self) -> String {
+    pub(crate) fn file_name(&self) -> String {
         format!("{}-{}.log", self.source.job_id, self.source.attempt)
     }
 
     /// Writes the selected lines, those that pass the filter, or the whole log into a file.
-    pub fn save(&mut self, path: PathBuf) -> Vec<Effect> {
+    pub(crate) fn save(&mut self, path: PathBuf) -> Vec<Effect> {
         let chosen = self.selection.or_else(|| {
             let lines = self.lines();
             self.filter.as_ref().map(|_| (lines.first(), lines.last()))

@@ -23,7 +23,7 @@ use crate::{
 
 impl Panel {
     /// What it is, in one line.
-    pub fn title(&self) -> String {
+    pub(crate) fn title(&self) -> String {
         let (attempt, attempts) = self.attempt();
         match attempts {
             0 | 1 => "Log".to_owned(),
@@ -33,7 +33,7 @@ impl Panel {
 
     /// Draws it into `area`, with the lines of the window and one below them that says how
     /// things are.
-    pub fn draw(&self, area: Rect, screen: &mut Screen, theme: Theme, zone: &TimeZone) {
+    pub(crate) fn draw(&self, area: Rect, screen: &mut Screen, theme: Theme, zone: &TimeZone) {
         let area = area.intersection(screen.area);
         if area.is_empty() {
             return;
@@ -56,7 +56,7 @@ impl Panel {
     }
 
     /// The lines of the window, for `--plain`.
-    pub fn plain(&self) -> Vec<String> {
+    pub(crate) fn plain(&self) -> Vec<String> {
         let lines = self.lines();
         let numbers = std::iter::successors(lines.at_or_after(lines.first()), |line| lines.at_or_after(line + 1));
         numbers

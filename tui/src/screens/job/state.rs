@@ -2,7 +2,16 @@
 
 use baton_proto::v1::{Job, Waiting};
 
-use crate::{event::News, screens::states, widgets::page::Scroll};
+use crate::{event::News, log::Log, screens::states, widgets::page::Scroll};
+
+/// The parts of the screen, in the order in which the keys go through them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Pane {
+    Record,
+    Log,
+}
+
+pub(super) const PANES: [Pane; 2] = [Pane::Record, Pane::Log];
 
 #[derive(Debug)]
 pub(crate) struct JobScreen {
@@ -13,6 +22,9 @@ pub(crate) struct JobScreen {
     /// Paths and sizes of what it left, once they are known.
     pub(super) artifacts: Vec<(String, u64)>,
     pub(super) scroll: Scroll,
+    pub(super) log: Log,
+    pub(super) pane: usize,
+    pub(super) full: bool,
 }
 
 impl JobScreen {
@@ -23,6 +35,9 @@ impl JobScreen {
             waiting: None,
             artifacts: Vec::new(),
             scroll: Scroll::default(),
+            log: Log::of_job(id),
+            pane: 1,
+            full: false,
         }
     }
 
@@ -36,6 +51,7 @@ impl JobScreen {
             News::Job(job, waiting) => {
                 self.job = Some(Job::clone(job));
                 self.waiting.clone_from(waiting);
+                self.log.change(|panel| panel.learn(job, waiting.as_ref()));
             }
             News::Artifacts(artifacts) => self.artifacts.clone_from(artifacts),
             _ => {}
