@@ -10,6 +10,8 @@ pub(crate) struct JobScreen {
     pub(super) job: Option<Job>,
     /// Set while it is queued.
     pub(super) waiting: Option<Waiting>,
+    /// Why it is not known.
+    pub(super) problem: Option<String>,
     /// Paths and sizes of what it left, once they are known.
     pub(super) artifacts: Vec<(String, u64)>,
     pub(super) scroll: Scroll,
@@ -21,6 +23,7 @@ impl JobScreen {
             id: id.to_owned(),
             job: None,
             waiting: None,
+            problem: None,
             artifacts: Vec::new(),
             scroll: Scroll::default(),
         }
@@ -35,8 +38,10 @@ impl JobScreen {
         match news {
             News::Job(job, waiting) => {
                 self.job = Some(Job::clone(job));
+                self.problem = None;
                 self.waiting.clone_from(waiting);
             }
+            News::NoJob(problem) => self.problem = Some(problem.clone()),
             News::Artifacts(artifacts) => self.artifacts.clone_from(artifacts),
             _ => {}
         }
