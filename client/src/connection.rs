@@ -6,7 +6,9 @@ use std::{
     time::Duration,
 };
 
-use baton_proto::v1::{ClusterStatusRequest, cluster_client, jobs_client, runners_client};
+use baton_proto::v1::{
+    ClusterStatusRequest, cluster_client, fleet_client, jobs_client, queues_client, runners_client,
+};
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::Instant;
 use tonic::{
@@ -39,6 +41,10 @@ const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 pub type JobsClient = jobs_client::JobsClient<InterceptedService<Failover, Bearer>>;
 /// Client of the runners service.
 pub type RunnersClient = runners_client::RunnersClient<InterceptedService<Failover, Bearer>>;
+/// Client of the queues service.
+pub type QueuesClient = queues_client::QueuesClient<InterceptedService<Failover, Bearer>>;
+/// Client of the service of consoles.
+pub type FleetClient = fleet_client::FleetClient<InterceptedService<Failover, Bearer>>;
 /// Client of the cluster service.
 pub type ClusterClient = cluster_client::ClusterClient<InterceptedService<Failover, Bearer>>;
 
@@ -220,6 +226,20 @@ impl Connection {
     #[must_use]
     pub fn cluster(&self) -> ClusterClient {
         cluster_client::ClusterClient::with_interceptor(self.service.clone(), self.bearer())
+            .max_decoding_message_size(MAX_MESSAGE)
+    }
+
+    /// The queues service.
+    #[must_use]
+    pub fn queues(&self) -> QueuesClient {
+        queues_client::QueuesClient::with_interceptor(self.service.clone(), self.bearer())
+            .max_decoding_message_size(MAX_MESSAGE)
+    }
+
+    /// The service of consoles.
+    #[must_use]
+    pub fn fleet(&self) -> FleetClient {
+        fleet_client::FleetClient::with_interceptor(self.service.clone(), self.bearer())
             .max_decoding_message_size(MAX_MESSAGE)
     }
 

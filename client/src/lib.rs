@@ -18,7 +18,9 @@ mod upload;
 mod watch;
 
 pub use artifacts::fetch_artifacts;
-pub use connection::{Bearer, ClusterClient, Connection, JobsClient, RunnersClient};
+pub use connection::{
+    Bearer, ClusterClient, Connection, FleetClient, JobsClient, QueuesClient, RunnersClient,
+};
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::ClientError;
 pub use failover::Failover;

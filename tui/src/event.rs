@@ -51,6 +51,10 @@ pub enum News {
     OlderJobs(Vec<Job>, bool),
     /// Older events than those that were there, and whether there are more.
     OlderEvents(Vec<FleetEvent>, bool),
+    /// There is no such job, or it cannot be read.
+    NoJob(String),
+    /// Older jobs or events cannot be had now.
+    NoPage(String),
     /// The connection is broken and being made again.
     Broken(String),
     /// The coordinator refuses, and would again.

@@ -121,6 +121,7 @@ fn learn(model: &mut Model, news: News) {
         }
         News::Broken(cause) => model.connection.is_broken(cause.clone()),
         News::Refused(cause) => model.connection.is_refused(cause.clone()),
+        News::NoPage(cause) => model.say(format!("no older ones: {cause}"), Tone::Bad),
         _ => {}
     }
     model.screen_mut().0.fold(&news);

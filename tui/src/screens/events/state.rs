@@ -81,7 +81,7 @@ impl Events {
                 });
                 self.complete = !more || self.list.rows().len() >= MOST;
             }
-            News::Broken(_) => self.asked = false,
+            News::NoPage(_) => self.asked = false,
             _ => {}
         }
     }

@@ -19,6 +19,8 @@ pub(crate) struct JobScreen {
     pub(super) job: Option<Job>,
     /// Set while it is queued.
     pub(super) waiting: Option<Waiting>,
+    /// Why it is not known.
+    pub(super) problem: Option<String>,
     /// Paths and sizes of what it left, once they are known.
     pub(super) artifacts: Vec<(String, u64)>,
     pub(super) scroll: Scroll,
@@ -33,6 +35,7 @@ impl JobScreen {
             id: id.to_owned(),
             job: None,
             waiting: None,
+            problem: None,
             artifacts: Vec::new(),
             scroll: Scroll::default(),
             log: Log::of_job(id),
@@ -50,9 +53,11 @@ impl JobScreen {
         match news {
             News::Job(job, waiting) => {
                 self.job = Some(Job::clone(job));
+                self.problem = None;
                 self.waiting.clone_from(waiting);
                 self.log.change(|panel| panel.learn(job, waiting.as_ref()));
             }
+            News::NoJob(problem) => self.problem = Some(problem.clone()),
             News::Artifacts(artifacts) => self.artifacts.clone_from(artifacts),
             _ => {}
         }

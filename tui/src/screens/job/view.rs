@@ -40,8 +40,13 @@ impl JobScreen {
     /// Everything but its output.
     pub(super) fn record(&self, context: &Context<'_>) -> Page {
         let mut page = Page::default();
+        if let Some(problem) = &self.problem {
+            page.line(vec![Cell::new(problem, Tone::Bad)]);
+        }
         let Some(job) = &self.job else {
-            page.line(vec![Cell::new(context.empty("waiting for the coordinator"), Tone::Dim)]);
+            if self.problem.is_none() {
+                page.line(vec![Cell::new("waiting for the coordinator", Tone::Dim)]);
+            }
             return page;
         };
         self.how_it_is(job, &mut page, context);

@@ -79,7 +79,7 @@ impl Jobs {
                 }
             }
             News::OlderJobs(jobs, more) => self.add_older(jobs.iter().map(states::summary), *more),
-            News::Broken(_) if self.older == Older::Asked => self.older = Older::Perhaps,
+            News::NoPage(_) if self.older == Older::Asked => self.older = Older::Perhaps,
             _ => {}
         }
     }
