@@ -8,7 +8,7 @@ use super::{
     panel::{Live, Panel, Purpose},
     rows::Place,
 };
-use crate::text::{bytes, clean};
+use crate::text::clean;
 
 impl Panel {
     /// Takes the answer to the request of this number; one that is not wanted any more changes
@@ -151,15 +151,7 @@ impl Panel {
     fn saved(&mut self, answer: Answer) {
         match answer {
             Answer::Saving(written) => self.saving = self.saving.map(|(number, _)| (number, written)),
-            Answer::Saved(path, written) => {
-                self.saving = None;
-                let path = path.display().to_string();
-                self.message = Some(format!("saved {} to {}", bytes(written), clean(&path)));
-            }
-            Answer::Failed(cause) => {
-                self.saving = None;
-                self.message = Some(format!("not saved: {}", clean(&cause)));
-            }
+            Answer::SaveOver => self.saving = None,
             _ => {}
         }
     }

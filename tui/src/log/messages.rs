@@ -106,8 +106,8 @@ pub enum Answer {
     NotFound,
     /// So many bytes are written.
     Saving(u64),
-    /// So many bytes are in the file.
-    Saved(PathBuf, u64),
+    /// The file is there or not, as was told.
+    SaveOver,
     /// What was asked for cannot be done, because of this.
     Failed(String),
 }

@@ -147,8 +147,8 @@ impl Server {
                 let found = self.search(&texts, offset, backwards);
                 vec![Answer::Searched(offset), found.map_or(Answer::NotFound, Answer::Found)]
             }
-            Request::SaveText(path, text) => vec![Answer::Saved(path, text.len() as u64)],
-            Request::SaveAll(path) => vec![Answer::Saving(1), Answer::Saved(path, length)],
+            Request::SaveText(..) => vec![Answer::SaveOver],
+            Request::SaveAll(_) => vec![Answer::Saving(1)],
             Request::StopSearch => Vec::new(),
         }
     }

@@ -199,10 +199,11 @@ fn lines_are_selected_copied_and_saved() {
     server.run_with(&mut panel, |panel| panel.save("part".into()));
     let text = "line 91\nline 92\nline 93\n".to_owned();
     assert_eq!(server.requests.last(), Some(&Request::SaveText("part".into(), text)));
-    assert!(status(&panel).starts_with("saved 24 B to part"));
+    assert_eq!(panel.saving, None);
     server.act(&mut panel, &[Action::Leave]);
     server.run_with(&mut panel, |panel| panel.save(panel.file_name().into()));
     assert_eq!(server.requests.last(), Some(&Request::SaveAll("01JOB-1.log".into())));
+    assert!(status(&panel).starts_with("saving: 1 B"));
 }
 
 #[test]
