@@ -21,7 +21,7 @@ impl Panel {
         } else if self.searching.is_some_and(|searching| searching.number == number) {
             self.searched(answer)
         } else if self.saving.is_some_and(|(saving, _)| saving == number) {
-            self.saved(answer);
+            self.saved(&answer);
             Vec::new()
         } else {
             Vec::new()
@@ -148,9 +148,9 @@ impl Panel {
         Vec::new()
     }
 
-    fn saved(&mut self, answer: Answer) {
+    fn saved(&mut self, answer: &Answer) {
         match answer {
-            Answer::Saving(written) => self.saving = self.saving.map(|(number, _)| (number, written)),
+            Answer::Saving(written) => self.saving = self.saving.map(|(number, _)| (number, *written)),
             Answer::SaveOver => self.saving = None,
             _ => {}
         }

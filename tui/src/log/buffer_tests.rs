@@ -125,7 +125,7 @@ fn scrolling_back_page_by_page_reaches_the_beginning_in_bounded_memory() {
         let to = buffer.start() as usize;
         let from = to.saturating_sub(page);
         let last = buffer.numbers().start;
-        let was = buffer.line(last).map(|line| line.end());
+        let was = buffer.line(last).map(Line::end);
         dropped |= buffer.prepend(from as u64, &[out(&whole[from..to])]);
         assert_eq!(buffer.line(last).map(Line::end), was);
         assert!(buffer.size() <= ROOM + SLACK);

@@ -22,6 +22,9 @@ pub(super) const GUTTER: usize = 2;
 /// Columns of a time stamp.
 pub(super) const TIMES: usize = 13;
 
+/// What is said as long as nothing is known.
+const LOADING: &str = "loading";
+
 /// What is known of the end of the output.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) enum Live {
@@ -115,7 +118,7 @@ impl Panel {
     pub(crate) fn new(job_id: &str) -> Self {
         Self {
             attempts: Vec::new(),
-            waiting: "loading".to_owned(),
+            waiting: LOADING.to_owned(),
             source: Source { job_id: job_id.to_owned(), ..Source::default() },
             buffer: Buffer::default(),
             live: Live::Connecting,
@@ -174,6 +177,15 @@ impl Panel {
         (self.source.attempt, self.attempts.len())
     }
 
+    /// All that is shown at first has come.
+    pub(crate) fn is_told(&self) -> bool {
+        match self.live {
+            Live::Connecting => self.source.attempt == 0 && self.waiting != LOADING,
+            Live::Attached | Live::Detached => self.buffer.end() >= self.length,
+            Live::Ended | Live::Failed(_) => true,
+        }
+    }
+
     fn is_newest(&self) -> bool {
         self.attempts.last().is_none_or(|attempt| attempt.number == self.source.attempt)
     }
@@ -230,7 +242,7 @@ impl Panel {
         let nothing = self.buffer.numbers().is_empty();
         let texts = match &self.live {
             _ if attempt == 0 => vec![self.waiting.clone()],
-            Live::Connecting => vec!["loading".to_owned()],
+            Live::Connecting => vec![LOADING.to_owned()],
             Live::Attached if nothing => vec!["waiting for output".to_owned()],
             Live::Attached | Live::Detached => Vec::new(),
             Live::Failed(cause) => vec![format!("cannot be read: {}", clean(cause))],

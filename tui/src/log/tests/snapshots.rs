@@ -102,10 +102,10 @@ fn select(server: &mut Server, panel: &mut Panel) {
 
 const SIZES: [(u16, u16); 3] = [(80, 24), (120, 40), (40, 12)];
 
-fn all(name: &str, pieces: Vec<LogPiece>, then: Then) {
+fn all(name: &str, pieces: &[LogPiece], then: Then) {
     let mut shown = String::new();
     for (width, height) in SIZES {
-        let mut server = Server::new(pieces.clone());
+        let mut server = Server::new(pieces.to_vec());
         let mut panel = open_sized(&mut server, width.into(), height.into());
         then(&mut server, &mut panel);
         let screen = drawn(&panel, width, height, Palette::Mono);
@@ -122,30 +122,30 @@ fn all(name: &str, pieces: Vec<LogPiece>, then: Then) {
 
 #[test]
 fn an_empty_log() {
-    all("empty", Vec::new(), nothing);
+    all("empty", &[], nothing);
 }
 
 #[test]
 fn a_log_that_is_hostile() {
-    all("hostile", hostile(), nothing);
+    all("hostile", &hostile(), nothing);
 }
 
 #[test]
 fn a_log_in_colours() {
-    all("coloured", coloured(), nothing);
+    all("coloured", &coloured(), nothing);
 }
 
 #[test]
 fn a_log_that_has_ended_and_was_cut() {
-    all("ended", coloured(), ended);
+    all("ended", &coloured(), ended);
 }
 
 #[test]
 fn a_long_log_with_times_in_which_something_was_found() {
-    all("long", long(), look_around);
+    all("long", &long(), look_around);
 }
 
 #[test]
 fn a_selection() {
-    all("selection", coloured(), select);
+    all("selection", &coloured(), select);
 }
