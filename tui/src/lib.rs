@@ -67,3 +67,6 @@ pub async fn plain(
         () = client::serve(endpoint, ordered, teller) => Ok(Vec::new()),
     }
 }
+
+#[cfg(test)]
+mod tests;
