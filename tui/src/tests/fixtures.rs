@@ -246,7 +246,7 @@ fn queues(fleet: Fleet) -> ListQueuesResponse {
             queue("ml", &["gpu", "os=linux"], "", 4, None),
             queue("docs", &[], "ssh:press", 0, Some("ada")),
         ],
-        Fleet::Overloaded => (0..1000)
+        Fleet::Overloaded => (0..100)
             .map(|at| queue(&format!("{HOSTILE}{at}"), &[HOSTILE], "docker", 100_000 - at, None))
             .collect(),
     };
@@ -443,11 +443,11 @@ fn runners(fleet: Fleet) -> Vec<Runner> {
             },
             runner("r4", "mac-mini", RunnerState::Online),
         ],
-        Fleet::Overloaded => (0..1000)
+        Fleet::Overloaded => (0..100)
             .map(|number| Runner {
-                labels: vec![HOSTILE.to_owned(); 20],
-                leases: vec![lease.clone(); 1000],
-                slots: 1000,
+                labels: vec![HOSTILE.to_owned(); 9],
+                leases: vec![lease.clone(); 12],
+                slots: 12,
                 unhealthy: vec![Unhealthy { problem: HOSTILE.to_owned(), ..unhealthy.clone() }; 5],
                 ..runner(
                     &format!("r{number}"),

@@ -232,13 +232,14 @@ fn a_role_that_may_only_read_is_offered_nothing_else() {
         send(&mut model, Event::WhoAmI(answer), 1);
         let changes = Action::ALL.iter().filter(|action| action.method().is_some());
         assert!(changes.clone().all(|action| !model.offers(*action)));
-        assert!(!screen(&model).contains("cancel"), "{}", screen(&model));
-        assert_eq!(press(&mut model, "space c y r p"), []);
+        assert!(!screen(&model).contains("c cancel "), "{}", screen(&model));
+        assert_eq!(acts(&press(&mut model, "space c y r y p y c")), []);
         let why =
             if read_only { "the console is read-only" } else { "your role does not allow it" };
         assert!(screen(&model).contains(why), "{}", screen(&model));
         press(&mut model, "?");
-        assert!(!screen(&model).contains("cancel"), "{}", screen(&model));
+        assert!(screen(&model).contains("problems only"), "{}", screen(&model));
+        assert!(!screen(&model).contains("cancel  "), "{}", screen(&model));
     }
 }
 
@@ -260,6 +261,10 @@ fn number_keys_and_commands_lead_to_screens_and_back() {
     tell(&mut model, Fleet::Typical, 0);
     assert!(screen(&model).contains("Runners › Runner build-2"), "{}", screen(&model));
     let intents = press(&mut model, "-");
+    assert!(watched(&intents).checks.is_none());
+    let intents = press(&mut model, "l");
+    assert_eq!(watched(&intents).checks.as_deref(), Some("r2"));
+    let intents = press(&mut model, "h");
     assert!(watched(&intents).checks.is_none());
     let intents = press(&mut model, "3 4");
     assert_eq!(watched(&intents).job, None, "no job is known yet");
