@@ -5,7 +5,8 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     commands::{
-        cluster, completions, coordinator, demo, dev, jobs, logs, man, run, runner, runners, submit,
+        cluster, completions, coordinator, demo, dev, jobs, logs, man, run, runner, runners,
+        submit, tui,
     },
     output::OutputArgs,
 };
@@ -43,6 +44,8 @@ pub(crate) enum Command {
     Runners(runners::RunnersArgs),
     /// The coordinators of the fleet
     Cluster(cluster::ClusterArgs),
+    /// The operator's console: the fleet in a terminal
+    Tui(Box<tui::TuiArgs>),
     /// Try Baton: a cluster of its own, a sample project, its tests, their result
     Demo(demo::DemoArgs),
     /// A cluster to work against, in one process or in many

@@ -55,7 +55,7 @@ pub async fn run(endpoint: Endpoint, settings: Settings) -> Result<End, RunError
 /// One screen as lines, once it is known whole.
 ///
 /// # Errors
-/// [`RunError::Screen`], also when that is not so within `limit`.
+/// [`RunError::Screen`], or why that is not so within `limit`.
 pub async fn plain(
     endpoint: Endpoint,
     settings: Settings,
@@ -68,3 +68,6 @@ pub async fn plain(
         () = client::serve(endpoint, ordered, teller) => Ok(Vec::new()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,8 +30,8 @@ struct Come {
 /// The lines of a screen.
 ///
 /// # Errors
-/// [`RunError::Screen`]: there is no such screen, or why it does not know all it wants to know
-/// within `limit`.
+/// [`RunError::Screen`] when there is no such screen, and why it does not know all it wants to
+/// know within `limit`.
 pub(crate) async fn lines(
     settings: Settings,
     limit: Duration,
@@ -51,7 +51,7 @@ pub(crate) async fn lines(
             Event::News(_, News::Checks(_)) => come.checks = true,
             Event::News(_, News::Broken(why)) => cause.clone_from(why),
             Event::News(_, News::Refused(why) | News::NoJob(why)) => {
-                return Err(RunError::Screen(why.clone()));
+                return Err(RunError::Refused(why.clone()));
             }
             _ => {}
         }
@@ -63,7 +63,9 @@ pub(crate) async fn lines(
             drop(orders.send(intent));
         }
         let wants = model.screen().wants();
+        let has_log = model.screen_mut().0.log().is_none_or(|log| log.panel().is_told());
         if come.fleet
+            && has_log
             && (come.job || wants.job.is_none())
             && (come.checks || wants.checks.is_none())
         {
@@ -71,7 +73,7 @@ pub(crate) async fn lines(
         }
         event = match timeout_at(end, events.recv()).await {
             Ok(Some(event)) => event,
-            Ok(None) | Err(_) => return Err(RunError::Screen(cause)),
+            Ok(None) | Err(_) => return Err(RunError::NoAnswer(cause)),
         };
     }
 }

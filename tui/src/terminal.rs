@@ -54,6 +54,12 @@ pub enum RunError {
     /// There is no such screen, or not enough was said.
     #[error("{0}")]
     Screen(String),
+    /// A screen did not become known in time, and why.
+    #[error("no answer from the cluster: {0}")]
+    NoAnswer(String),
+    /// The coordinator refuses to tell what a screen shows.
+    #[error("{0}")]
+    Refused(String),
     /// The terminal cannot be used.
     #[error("cannot use the terminal: {0}")]
     Terminal(#[from] io::Error),

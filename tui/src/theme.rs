@@ -1,7 +1,11 @@
 //! What things look like: styles for what they mean, and the glyphs that say the same without
 //! colour. Nothing else names a colour.
 
+use std::borrow::Cow;
+
 use ratatui::style::{Color, Modifier, Style};
+
+use crate::text::REPLACEMENT;
 
 /// What a piece of text means.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,6 +69,14 @@ pub(crate) struct Theme {
 impl Theme {
     pub(crate) fn new(palette: Palette, ascii: bool) -> Self {
         Self { palette, glyphs: if ascii { &ASCII } else { &UNICODE } }
+    }
+
+    /// `text` with the sign of this theme for what is not shown.
+    pub(crate) fn shown(self, text: &str) -> Cow<'_, str> {
+        if self.glyphs.hidden == REPLACEMENT || !text.contains(REPLACEMENT) {
+            return Cow::Borrowed(text);
+        }
+        Cow::Owned(text.replace(REPLACEMENT, self.glyphs.hidden.encode_utf8(&mut [0; 4])))
     }
 
     pub(crate) fn style(self, tone: Tone) -> Style {
@@ -173,7 +185,10 @@ pub(crate) struct Glyphs {
     pub(crate) marked: &'static str,
     pub(crate) into: &'static str,
     pub(crate) more: &'static str,
-    pub(crate) dot: &'static str,
+    /// Before what goes on from the row above.
+    pub(crate) wrapped: &'static str,
+    /// In place of a character that is not shown.
+    pub(crate) hidden: char,
     pub(crate) bars: [&'static str; 8],
     /// Horizontal, vertical, and the corners from top left, clockwise.
     pub(crate) lines: [&'static str; 6],
@@ -192,7 +207,8 @@ const UNICODE: Glyphs = Glyphs {
     marked: "◆",
     into: "›",
     more: "…",
-    dot: "·",
+    wrapped: "·",
+    hidden: REPLACEMENT,
     bars: ["▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"],
     lines: ["─", "│", "┌", "┐", "┘", "└"],
 };
@@ -210,7 +226,8 @@ const ASCII: Glyphs = Glyphs {
     marked: "@",
     into: ">",
     more: "~",
-    dot: "-",
+    wrapped: ".",
+    hidden: '?',
     bars: ["_", ".", ":", "-", "=", "+", "*", "#"],
     lines: ["-", "|", "+", "+", "+", "+"],
 };
@@ -235,8 +252,7 @@ mod tests {
                 glyphs.selected,
                 glyphs.marked,
                 glyphs.into,
-                glyphs.more,
-                glyphs.dot,
+                glyphs.more, glyphs.wrapped,
             ];
             for sign in signs.iter().chain(&glyphs.bars).chain(&glyphs.lines) {
                 assert_eq!(width(sign), 1, "{sign}");

@@ -15,6 +15,7 @@ mod runner_docker;
 mod runner_ssh;
 pub(crate) mod runners;
 pub(crate) mod submit;
+pub(crate) mod tui;
 
 use std::path::Path;
 
@@ -85,6 +86,7 @@ pub(crate) fn run(command: Command, context: &Context) -> anyhow::Result<u8> {
         Command::Jobs(args) => wait_for(jobs::run(args, context)),
         Command::Logs(args) => wait_for(logs::run(args, context)),
         Command::Runners(args) => wait_for(runners::run(args, context)),
+        Command::Tui(args) => wait_for(tui::run(*args, context)),
         Command::Demo(args) => wait_for(demo::run(args, context)),
         Command::Dev(args) => wait_for(dev::run(*args, context)),
         Command::Coordinator(args) => wait_for(coordinator::run(*args, context)),

@@ -38,8 +38,8 @@ macro_rules! actions {
 actions! {
     Up "up" "up" ["up", "k"];
     Down "down" "down" ["down", "j"];
-    Left "left" "left" ["left", "h"];
-    Right "right" "right" ["right", "l"];
+    Left "left" "left, or back" ["left", "h"];
+    Right "right" "right, or open" ["right", "l"];
     HalfUp "half-up" "half a page up" ["ctrl-u"];
     HalfDown "half-down" "half a page down" ["ctrl-d"];
     PageUp "page-up" "a page up" ["pageup", "ctrl-b"];

@@ -116,7 +116,7 @@ pub(crate) struct Panel {
 impl Panel {
     /// Of a job of which nothing is known yet.
     pub(crate) fn new(job_id: &str) -> Self {
-        Self {
+        let mut panel = Self {
             attempts: Vec::new(),
             waiting: LOADING.to_owned(),
             source: Source { job_id: job_id.to_owned(), ..Source::default() },
@@ -141,7 +141,9 @@ impl Panel {
             reading: None,
             searching: None,
             saving: None,
-        }
+        };
+        panel.refresh_end();
+        panel
     }
 
     /// Keeps nothing but how it is shown.

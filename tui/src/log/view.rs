@@ -87,12 +87,12 @@ impl Panel {
             (0, Origin::Stderr) => (sign(&line.origin), Tone::Bad),
             (0, Origin::Note(_)) => (sign(&line.origin), Tone::Warn),
             (0, _) => (sign(&line.origin), Tone::Dim),
-            (_, Origin::Stderr) => (theme.glyphs.dot, Tone::Bad),
-            _ => (theme.glyphs.dot, Tone::Dim),
+            (_, Origin::Stderr) => (theme.glyphs.wrapped, Tone::Bad),
+            _ => (theme.glyphs.wrapped, Tone::Dim),
         };
         let mark = if self.current == Some(place.line) { theme.glyphs.selected } else { " " };
         let mark = if selected { theme.glyphs.marked } else { mark };
-        let mut pen = Pen { screen, area, x: area.x };
+        let mut pen = Pen { screen, area, x: area.x, theme };
         pen.write(from, theme.style(from_tone));
         pen.write(mark, theme.style(Tone::Key));
         if self.times {
@@ -135,7 +135,7 @@ impl Panel {
             _ => (left, String::new()),
         };
         let left = fit(&left, columns, theme.glyphs.more);
-        screen.set_stringn(area.x, area.y, left, columns, style);
+        screen.set_stringn(area.x, area.y, theme.shown(&left), columns, style);
         let x = area.right().saturating_sub(u16::try_from(width(&right)).unwrap_or(u16::MAX));
         screen.set_stringn(x, area.y, right, columns, style);
     }
@@ -193,6 +193,7 @@ struct Pen<'a> {
     screen: &'a mut Screen,
     area: Rect,
     x: u16,
+    theme: Theme,
 }
 
 impl Pen<'_> {
@@ -201,6 +202,7 @@ impl Pen<'_> {
         if text == " " && room > 0 {
             self.x += 1;
         } else if room > 0 {
+            let text = self.theme.shown(text);
             (self.x, _) = self.screen.set_stringn(self.x, self.area.y, text, room, style);
         }
     }

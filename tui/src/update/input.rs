@@ -101,7 +101,10 @@ fn perform(model: &mut Model, action: Action) -> Vec<Intent> {
             let (screen, context) = model.screen_mut();
             match screen.update(action, &context) {
                 Some(steps) => return take(model, steps),
-                None if action == Action::Leave => go_back(model),
+                None if matches!(action, Action::Leave | Action::Left) => go_back(model),
+                None if action == Action::Right && model.offers(Action::Open) => {
+                    return perform(model, Action::Open);
+                }
                 None => {}
             }
         }

@@ -71,7 +71,7 @@ fn draw_prompt(
         Purpose::Command => ":".to_owned(),
         Purpose::Filter(_) => "/".to_owned(),
         Purpose::Ask(Question::Priority(_)) => "priority, -100 to 100: ".to_owned(),
-        Purpose::Ask(Question::Drain(_)) => "deadline, and what then: ".to_owned(),
+        Purpose::Ask(Question::Drain(_)) => "deadline and what then: ".to_owned(),
         Purpose::Ask(Question::Log(_, label, _)) => label.clone(),
     };
     let before = width(&label) + width(&prompt.text[..prompt.cursor]);
@@ -82,7 +82,7 @@ fn draw_prompt(
         let shown: Vec<&str> = prompt.candidates.iter().map(String::as_str).collect();
         line.push(Cell::new(format!("   {}", shown.join("  ")), Tone::Dim));
     } else if let Purpose::Ask(Question::Drain(_)) = prompt.purpose {
-        line.push(Cell::new("   wait, requeue or cancel; empty: until all have ended", Tone::Dim));
+        line.push(Cell::new("   wait, requeue, cancel; empty: no deadline", Tone::Dim));
     }
     // A long line is shown from where its cursor can be seen.
     let room = usize::from(area.width).saturating_sub(1);

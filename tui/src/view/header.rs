@@ -14,12 +14,15 @@ use crate::{
 /// The line with the screens needs so much.
 pub(super) const TABS_WIDTH: u16 = 80;
 
+/// Below this width only the age of old data is told, and not what is done about it.
+const WITH_REASON: usize = 36;
+
 pub(super) fn draw(model: &Model, area: Rect, buffer: &mut Buffer) {
     let base = model.theme.style(Tone::Bar);
     buffer.set_style(area, base);
     let room = usize::from(area.width);
     // The age of the data comes first: it is never left out.
-    let freshness = freshness(model);
+    let freshness = freshness(model, room);
     let figures = figures(model);
     let place = place(model);
     let width_of = |line: &[Cell]| line.iter().map(Cell::width).sum::<usize>();
@@ -68,7 +71,7 @@ fn figures(model: &Model) -> Line {
     line
 }
 
-fn freshness(model: &Model) -> Line {
+fn freshness(model: &Model, room: usize) -> Line {
     let glyphs = model.theme.glyphs;
     let mut line = Line::new();
     if let Some(batch) = &model.batch {
@@ -82,8 +85,8 @@ fn freshness(model: &Model) -> Line {
             Cell::new(format!("{} connecting ", glyphs.starting), Tone::Warn)
         }
         Freshness::Stale(age) => {
-            let age = span(age);
-            Cell::new(format!("{} reconnecting, data {age} old ", glyphs.bad), Tone::Bad)
+            let what = if room < WITH_REASON { "" } else { "reconnecting, " };
+            Cell::new(format!("{} {what}data {} old ", glyphs.bad, span(age)), Tone::Bad)
         }
         Freshness::Refused(_) => Cell::new(format!("{} refused ", glyphs.bad), Tone::Bad),
     });

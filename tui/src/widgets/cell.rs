@@ -61,6 +61,7 @@ pub(crate) fn draw_line(line: &[Cell], area: Rect, buffer: &mut Buffer, theme: T
     for cell in line {
         let last = cell.width() > left || (cut && cell.width() == left);
         let text = fit(&cell.text, left, theme.glyphs.more);
+        let text = theme.shown(&text);
         cut &= !last;
         x = buffer.set_stringn(x, area.y, &text, left, base.patch(theme.style(cell.tone))).0;
         left = usize::from(area.right().saturating_sub(x));

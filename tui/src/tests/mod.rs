@@ -1,0 +1,6 @@
+//! The console as a whole: what it shows of made-up fleets, and what keys do to them.
+
+mod fixtures;
+mod keys;
+mod pictures;
+mod random;
