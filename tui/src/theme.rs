@@ -252,7 +252,8 @@ mod tests {
                 glyphs.selected,
                 glyphs.marked,
                 glyphs.into,
-                glyphs.more, glyphs.wrapped,
+                glyphs.more,
+                glyphs.wrapped,
             ];
             for sign in signs.iter().chain(&glyphs.bars).chain(&glyphs.lines) {
                 assert_eq!(width(sign), 1, "{sign}");

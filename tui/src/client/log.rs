@@ -113,3 +113,5 @@ fn end(task: &mut Option<AbortHandle>) {
     }
 }
 
+#[cfg(test)]
+mod tests;

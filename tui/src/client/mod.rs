@@ -100,3 +100,6 @@ async fn who_am_i(link: Link, events: Sender<Event>) {
 fn told(error: &ClientError) -> String {
     error.to_string()
 }
+
+#[cfg(test)]
+mod tests;

@@ -39,7 +39,8 @@ impl Text {
         let first = self.runs.partition_point(|(from, _)| *from <= range.start);
         let look = first.checked_sub(1).and_then(|index| self.runs.get(index));
         let mut at = (range.start, look.map_or_else(Sgr::default, |(_, sgr)| *sgr));
-        let mut following = self.runs.iter().skip(first).take_while(move |(from, _)| *from < range.end);
+        let mut following =
+            self.runs.iter().skip(first).take_while(move |(from, _)| *from < range.end);
         let mut done = range.is_empty();
         std::iter::from_fn(move || {
             if done {
@@ -191,7 +192,9 @@ mod tests {
 
     fn looks(line: &[u8]) -> Vec<(String, Sgr)> {
         let (text, _) = text(line, Sgr::default());
-        text.looks(0..text.text.len()).map(|(range, sgr)| (text.text[range].to_owned(), sgr)).collect()
+        text.looks(0..text.text.len())
+            .map(|(range, sgr)| (text.text[range].to_owned(), sgr))
+            .collect()
     }
 
     fn flagged(flags: u8) -> Sgr {
@@ -294,7 +297,10 @@ mod tests {
     #[test]
     fn what_is_no_text_or_would_hide_is_replaced() {
         assert_eq!(shown(b"a\xffb\xf0\x9f"), "a\u{fffd}b\u{fffd}");
-        assert_eq!(shown("a\u{202e}b\u{2066}c\u{200b}d\u{feff}".as_bytes()), "a\u{fffd}b\u{fffd}c\u{fffd}d\u{fffd}");
+        assert_eq!(
+            shown("a\u{202e}b\u{2066}c\u{200b}d\u{feff}".as_bytes()),
+            "a\u{fffd}b\u{fffd}c\u{fffd}d\u{fffd}"
+        );
         assert_eq!(shown(format!("a{}b", "\u{301}".repeat(100)).as_bytes()).chars().count(), 6);
     }
 
@@ -304,8 +310,24 @@ mod tests {
             any::<u8>().prop_map(|byte| vec![byte]),
             "[a-z0-9;:]{0,6}".prop_map(String::into_bytes),
             prop::sample::select(vec![
-                "\x1b", "\x1b[", "\x1b]", "\x1bP", "\x1b_", "\u{9b}", "\u{9d}", "\x07", "\x1b\\", "m",
-                "\r", "\t", "\x08", "\u{202e}", "\u{200d}", "\u{6f22}", "\u{301}", "\x1b[38;2;",
+                "\x1b",
+                "\x1b[",
+                "\x1b]",
+                "\x1bP",
+                "\x1b_",
+                "\u{9b}",
+                "\u{9d}",
+                "\x07",
+                "\x1b\\",
+                "m",
+                "\r",
+                "\t",
+                "\x08",
+                "\u{202e}",
+                "\u{200d}",
+                "\u{6f22}",
+                "\u{301}",
+                "\x1b[38;2;",
             ])
             .prop_map(|part| part.as_bytes().to_vec()),
         ];

@@ -311,7 +311,8 @@ impl Buffer {
             return;
         }
         if let Some(line) = self.lines.back() {
-            let after = ansi::look_after(without_end(self.slice(line.offset, line.end())), line.sgr);
+            let after =
+                ansi::look_after(without_end(self.slice(line.offset, line.end())), line.sgr);
             self.looks[usize::from(line.origin == Origin::Stderr)] = after;
         }
     }

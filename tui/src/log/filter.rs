@@ -31,7 +31,8 @@ impl Filter {
     /// Looks at what is new in the window.
     pub(super) fn update(&mut self, buffer: &Buffer) {
         let there = buffer.ended();
-        if there.start < self.seen.start || there.start > self.seen.end || there.end < self.seen.end {
+        if there.start < self.seen.start || there.start > self.seen.end || there.end < self.seen.end
+        {
             self.lines.clear();
             self.seen = there.start..there.start;
         }

@@ -15,8 +15,8 @@ mod view;
 
 use std::path::PathBuf;
 
-pub(crate) use self::panel::Panel;
 use self::messages::{Answer, Effect};
+pub(crate) use self::panel::Panel;
 use crate::keys::Action;
 
 /// The view of a log, with what it has asked for and nobody has fetched yet.

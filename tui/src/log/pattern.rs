@@ -81,14 +81,21 @@ mod tests {
     fn errors_are_found_and_reports_of_success_are_not() {
         let errors = Pattern::errors().unwrap();
         for line in [
-            "error: could not compile", "error[E0308]: mismatched types", "make: *** Error: 1",
-            "TypeError: x is not a function", "2026-01-01 ERROR pool: closed",
-            "test a::b ... FAILED", "fatal: not a git repository", "thread 'main' panicked at a.rs",
+            "error: could not compile",
+            "error[E0308]: mismatched types",
+            "make: *** Error: 1",
+            "TypeError: x is not a function",
+            "2026-01-01 ERROR pool: closed",
+            "test a::b ... FAILED",
+            "fatal: not a git repository",
+            "thread 'main' panicked at a.rs",
             "Traceback (most recent call last):",
         ] {
             assert!(errors.is_in(line), "{line}");
         }
-        for line in ["Compiling thiserror v2.0.1", "test result: ok. 3 passed; 0 failed", "0 errors"] {
+        for line in
+            ["Compiling thiserror v2.0.1", "test result: ok. 3 passed; 0 failed", "0 errors"]
+        {
             assert!(!errors.is_in(line), "{line}");
         }
     }

@@ -9,7 +9,10 @@ use super::{
     pattern::Pattern,
     rows::Place,
 };
-use crate::{keys::Action, text::{bytes, count}};
+use crate::{
+    keys::Action,
+    text::{bytes, count},
+};
 
 /// Columns that one step to the side moves.
 const STEP: usize = 8;
@@ -59,8 +62,9 @@ impl Panel {
         let Some(pattern) = &self.pattern else { return self.stop_search() };
         let top = self.screen_top().line;
         let lines = self.lines();
-        let here = std::iter::successors(lines.at_or_after(top), |line| lines.at_or_after(line + 1))
-            .find(|line| lines.text(*line).is_some_and(|text| pattern.is_in(&text.text)));
+        let here =
+            std::iter::successors(lines.at_or_after(top), |line| lines.at_or_after(line + 1))
+                .find(|line| lines.text(*line).is_some_and(|text| pattern.is_in(&text.text)));
         match here {
             Some(line) => {
                 self.go_to(line);
@@ -210,7 +214,8 @@ impl Panel {
 
     fn text_of(&self, from: i64, to: i64) -> String {
         let lines = self.lines();
-        let numbers = std::iter::successors(lines.at_or_after(from), |line| lines.at_or_after(line + 1));
+        let numbers =
+            std::iter::successors(lines.at_or_after(from), |line| lines.at_or_after(line + 1));
         let mut text = String::new();
         for number in numbers.take_while(|number| *number <= to) {
             text.push_str(&lines.text(number).unwrap_or_default().text);
@@ -300,7 +305,8 @@ impl Panel {
     fn find(&self, from: i64, backwards: bool) -> Option<i64> {
         let pattern = self.pattern.as_ref()?;
         let lines = self.lines();
-        let next = |line: i64| if backwards { lines.before(line) } else { lines.at_or_after(line + 1) };
+        let next =
+            |line: i64| if backwards { lines.before(line) } else { lines.at_or_after(line + 1) };
         let mut numbers = std::iter::successors(next(from), |line| next(*line));
         numbers.find(|line| lines.text(*line).is_some_and(|text| pattern.is_in(&text.text)))
     }

@@ -58,10 +58,14 @@ impl Panel {
     /// The lines of the window, for `--plain`.
     pub(crate) fn plain(&self) -> Vec<String> {
         let lines = self.lines();
-        let numbers = std::iter::successors(lines.at_or_after(lines.first()), |line| lines.at_or_after(line + 1));
+        let numbers = std::iter::successors(lines.at_or_after(lines.first()), |line| {
+            lines.at_or_after(line + 1)
+        });
         numbers
             .filter_map(|number| Some((lines.line(number)?, lines.text(number)?)))
-            .map(|(line, text)| format!("{} {}", sign(&line.origin), text.text).trim_end().to_owned())
+            .map(|(line, text)| {
+                format!("{} {}", sign(&line.origin), text.text).trim_end().to_owned()
+            })
             .collect()
     }
 
@@ -75,9 +79,9 @@ impl Panel {
         zone: &TimeZone,
     ) {
         let lines = self.lines();
-        let selected = self.selection.is_some_and(|(from, to)| {
-            (from.min(to)..=from.max(to)).contains(&place.line)
-        });
+        let selected = self
+            .selection
+            .is_some_and(|(from, to)| (from.min(to)..=from.max(to)).contains(&place.line));
         let base = match line.origin {
             Origin::Note(_) => theme.style(Tone::Warn),
             Origin::Mark(_) => theme.style(Tone::Dim).add_modifier(Modifier::ITALIC),

@@ -1,7 +1,7 @@
 //! What the states of jobs and runners are called and look like, the same on every screen.
 
 use baton_proto::v1::{
-    AtDeadline, Health, Job, JobState, JobSummary, Runner, RunnerState, SchedulingState,
+    AtDeadline, Health, Job, JobState, JobSummary, Runner, RunnerState, Scheduling, SchedulingState,
 };
 
 use crate::{
@@ -69,7 +69,7 @@ pub(crate) fn runner_state(runner: &Runner, theme: Theme) -> Cell {
 }
 
 pub(crate) fn is_cordoned(runner: &Runner) -> bool {
-    let state = runner.scheduling.as_ref().map(|scheduling| scheduling.state());
+    let state = runner.scheduling.as_ref().map(Scheduling::state);
     matches!(state, Some(SchedulingState::Cordoned | SchedulingState::Draining))
 }
 

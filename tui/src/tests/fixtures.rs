@@ -6,9 +6,9 @@ use std::time::Duration;
 use baton_proto::v1::{
     Alert, AlertLevel, ArtifactTree, AtDeadline, Attempt, Cancellation, ClusterMember, Event,
     EventChanges, ExecutorHealth, Health, Job, JobChanges, JobSpec, JobState, JobSummary,
-    ListQueuesResponse, LogEnd, LogPiece, LogStream, MemberStatus, Members, Outcome, Overview, Paused, Queue, QueueName,
-    Runner, RunnerChanges, RunnerLease, RunnerState, Scheduling, SchedulingState, Throughput,
-    Unhealthy, Waiting, WatchFleetResponse, WhoAmIResponse,
+    ListQueuesResponse, LogEnd, LogPiece, LogStream, MemberStatus, Members, Outcome, Overview,
+    Paused, Queue, QueueName, Runner, RunnerChanges, RunnerLease, RunnerState, Scheduling,
+    SchedulingState, Throughput, Unhealthy, Waiting, WatchFleetResponse, WhoAmIResponse,
 };
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use jiff::{Timestamp, tz::TimeZone};

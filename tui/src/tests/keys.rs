@@ -126,7 +126,7 @@ fn each_failure_is_told_and_is_tried_again_with_the_same_key() {
     send(&mut model, Event::Done(good.clone(), Ok(())), 1);
     let shown = screen(&model);
     assert!(shown.contains("cancel: 1 failure") && shown.contains("no leader"), "{shown}");
-    assert_eq!(acts(&press(&mut model, "r")), [bad.clone()]);
+    assert_eq!(acts(&press(&mut model, "r")), std::slice::from_ref(bad));
     send(&mut model, Event::Done(bad.clone(), Ok(())), 2);
     assert!(screen(&model).contains("1 job will stop"), "{}", screen(&model));
 }

@@ -35,7 +35,7 @@ pub(super) fn key(model: &mut Model, event: KeyEvent) -> Vec<Intent> {
 }
 
 fn screen_key(model: &mut Model, event: KeyEvent) -> Vec<Intent> {
-    match find(model, event, |model, action| model.offers(action)) {
+    match find(model, event, Model::offers) {
         Found::Action(action) => perform(model, action),
         Found::Prefix => Vec::new(),
         Found::Nothing => {

@@ -45,7 +45,7 @@ pub fn update(model: &mut Model, event: Event, now: Now) -> Vec<Intent> {
         Event::News(generation, news) => {
             // What an earlier watch told comes too late.
             if generation == model.generation {
-                learn(model, news);
+                learn(model, &news);
             }
             Vec::new()
         }
@@ -107,9 +107,9 @@ fn watch(model: &mut Model) -> Option<Intent> {
     Some(Intent::Watch(model.generation, Box::new(wants)))
 }
 
-fn learn(model: &mut Model, news: News) {
+fn learn(model: &mut Model, news: &News) {
     let elapsed = model.now.elapsed;
-    match &news {
+    match news {
         News::Fleet(update) => {
             model.connection.hear(elapsed);
             if let Some(time) = timestamp(update.time.as_ref()) {
@@ -124,7 +124,7 @@ fn learn(model: &mut Model, news: News) {
         News::NoPage(cause) => model.say(format!("no older ones: {cause}"), Tone::Bad),
         _ => {}
     }
-    model.screen_mut().0.fold(&news);
+    model.screen_mut().0.fold(news);
 }
 
 /// How far the leader's clock is ahead: answers take their time, so only what is a second or more

@@ -50,11 +50,9 @@ pub(super) fn key(model: &mut Model, mut prompt: Prompt, event: KeyEvent) -> Vec
             model.overlay = Some(Overlay::Prompt(prompt));
             return Vec::new();
         }
-        KeyCode::Backspace => {
-            if !prompt.rub_out() {
-                return Vec::new();
-            }
-        }
+        // One more than there is to take away closes the line.
+        KeyCode::Backspace if !prompt.rub_out() => return Vec::new(),
+        KeyCode::Backspace => {}
         KeyCode::Left => prompt.left(),
         KeyCode::Right => prompt.right(),
         KeyCode::Home => prompt.cursor = 0,

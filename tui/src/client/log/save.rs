@@ -47,12 +47,7 @@ pub(super) async fn text(path: PathBuf, text: String, asker: Asker, events: Send
     tell(written, &path, asker, events).await;
 }
 
-async fn tell(
-    written: Result<u64, SaveError>,
-    path: &Path,
-    asker: Asker,
-    events: Sender<Event>,
-) {
+async fn tell(written: Result<u64, SaveError>, path: &Path, asker: Asker, events: Sender<Event>) {
     let told = match written {
         Ok(written) => {
             let shown = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());

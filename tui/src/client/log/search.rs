@@ -1,20 +1,15 @@
 //! Searches in output on the server.
 
-use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
-};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use baton_client::{ClientError, Connection, Patience, retry};
+use baton_client::{ClientError, Connection, retry};
 use baton_proto::v1::SearchLogRequest;
 
 use super::{Asker, Gone};
 use crate::{
-    client::{link::Link, told},
+    client::{FOR_EVER, link::Link, told},
     log::messages::{Answer, Source},
 };
-
-const PATIENCE: Patience = Patience(Duration::from_secs(30));
 
 /// What is looked for, and where.
 pub(super) struct Search {
@@ -25,7 +20,7 @@ pub(super) struct Search {
 }
 
 /// Tells the nearest line that has one of the texts. They are looked for one after the other, each
-/// no further than to what was found of those before.
+/// no further than to what was found of those before. It goes on until it is stopped.
 pub(super) async fn search(
     link: Link,
     source: Source,
@@ -37,7 +32,7 @@ pub(super) async fn search(
         // When the connection breaks it goes on from here.
         let at = AtomicU64::new(search.offset);
         let looked = retry(
-            PATIENCE,
+            FOR_EVER,
             |_| (),
             || async {
                 let connection = link.connection().await?;

@@ -154,7 +154,8 @@ impl Server {
     }
 
     fn search(&self, texts: &[String], offset: u64, backwards: bool) -> Option<u64> {
-        let bytes: Vec<u8> = self.between(0, u64::MAX).iter().flat_map(|piece| piece.data.to_vec()).collect();
+        let bytes: Vec<u8> =
+            self.between(0, u64::MAX).iter().flat_map(|piece| piece.data.to_vec()).collect();
         let patterns: Vec<_> = texts.iter().filter_map(|text| Pattern::text(text)).collect();
         let mut at = 0;
         let mut lines = Vec::new();

@@ -115,7 +115,8 @@ fn a_text_is_found_in_the_window_and_beyond_it_in_both_directions() {
     let mut text = numbered(0..200_000);
     let place = text.len() / 2;
     text.splice(place..place, b"\nneedle of the middle\n".iter().copied());
-    let mut server = Server::new(vec![out("needle at first\n"), out(text), out("the last needle\n")]);
+    let mut server =
+        Server::new(vec![out("needle at first\n"), out(text), out("the last needle\n")]);
     let mut panel = open(&mut server);
     server.run_with(&mut panel, |panel| panel.search("Needle"));
     assert_eq!(status(&panel).split("  ").next(), Some("not found"));
@@ -243,7 +244,10 @@ fn a_new_attempt_is_shown_when_one_follows_and_an_old_one_when_one_asks() {
     server.over = true;
     server.act(&mut panel, &[Action::PreviousAttempt]);
     assert_eq!(panel.title(), "Log of attempt 1 of 2");
-    assert_eq!(shown(&panel)[..2], ["  output", "- attempt 1 ended: failed, exit code 1: exited with 1"]);
+    assert_eq!(
+        shown(&panel)[..2],
+        ["  output", "- attempt 1 ended: failed, exit code 1: exited with 1"]
+    );
     server.run_with(&mut panel, |panel| panel.learn(&job(3), None));
     assert_eq!(panel.attempt(), (1, 3), "who looks at an old attempt is left there");
     server.act(&mut panel, &[Action::NextAttempt, Action::NextAttempt, Action::NextAttempt]);
@@ -303,7 +307,11 @@ fn step() -> impl Strategy<Value = Step> {
         Just(Answer::Ended(None)),
         Just(Answer::Failed("no".to_owned())),
         (0..9999_u64).prop_map(Answer::Found),
-        (0..9999_u64).prop_map(|offset| Answer::Page { offset, pieces: vec![out("page")], last: offset % 2 == 0 }),
+        (0..9999_u64).prop_map(|offset| Answer::Page {
+            offset,
+            pieces: vec![out("page")],
+            last: offset % 2 == 0
+        }),
     ];
     prop_oneof![
         8 => prop::sample::select(Action::ALL).prop_map(Step::Act),

@@ -61,7 +61,9 @@ fn coloured() -> Vec<LogPiece> {
     vec![
         out("\x1b[32m   Compiling\x1b[0m wordcount v0.1.0\n"),
         err("\x1b[1m\x1b[38;5;9merror\x1b[0m\x1b[1m: mismatched types\x1b[0m\n"),
-        err("\x1b[38;2;255;128;0morange \x1b[48;5;17mon blue\x1b[m \x1b[3;4mslanted\x1b[m \x1b[9mgone\x1b[m\n"),
+        err(
+            "\x1b[38;2;255;128;0morange \x1b[48;5;17mon blue\x1b[m \x1b[3;4mslanted\x1b[m \x1b[9mgone\x1b[m\n",
+        ),
         out("\x1b[7mreversed\x1b[27m \x1b[33mgoes on\n"),
         out("on the next line\x1b[m, 日本語 and 👩\n"),
     ]

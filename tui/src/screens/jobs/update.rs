@@ -40,8 +40,8 @@ impl Jobs {
                 self.filter = Default::default();
                 Vec::new()
             }
-            Action::Cancel => self.confirm(true, |id| Operation::Cancel(id)),
-            Action::Retry => self.confirm(false, |id| Operation::Retry(id)),
+            Action::Cancel => self.confirm(true, Operation::Cancel),
+            Action::Retry => self.confirm(false, Operation::Retry),
             Action::Priority => {
                 let jobs = self.list.chosen().into_iter();
                 let jobs = jobs.filter(|job| states::is_live(job.state()));
