@@ -151,7 +151,7 @@ impl Panel {
     fn saved(&mut self, answer: &Answer) {
         match answer {
             Answer::Saving(written) => {
-                self.saving = self.saving.map(|(number, _)| (number, *written))
+                self.saving = self.saving.map(|(number, _)| (number, *written));
             }
             Answer::SaveOver => self.saving = None,
             _ => {}

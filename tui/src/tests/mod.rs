@@ -2,5 +2,6 @@
 
 mod fixtures;
 mod keys;
+mod log;
 mod pictures;
 mod random;
