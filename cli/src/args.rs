@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use crate::{
     commands::{
         cluster, completions, coordinator, demo, dev, events, jobs, logs, man, queues, run, runner,
-        runners, submit,
+        runners, submit, tui,
     },
     output::OutputArgs,
 };
@@ -48,6 +48,8 @@ pub(crate) enum Command {
     Queues(queues::QueuesArgs),
     /// The coordinators of the fleet
     Cluster(cluster::ClusterArgs),
+    /// The operator's console: the fleet in a terminal
+    Tui(Box<tui::TuiArgs>),
     /// Try Baton: a cluster of its own, a sample project, its tests, their result
     Demo(demo::DemoArgs),
     /// A cluster to work against, in one process or in many

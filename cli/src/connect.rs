@@ -102,6 +102,16 @@ impl Cluster {
         self.reconnect
     }
 
+    /// Where it is, and the token to show.
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// How long to try to reach it.
+    pub(crate) fn connect_timeout(&self) -> Duration {
+        self.connect_timeout
+    }
+
     /// Each `host:port`, with commas between them.
     pub(crate) fn address(&self) -> &str {
         self.endpoint.address()

@@ -392,7 +392,7 @@ async fn readers_beyond_the_limit_wait_for_a_place() {
         job_id: job.id.clone(),
         attempt: 0,
         stream: v1::LogStream::Unspecified,
-        offset: 0,
+        begin: baton_client::LogBegin::Offset(0),
         until: baton_client::LogUntil::Now,
     };
     let mut events =

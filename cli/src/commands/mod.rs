@@ -17,6 +17,7 @@ mod runner_docker;
 mod runner_ssh;
 pub(crate) mod runners;
 pub(crate) mod submit;
+pub(crate) mod tui;
 
 use std::path::Path;
 
@@ -89,6 +90,7 @@ pub(crate) fn run(command: Command, context: &Context) -> anyhow::Result<u8> {
         Command::Events(args) => wait_for(events::run(args, context)),
         Command::Runners(args) => wait_for(runners::run(args, context)),
         Command::Queues(args) => wait_for(queues::run(args, context)),
+        Command::Tui(args) => wait_for(tui::run(*args, context)),
         Command::Demo(args) => wait_for(demo::run(args, context)),
         Command::Dev(args) => wait_for(dev::run(*args, context)),
         Command::Coordinator(args) => wait_for(coordinator::run(*args, context)),

@@ -1,0 +1,7 @@
+//! The console as a whole: what it shows of made-up fleets, and what keys do to them.
+
+mod fixtures;
+mod keys;
+mod log;
+mod pictures;
+mod random;
