@@ -30,7 +30,7 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, transport::Server};
 
 use crate::{
-    event::{Event, Intent, News, Wants},
+    event::{Event, Intent, News},
     operation::{Operation, Task},
 };
 
@@ -202,7 +202,7 @@ impl Running {
     }
 
     fn watch(&self, number: u64) {
-        self.orders.send(Intent::Watch(number, Box::new(Wants::default()))).unwrap();
+        self.orders.send(Intent::Watch(number, Box::default())).unwrap();
     }
 
     /// The next event that is not about who asks.
@@ -287,7 +287,7 @@ async fn nobody_there_is_told_and_tried_again() {
     let mut tasks = JoinSet::new();
     let endpoint = Endpoint::new(&free.to_string(), "token").unwrap();
     tasks.spawn(super::serve(endpoint, ordered, teller));
-    orders.send(Intent::Watch(1, Box::new(Wants::default()))).unwrap();
+    orders.send(Intent::Watch(1, Box::default())).unwrap();
     for _ in 0..3 {
         let event = timeout(LIMIT, events.recv()).await.unwrap().unwrap();
         assert!(matches!(&event, Event::News(1, News::Broken(_))), "{event:?}");

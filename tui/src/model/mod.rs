@@ -15,7 +15,7 @@ use crate::{
     event::Wants,
     keys::{Action, Key, KeyMap},
     rights::Rights,
-    screens::{Context, KINDS, Kind, Screen},
+    screens::{self, Context, KINDS, Kind, Screen},
     theme::{Palette, Theme, Tone},
     time::Now,
     view::layout,
@@ -92,12 +92,16 @@ impl Model {
     /// A console that knows nothing yet.
     ///
     /// # Errors
-    /// There is no such screen, or it needs to be told what to show.
+    /// There is no such screen, or what it is to show cannot be shown.
     pub fn new(settings: Settings, size: (u16, u16), now: Now) -> Result<Self, String> {
         let (name, argument) = &settings.screen;
         let kind = Kind::named(name).ok_or_else(|| format!("there is no screen `{name}`"))?;
         if let Some(needed) = kind.argument.filter(|_| argument.is_empty()) {
             return Err(format!("the screen `{name}` needs to know which: {name} {needed}"));
+        }
+        let mut screen = (kind.open)(if kind.argument.is_some() { argument } else { "" });
+        if kind.argument.is_none() {
+            screens::limit(screen.as_mut(), argument)?;
         }
         let first = KINDS.iter().filter(|first| first.name == "fleet" && kind.name != "fleet");
         let before = first.map(|first| (first.open)("")).collect();
@@ -112,7 +116,7 @@ impl Model {
             rights: Rights::new(settings.read_only),
             connection: Connection::default(),
             overview: None,
-            screen: (kind.open)(argument),
+            screen,
             before,
             overlay: None,
             message: None,

@@ -187,6 +187,18 @@ pub(crate) trait Screen {
     fn plain(&self, context: &Context<'_>) -> Vec<String>;
 }
 
+/// Limits what a screen shows, when there is something to limit it by.
+///
+/// # Errors
+/// What is wrong with `filter`.
+pub(crate) fn limit(screen: &mut dyn Screen, filter: &str) -> Result<(), String> {
+    match screen.filter() {
+        _ if filter.is_empty() => Ok(()),
+        Some(_) => screen.set_filter(filter),
+        None => Err(format!("`{}` takes no argument", screen.kind().name)),
+    }
+}
+
 /// What a screen has in view.
 #[derive(Debug, Default)]
 pub(crate) struct Subject {

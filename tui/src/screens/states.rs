@@ -107,6 +107,11 @@ pub(crate) fn name_of(job: &Job) -> String {
     if spec.name.is_empty() { spec.command.join(" ") } else { spec.name }
 }
 
+/// What a job is called where it must not be taken for another one.
+pub(crate) fn exact_name(name: &str, id: &str) -> String {
+    format!("{name} ({id})")
+}
+
 /// A whole job as a line of a list.
 pub(crate) fn summary(job: &Job) -> JobSummary {
     use baton_proto::v1::executor::Kind;

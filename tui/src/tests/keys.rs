@@ -358,3 +358,22 @@ fn a_failing_job_is_found_and_a_stuck_one_cancelled_with_what_is_on_the_screen()
     let intents = press(&mut model, "enter");
     assert_eq!(watched(&intents).job, Some(job(3)));
 }
+
+#[test]
+fn what_a_screen_cannot_show_is_told() {
+    let refused = |screen: &str, argument: &str| {
+        let settings = settings(screen, argument);
+        Model::new(settings, SIZE, at(0)).err().expect("there is no such screen")
+    };
+    assert_eq!(refused("jab", ""), "there is no screen `jab`");
+    assert_eq!(refused("job", ""), "the screen `job` needs to know which: job JOB");
+    assert_eq!(refused("jobs", "state:odd"), "there is no state `odd`");
+    assert_eq!(refused("fleet", "x"), "`fleet` takes no argument");
+    let mut model = console(settings("jobs", "state:lost"), SIZE, Fleet::Typical);
+    assert!(screen(&model).contains("Jobs state:lost"), "{}", screen(&model));
+    press(&mut model, ": 'jobs_state:odd enter");
+    assert!(screen(&model).contains("there is no state `odd`"), "{}", screen(&model));
+    press(&mut model, "ctrl-u 'runners_mac enter");
+    tell(&mut model, Fleet::Typical, 0);
+    assert!(screen(&model).contains("Runners /mac"), "{}", screen(&model));
+}

@@ -75,7 +75,7 @@ fn styles(buffer: &Buffer) -> String {
     text
 }
 
-fn argument(name: &str) -> String {
+pub(super) fn argument(name: &str) -> String {
     match name {
         "job" => job_id(7),
         "runner" => "r2".to_owned(),
@@ -194,4 +194,33 @@ fn every_screen_can_be_printed_as_lines() {
         }
     }
     insta::assert_snapshot!("plain", lines);
+}
+
+/// The page with pictures for people, which `UPDATE=1` writes.
+#[test]
+fn the_pictures_in_the_documentation_are_those_of_the_console() {
+    let mut page =
+        "# The console in pictures\n\nEach screen of `baton tui` in a terminal of 80 by 24. \
+                    What can be done on it is in the [guide](guide.md#the-console).\n"
+            .to_owned();
+    for kind in KINDS {
+        let model = console(settings(kind.name, &argument(kind.name)), (80, 24), Fleet::Typical);
+        let picture = text(&buffer(&model));
+        writeln!(page, "\n## {}\n\n{}\n\n```\n{picture}```", kind.title, about(kind.about))
+            .unwrap();
+    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/console.md");
+    #[expect(clippy::disallowed_methods, reason = "asked for on the command line of the test")]
+    let update = std::env::var_os("UPDATE").is_some_and(|value| value == "1");
+    if update {
+        std::fs::write(path, &page).unwrap();
+    }
+    let written = std::fs::read_to_string(path).unwrap();
+    assert!(written == page, "UPDATE=1 cargo test -p baton-tui writes docs/console.md anew");
+}
+
+/// As a sentence.
+fn about(text: &str) -> String {
+    let (first, rest) = text.split_at(1);
+    format!("{}{rest}.", first.to_uppercase())
 }

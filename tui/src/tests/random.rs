@@ -5,8 +5,8 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent,
 use proptest::prelude::*;
 
 use super::{
-    fixtures::{Fleet, admin, console, news, send, settings, tell_log},
-    pictures::buffer,
+    fixtures::{Fleet, admin, console, learn, news, send, settings, tell_log},
+    pictures::{argument, buffer},
 };
 use crate::{
     event::{Event, Intent, News},
@@ -128,7 +128,7 @@ proptest! {
         steps in prop::collection::vec(step(), 0..40),
     ) {
         let name = KINDS[screen].name;
-        let mut model = console(settings(name, "r1"), size, Fleet::Typical);
+        let mut model = console(settings(name, &argument(name)), size, Fleet::Typical);
         send(&mut model, Event::WhoAmI(admin()), 0);
         let (mut second, mut open) = (0, Vec::new());
         for step in steps {
@@ -143,7 +143,7 @@ proptest! {
     fn every_screen_can_be_drawn_at_any_size(size in (1..40_u16, 1..20_u16)) {
         for kind in KINDS {
             for fleet in [Fleet::Empty, Fleet::Typical, Fleet::Overloaded] {
-                buffer(&console(settings(kind.name, "r2"), size, fleet));
+                buffer(&console(settings(kind.name, &argument(kind.name)), size, fleet));
             }
         }
     }

@@ -12,7 +12,7 @@ use crate::{
         overlay::{Overlay, Prompt, Purpose},
     },
     operation::Operation,
-    screens::{KINDS, Kind, Question},
+    screens::{self, KINDS, Kind, Question},
     theme::{Palette, Theme},
     time::parse_span,
 };
@@ -148,13 +148,13 @@ fn command(model: &mut Model, text: &str) -> Result<Vec<Intent>, String> {
                     named.ok_or_else(|| format!("say which: {} {needed}", kind.name))?
                 }
             };
-            let listed = kind.argument.is_none() && !argument.is_empty();
-            if listed {
-                (kind.open)("").set_filter(&argument)?;
-            }
-            model.open(kind, if listed { "" } else { &argument });
-            if listed {
-                model.screen_mut().0.set_filter(&argument)?;
+            if kind.argument.is_some() {
+                model.open(kind, &argument);
+            } else {
+                // Nothing changes when the filter is wrong.
+                screens::limit((kind.open)("").as_mut(), &argument)?;
+                model.open(kind, "");
+                screens::limit(model.screen_mut().0, &argument)?;
             }
         }
     }

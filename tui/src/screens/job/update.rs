@@ -36,12 +36,13 @@ impl JobScreen {
         if !self.offers(action) {
             return None;
         }
-        let confirm = |operation: Operation| vec![Step::Confirm(vec![(operation, self.name())])];
+        let name = states::exact_name(&self.name(), &self.id);
+        let confirm = |operation: Operation| vec![Step::Confirm(vec![(operation, name.clone())])];
         let steps = match action {
             Action::Cancel => confirm(Operation::Cancel(self.id.clone())),
             Action::Retry => confirm(Operation::Retry(self.id.clone())),
             Action::Priority => {
-                vec![Step::Ask(Question::Priority(vec![(self.id.clone(), self.name())]))]
+                vec![Step::Ask(Question::Priority(vec![(self.id.clone(), name)]))]
             }
             Action::Open => self.runner().map(|id| Step::Open("runner", id)).into_iter().collect(),
             Action::NextPane | Action::PreviousPane => {

@@ -45,7 +45,7 @@ impl Jobs {
             Action::Priority => {
                 let jobs = self.list.chosen().into_iter();
                 let jobs = jobs.filter(|job| states::is_live(job.state()));
-                let jobs = jobs.map(|job| (job.id.clone(), job.name.clone())).collect();
+                let jobs = jobs.map(|job| (job.id.clone(), named(job))).collect();
                 vec![Step::Ask(Question::Priority(jobs))]
             }
             Action::Copy => {
@@ -68,7 +68,7 @@ impl Jobs {
             Step::Tell(format!("{} left out: {why}", count(others.len(), "job")))
         };
         let mut steps: Vec<Step> = (!others.is_empty()).then(left_out).into_iter().collect();
-        let operations = those.iter().map(|job| (operation(job.id.clone()), job.name.clone()));
+        let operations = those.iter().map(|job| (operation(job.id.clone()), named(job)));
         let operations: Vec<_> = operations.collect();
         steps.extend((!operations.is_empty()).then_some(Step::Confirm(operations)));
         steps
@@ -85,4 +85,8 @@ impl Jobs {
             self.list.select(at);
         }
     }
+}
+
+fn named(job: &JobSummary) -> String {
+    states::exact_name(&job.name, &job.id)
 }
