@@ -255,6 +255,18 @@ async fn a_job_starts_when_its_services_are_ready_and_finds_them_by_name() {
     let never = scene.fleet.baton(&["run", "-f", path, "--attempts", "1"]).await;
     assert_eq!(code(&never), Some(125), "{never:?}");
     assert!(text(&never.stderr).contains("the service db is not ready after 2s"), "{never:?}");
+
+    let ends = format!(
+        "image: {0}\nscript: 'true'\nattempts: 1\nenv: {{PASSWORD: open-sesame}}\nmasks: [PASSWORD]\n\
+         services:\n  db:\n    image: {0}\n    command: [sh, -c, 'echo no such user; echo with \
+         open-sesame >&2; exit 3']\n    health: [sh, -c, 'exit 1']\n",
+        scene.image.name()
+    );
+    std::fs::write(&file, ends).unwrap();
+    let ended = scene.fleet.baton(&["run", "-f", path]).await;
+    let told = text(&ended.stderr);
+    assert!(told.contains("the service db ended with exit code 3 before it was ready"), "{told}");
+    assert!(told.contains("db: no such user") && told.contains("db: with ***"), "{told}");
     scene.nothing_is_left().await;
 }
 

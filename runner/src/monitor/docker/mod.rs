@@ -36,6 +36,7 @@ use crate::{
         },
     },
     retry::Delays,
+    shim::mask::Masks,
 };
 
 /// The wait after the first call that an engine did not answer.
@@ -102,7 +103,13 @@ impl Job {
         let cannot = |action: &str, error: &Error| {
             failed(format!("the Docker engine cannot {action}: {}", describe(error)))
         };
-        unless_killed(shim, self.services.start()).await?.map_err(failed)?;
+        if let Err(not_ready) = unless_killed(shim, self.services.start()).await? {
+            let (masks, _) = Masks::of_variables(&task.launch.masks, &task.launch.env);
+            for line in not_ready.last_lines {
+                shim.note(masks.as_ref().map_or(line.clone(), |masks| masks.mask(&line))).await;
+            }
+            return Err(failed(not_ready.problem));
+        }
         let network = self.services.network();
         creation::create(&self.docker, &self.name, task, container, network)
             .await
