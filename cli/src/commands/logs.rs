@@ -126,9 +126,7 @@ impl Writer<'_> {
 
     fn piece(&mut self, piece: &LogPiece) -> anyhow::Result<()> {
         if self.context.format == Format::Json {
-            let mut line = serde_json::to_vec(&views::LogPieceView::from(piece))?;
-            line.push(b'\n');
-            return output::write(&line);
+            return output::write_json_line(&views::LogPieceView::from(piece));
         }
         if piece.stream() == LogStream::Note {
             self.note(&String::from_utf8_lossy(&piece.data));

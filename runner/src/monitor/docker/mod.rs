@@ -148,7 +148,7 @@ impl Job {
             match over {
                 Ok(state) => {
                     output.drain(&self.docker, &self.name).await;
-                    return self.outcome(&state);
+                    return self.outcome(&state, &output);
                 }
                 Err(error) if is_missing(&error) => {
                     return failed("somebody removed the container".to_owned());
@@ -213,10 +213,14 @@ impl Job {
         self.docker.kill_container(&self.name, Some(options)).await
     }
 
-    fn outcome(&self, state: &ContainerState) -> Ended {
+    fn outcome(&self, state: &ContainerState, output: &Output) -> Ended {
         let code = state.exit_code.and_then(|code| i32::try_from(code).ok()).unwrap_or(-1);
+        let status = match output.refused_program() {
+            Some(program) if matches!(code, 126 | 127) => refused(code, program),
+            _ => ExitStatus::Exited(code),
+        };
         Ended {
-            status: ExitStatus::Exited(code),
+            status,
             out_of_memory: state.oom_killed.unwrap_or_default(),
             killed: u32::from(self.killed),
         }
@@ -281,7 +285,11 @@ fn not_started(error: &Error, command: &[String]) -> Ended {
     } else {
         return failed(format!("the Docker engine cannot start the container: {message}"));
     };
+    ended(refused(code, program))
+}
+
+/// The program of the command cannot be started in the container.
+fn refused(code: i32, program: &str) -> ExitStatus {
     let reason = if code == 126 { "cannot be executed" } else { "command not found" };
-    let message = format!("{program}: {reason} in the image");
-    ended(ExitStatus::NotStarted { code, message })
+    ExitStatus::NotStarted { code, message: format!("{program}: {reason} in the image") }
 }
