@@ -101,7 +101,7 @@ fn what_comes_for_a_log_that_is_not_shown_any_more_changes_nothing() {
     assert!(!asked(&late).is_empty());
     press(&mut model, "5 -");
     let before = screen(&model);
-    tell_log(&mut model, Fleet::Overloaded, late, 1);
+    tell_log(&mut model, Fleet::Overloaded, late, 0);
     assert_eq!(screen(&model), before);
 }
 
