@@ -48,6 +48,7 @@ async fn coordinator(folder: &std::path::Path) -> Jobs {
         trees: Trees::default(),
         disk: DiskGuard::new(folder.to_owned(), 0),
         watchers: Arc::default(),
+        rates: Arc::default(),
         environment: Environment::system(),
     };
     let facts = RunnerFacts {
