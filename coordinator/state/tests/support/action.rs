@@ -183,7 +183,8 @@ fn action() -> impl Strategy<Value = Action> {
             .prop_map(|(queue, key, history)| Action::PauseQueue { queue, key, history }),
         2 => queue_request()
             .prop_map(|(queue, key, history)| Action::ResumeQueue { queue, key, history }),
-        2 => runner_request().prop_map(|(runner, key, history)| Action::Lift { runner, key, history }),
+        4 => runner_request()
+            .prop_map(|(runner, key, history)| Action::Lift { runner, key, history }),
         5 => (0..4_000_u64).prop_map(|elapsed| Action::Tick { elapsed }),
         1 => (0..40_u64).prop_map(|age| Action::Evict { age }),
         1 => Just(Action::FoundCluster),
@@ -264,7 +265,7 @@ fn runner_request() -> impl Strategy<Value = (u8, Option<Key>, History)> {
     (0..RUNNERS, option::weighted(0.5, removal_key()), history())
 }
 
-/// A request about a queue, of few that jobs are in, and seldom of one too many.
+/// A request about a queue, of few that jobs are in.
 fn queue_request() -> impl Strategy<Value = (QueueName, Option<Key>, History)> {
     let queue = (project(), labels(), executor()).prop_map(|(project, labels, executor)| {
         let labels = labels.into_iter().map(str::to_owned).collect();
