@@ -332,14 +332,14 @@ async fn output_is_read_from_its_end_and_searched_also_while_it_grows() {
     };
     let look = async || {
         assert_eq!(search(&connection, query("red line", 0, false, 0)).await, [red]);
-        assert_eq!(search(&connection, query("RED", 0, false, 0)).await, []);
+        assert_eq!(search(&connection, query("RED", 0, false, 0)).await, [0_u64; 0]);
         assert_eq!(
             search(&connection, query("9999", 0, false, 3)).await,
             [48_883, 108_882, 168_882]
         );
         assert_eq!(search(&connection, query("99999", red, true, 0)).await, [red - 7 - 6]);
         assert_eq!(search(&connection, query("1", 10, true, 5)).await, [0]);
-        assert_eq!(search(&connection, query("nowhere", u64::MAX, true, 5)).await, []);
+        assert_eq!(search(&connection, query("nowhere", u64::MAX, true, 5)).await, [0_u64; 0]);
     };
     look().await;
     let refused = connection.jobs().search_log(query("a\nb", 0, false, 1)).await.unwrap_err();

@@ -134,7 +134,7 @@ mod tests {
         let ids = ids.map(|(entry, ordinal)| EventId { entry, ordinal });
         let texts = ids.map(|id| id.to_string());
         assert!(texts.is_sorted());
-        assert_eq!(texts.map(|text| text.parse().unwrap()), ids);
+        assert_eq!(texts.map(|text| text.parse::<EventId>().unwrap()), ids);
         let job = JobId::new(Timestamp(5), 7);
         let runner = RunnerId("a:b".to_owned());
         let (member, queue) = (Subject::Member(NodeId(3)), Subject::Queue("web".to_owned()));

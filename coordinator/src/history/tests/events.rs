@@ -1,5 +1,7 @@
 //! Lists of events: the same as in memory, along an index, and whatever has become of the rows.
 
+use std::collections::BTreeSet;
+
 use baton_state::{
     Event, EventKind, JobId, Lease, NodeId, QueueName, Requirements, RunnerId, Timestamp,
 };
@@ -61,7 +63,9 @@ async fn filled(events: Vec<Event>) -> (tempfile::TempDir, History) {
 }
 
 fn filters() -> Vec<EventFilter> {
-    let kinds = |kinds: &[&str]| kinds.iter().map(|&kind| kind.to_owned()).collect();
+    let kinds = |kinds: &[&str]| -> BTreeSet<String> {
+        kinds.iter().map(|&kind| kind.to_owned()).collect()
+    };
     let subjects = [
         Some(Subject::Job(Finished::new(2).id())),
         Some(Subject::Job(JobId::MAX)),
