@@ -10,8 +10,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         "baton/v1/jobs.proto",
         "baton/v1/tree.proto",
         "baton/v1/runners.proto",
-        "baton/v1/cluster.proto",
         "baton/v1/queues.proto",
+        "baton/v1/cluster.proto",
         "baton/v1/fleet.proto",
     ];
     println!("cargo::rerun-if-changed=proto");

@@ -5,8 +5,8 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     commands::{
-        cluster, completions, coordinator, demo, dev, jobs, logs, man, run, runner, runners,
-        submit, tui,
+        cluster, completions, coordinator, demo, dev, events, jobs, logs, man, queues, run, runner,
+        runners, submit, tui,
     },
     output::OutputArgs,
 };
@@ -40,8 +40,12 @@ pub(crate) enum Command {
     Jobs(jobs::JobsArgs),
     /// The output of a job
     Logs(logs::LogsArgs),
+    /// What happened in the fleet: list it, or follow it
+    Events(events::EventsArgs),
     /// The runners of the fleet
     Runners(runners::RunnersArgs),
+    /// Queues of jobs: their lengths, and their pause
+    Queues(queues::QueuesArgs),
     /// The coordinators of the fleet
     Cluster(cluster::ClusterArgs),
     /// The operator's console: the fleet in a terminal
@@ -74,13 +78,25 @@ mod tests {
     #[test]
     fn every_command_has_an_example_in_its_help() {
         fn check(command: &clap::Command) {
-            if command.get_subcommands().next().is_none() {
-                let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-                assert!(help.contains("Example"), "{} has no example", command.get_name());
-            }
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("Example"), "{} has no example", command.get_name());
             command.get_subcommands().for_each(check);
         }
         check(&Cli::command());
+    }
+
+    #[test]
+    fn options_of_all_commands_stand_apart_from_those_of_one() {
+        let mut command = Cli::command();
+        command.build();
+        let headed = |command: &str, option: &str| {
+            let command = Cli::command().find_subcommand(command).unwrap().clone();
+            let option = command.get_arguments().find(|it| it.get_id() == option).unwrap();
+            option.get_help_heading().map(str::to_owned)
+        };
+        assert_eq!(headed("runner", "variables"), None);
+        let heading = command.get_arguments().find(|it| it.get_id() == "quiet").unwrap();
+        assert_eq!(heading.get_help_heading(), Some("Output"));
     }
 
     #[test]

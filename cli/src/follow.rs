@@ -6,7 +6,8 @@ use std::{pin::Pin, time::Duration};
 
 use anyhow::Context as _;
 use baton_client::{
-    ClientError, Connection, LogEvent, LogOptions, LogUntil, Patience, WatchEvent, read_log, watch,
+    ClientError, Connection, LogBegin, LogEvent, LogOptions, LogUntil, Patience, WatchEvent,
+    read_log, watch,
 };
 use baton_proto::v1::{CancelJobRequest, GetJobRequest, Job, LogPiece, LogStream};
 use futures::{Stream, StreamExt as _, stream};
@@ -172,7 +173,7 @@ impl Follow {
             job_id: self.job_id.clone(),
             attempt: choice.attempt,
             stream: choice.stream,
-            offset: choice.offset,
+            begin: LogBegin::Offset(choice.offset),
             until: LogUntil::JobEnd,
         }
     }
@@ -299,7 +300,7 @@ impl Follower<'_> {
 
     fn logged(&mut self, event: LogEvent, room: OwnedSemaphorePermit) {
         match event {
-            LogEvent::Attempt(number) => {
+            LogEvent::Attempt { number, .. } => {
                 self.open_group();
                 let offset = std::mem::take(&mut self.left_out);
                 let all = self.follow.log.is_some_and(|log| log.stream == LogStream::Unspecified);

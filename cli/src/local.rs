@@ -22,7 +22,9 @@ use crate::{
     environment::Environment,
     local_folder::{kept_token, write_env},
     messages::Messages,
-    open_files, random,
+    open_files,
+    output::text::counted,
+    random,
 };
 
 /// How long jobs may take to end when their cluster goes away.
@@ -281,7 +283,7 @@ async fn end_jobs(cluster: &Cluster, messages: Messages) -> anyhow::Result<()> {
         if jobs.is_empty() {
             return Ok(());
         }
-        messages.note(&format!("cancelling {} jobs", jobs.len()));
+        messages.note(&format!("cancelling {}", counted(jobs.len() as u64, "job")));
         for job in &jobs {
             let request = CancelJobRequest {
                 idempotency_key: random::idempotency_key()?,

@@ -28,7 +28,7 @@ use crate::{
     exit::Interrupted,
     interrupts::{Interrupt, Interrupts},
     messages::Messages,
-    output::text::bytes,
+    output::text::{bytes, counted},
     random,
 };
 
@@ -168,8 +168,8 @@ impl Submission {
         let built = building.await?.with_context(|| format!("source {source}"))?;
         bar.finish_and_clear();
         let about = format!(
-            "source {source}: {} files, {}",
-            built.tree().files(),
+            "source {source}: {}, {}",
+            counted(built.tree().files(), "file"),
             bytes(built.tree().content())
         );
         Ok(Brought::Folder { tree: Arc::new(built), about })
@@ -188,8 +188,8 @@ impl Submission {
         let taking = tokio::task::spawn_blocking(move || archive::take(input, &limits, &stopped));
         let packed = taking.await?.with_context(named)?;
         self.messages.note(&format!(
-            "source {source}: {} files, {}, {} packed",
-            packed.files,
+            "source {source}: {}, {}, {} packed",
+            counted(packed.files, "file"),
             bytes(packed.unpacked_bytes),
             bytes(packed.size)
         ));
@@ -289,7 +289,8 @@ enum Brought {
 
 /// How much need not be sent.
 fn already(sent: &Sent) -> String {
-    format!("{} of {} chunks are there already", sent.chunks - sent.missing, sent.chunks)
+    let (there, all) = (sent.chunks - sent.missing, counted(sent.chunks, "chunk"));
+    format!("{there} of {all} {} there already", if there == 1 { "is" } else { "are" })
 }
 
 /// Whether something of the source was removed before the job came.

@@ -13,6 +13,7 @@ use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::Instant;
 use tonic::{
     Code, Request, Status,
+    codec::CompressionEncoding,
     metadata::{Ascii, MetadataValue},
     service::{Interceptor, interceptor::InterceptedService},
     transport::{self, Channel},
@@ -43,10 +44,11 @@ pub type JobsClient = jobs_client::JobsClient<InterceptedService<Failover, Beare
 pub type RunnersClient = runners_client::RunnersClient<InterceptedService<Failover, Bearer>>;
 /// Client of the queues service.
 pub type QueuesClient = queues_client::QueuesClient<InterceptedService<Failover, Bearer>>;
-/// Client of the service of consoles.
-pub type FleetClient = fleet_client::FleetClient<InterceptedService<Failover, Bearer>>;
 /// Client of the cluster service.
 pub type ClusterClient = cluster_client::ClusterClient<InterceptedService<Failover, Bearer>>;
+
+/// Client of the fleet service.
+pub type FleetClient = fleet_client::FleetClient<InterceptedService<Failover, Bearer>>;
 
 /// Adds the token to each call, and how long its answer is waited for.
 #[derive(Clone)]
@@ -222,13 +224,6 @@ impl Connection {
             .max_encoding_message_size(MAX_MESSAGE)
     }
 
-    /// The cluster service.
-    #[must_use]
-    pub fn cluster(&self) -> ClusterClient {
-        cluster_client::ClusterClient::with_interceptor(self.service.clone(), self.bearer())
-            .max_decoding_message_size(MAX_MESSAGE)
-    }
-
     /// The queues service.
     #[must_use]
     pub fn queues(&self) -> QueuesClient {
@@ -236,10 +231,18 @@ impl Connection {
             .max_decoding_message_size(MAX_MESSAGE)
     }
 
-    /// The service of consoles.
+    /// The cluster service.
+    #[must_use]
+    pub fn cluster(&self) -> ClusterClient {
+        cluster_client::ClusterClient::with_interceptor(self.service.clone(), self.bearer())
+            .max_decoding_message_size(MAX_MESSAGE)
+    }
+
+    /// The fleet service.
     #[must_use]
     pub fn fleet(&self) -> FleetClient {
         fleet_client::FleetClient::with_interceptor(self.service.clone(), self.bearer())
+            .accept_compressed(CompressionEncoding::Zstd)
             .max_decoding_message_size(MAX_MESSAGE)
     }
 

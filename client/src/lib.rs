@@ -24,7 +24,7 @@ pub use connection::{
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::ClientError;
 pub use failover::Failover;
-pub use logs::{LogEvent, LogOptions, LogUntil, read_log};
+pub use logs::{LogBegin, LogEvent, LogOptions, LogUntil, read_log};
 pub use retry::{Patience, retry};
 pub use upload::{Archive, Keeper, UploadAnswers, UploadProgress, upload};
 pub use watch::{WatchEvent, watch};

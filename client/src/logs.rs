@@ -27,6 +27,15 @@ pub enum LogUntil {
     JobEnd,
 }
 
+/// Where [`read_log`] begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogBegin {
+    /// Behind so many bytes.
+    Offset(u64),
+    /// So many bytes before the end, or at the beginning where there are fewer.
+    Tail(u64),
+}
+
 /// Which output to read.
 #[derive(Clone, Debug)]
 pub struct LogOptions {
@@ -36,8 +45,8 @@ pub struct LogOptions {
     pub attempt: u32,
     /// `Stdout`, `Stderr`, or `Unspecified` for both.
     pub stream: LogStream,
-    /// Bytes of the first attempt's output to leave out.
-    pub offset: u64,
+    /// Where in the first attempt's output to begin.
+    pub begin: LogBegin,
     /// How far to read.
     pub until: LogUntil,
 }
@@ -46,7 +55,14 @@ pub struct LogOptions {
 #[derive(Clone, Debug, PartialEq)]
 pub enum LogEvent {
     /// What follows is the output of this attempt.
-    Attempt(u32),
+    Attempt {
+        /// Which one.
+        number: u32,
+        /// Bytes of it that are left out.
+        offset: u64,
+        /// Bytes of it that there are by now.
+        length: u64,
+    },
     /// Bytes, each exactly once.
     Piece(LogPiece),
     /// The attempt's output ended.
@@ -83,13 +99,17 @@ pub fn read_log(
         LogUntil::JobEnd => Phase::find(&connection, &options.job_id, options.attempt, patience),
         LogUntil::Now | LogUntil::AttemptEnd => Phase::Read(None),
     };
+    let (start, left_out) = match options.begin {
+        LogBegin::Offset(offset) => (Start::Offset(offset), offset),
+        LogBegin::Tail(length) => (Start::Tail(length), 0),
+    };
     let follower = Follower {
         connection,
         patience,
         attempt: options.attempt,
         announced: false,
-        start: Start::Offset(options.offset),
-        left_out: options.offset,
+        start,
+        left_out,
         received: Received::default(),
         options,
         outage: Outage::new(patience),
@@ -227,8 +247,15 @@ impl Follower {
         match message.item.ok_or_else(|| ClientError::missing("item"))? {
             Item::Start(start) => {
                 self.attempt = start.attempt;
-                let first = !std::mem::replace(&mut self.announced, true);
-                Ok(first.then_some(LogEvent::Attempt(start.attempt)))
+                if std::mem::replace(&mut self.announced, true) {
+                    return Ok(None);
+                }
+                if let Start::Tail(_) = self.start {
+                    // When the stream breaks, it begins here again.
+                    (self.start, self.left_out) = (Start::Offset(start.offset), start.offset);
+                }
+                let (number, offset, length) = (start.attempt, self.left_out, start.length);
+                Ok(Some(LogEvent::Attempt { number, offset, length }))
             }
             Item::Piece(piece) => {
                 self.start = Start::Position(piece.next);

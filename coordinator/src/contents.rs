@@ -12,7 +12,7 @@ use crate::{
     errors::internal,
     files::{Digest, Files},
     replication::Replication,
-    trees::{Content, Trees},
+    trees::{Chunk, Content, Trees},
     uploads::Uploads,
 };
 
@@ -84,24 +84,39 @@ impl Contents {
     }
 
     /// What of these contents, and of these trees and their chunks, is not here. What is,
-    /// stays for a job that is about to come.
+    /// stays for a job that is about to come. What is damaged, as far as a length shows it, is
+    /// not.
     pub(crate) async fn find_missing(
         &self,
         digests: Vec<Digest>,
         trees: Vec<Digest>,
     ) -> Result<BTreeSet<Digest>, ApiError> {
         let mut asked: BTreeSet<Digest> = digests.into_iter().collect();
+        for manifest in &trees {
+            self.replication.discard_damaged(*manifest).await?;
+        }
         let mut missing = self.lacking(trees.iter().copied().collect()).await?;
         for tree in trees {
             if !missing.contains(&tree) {
                 match self.content(tree).await? {
-                    Some(content) => asked.extend(content.digests()),
+                    Some(content) => {
+                        self.discard_damaged_chunks(&content).await?;
+                        asked.extend(content.digests());
+                    }
                     None => drop(missing.insert(tree)),
                 }
             }
         }
         missing.append(&mut self.lacking(asked).await?);
         Ok(missing)
+    }
+
+    async fn discard_damaged_chunks(&self, content: &Content) -> Result<(), ApiError> {
+        let chunks = stream::iter(content.chunks.clone()).map(Ok::<_, ApiError>);
+        let discard = async |chunk: Chunk| {
+            Ok::<_, ApiError>(self.replication.discard_unless(chunk.digest, chunk.length).await?)
+        };
+        chunks.try_for_each_concurrent(AT_ONCE, discard).await
     }
 
     async fn lacking(&self, digests: BTreeSet<Digest>) -> Result<BTreeSet<Digest>, ApiError> {

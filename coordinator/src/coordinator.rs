@@ -27,6 +27,7 @@ use crate::{
     dispatch::TimingError,
     environment::Environment,
     files::{Files, FilesError, FilesOptions},
+    fleet::{Fleet, Journal, Looks},
     grpc::{self, Readers, Services},
     history::{self, History, READERS},
     join::JoinError,
@@ -34,6 +35,7 @@ use crate::{
     peers::{self, Calls, Directory, Network, Outgoing, PeerService, Twins},
     raft::{self, ProposeError, RaftError, RaftHandle},
     reach::{Probe, Reach, watch_addresses, watch_majority},
+    roster::Roster,
     step_down::{self, Watched},
     this_node::ThisNode,
 };
@@ -201,6 +203,7 @@ impl Coordinator {
         let files = open_files(config.data_dir.join(FILES_DIR), &environment).await?;
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let network = Arc::new(Network::new(Arc::clone(&directory), tasks.clone(), stop.clone()));
+        let journal = Arc::new(Journal::new(Arc::clone(&environment.clock)));
         let parts = CoreParts {
             node: this.membership.node_id,
             beginning: this.beginning(&environment),
@@ -215,7 +218,7 @@ impl Coordinator {
             files: files.clone(),
             others: Arc::clone(&directory) as _,
             transport: Arc::clone(&network) as _,
-            observers: vec![Arc::clone(&directory) as _],
+            observers: vec![Arc::clone(&directory) as _, Arc::clone(&journal) as _],
             environment,
             tasks: tasks.clone(),
             stop: stop.clone(),
@@ -284,13 +287,18 @@ impl Coordinator {
             reach,
             clock: Arc::clone(&jobs.environment.clock),
         };
+        let roster = Roster { raft: raft.clone(), peers: peer_service.clone() };
+        let (looks, look) = Looks::new();
+        tasks.spawn(look.run(jobs.clone(), roster.clone(), stop.clone()));
+        let fleet = Fleet { jobs: jobs.clone(), dispatch: dispatch.clone(), journal, looks };
         let services = Services {
+            fleet,
+            roster,
             dispatch,
             leadership,
             jobs,
             backups,
             members: members.clone(),
-            peers: peer_service.clone(),
             archive_limit: config.archive_limit,
             tree_limit: config.tree_limit,
             readers: Readers::default(),

@@ -18,6 +18,7 @@ use crate::{
     jobs::Jobs,
     leadership::Leadership,
     members::Members,
+    queues::Rates,
     raft::{self, Beginning, HistoryStore, Observer, RaftHandle, Transport},
     replication::{self, Records, Replication},
     retention::{self, Retention},
@@ -78,12 +79,13 @@ impl Core {
         start: impl AsyncFnOnce(raft::Options) -> Result<RaftHandle, E>,
     ) -> Result<Self, E> {
         let CoreParts { settings, history, files, environment, tasks, stop, .. } = parts;
-        let watchers = Arc::new(Watchers::default());
+        let (watchers, rates) = (Arc::new(Watchers::default()), Arc::new(Rates::default()));
         let observer = DispatchObserver::new(settings.timing, environment.clone());
         let mut observers = parts.observers;
         observers.push(Arc::new(Feed::start(history.sender())));
         observers.push(Arc::new(observer.clone()));
         observers.push(Arc::clone(&watchers) as _);
+        observers.push(Arc::clone(&rates) as _);
         let raft = start(raft::Options {
             node_id: parts.node.0,
             dir: parts.data_dir.join(RAFT),
@@ -117,6 +119,7 @@ impl Core {
             trees,
             disk: DiskGuard::new(parts.data_dir, settings.min_free_bytes),
             watchers,
+            rates,
             environment,
         };
         let contents = jobs.contents();

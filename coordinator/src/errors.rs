@@ -68,6 +68,24 @@ fn from_refusal(refusal: &Refusal) -> ApiError {
             message,
             "wait until its leases run out; cancel the jobs that wait for it (`runners show`)",
         ),
+        Refusal::RunnerUnreachable => ApiError::new(
+            Reason::RunnerUnreachable,
+            message,
+            "wait until it is connected again (`baton runners show`)",
+        ),
+        Refusal::RunnerTooOld => ApiError::new(
+            Reason::VersionTooOld,
+            message,
+            "install this version of Baton on the runner, or start it again",
+        ),
+        Refusal::JobFinished(_) => {
+            ApiError::new(Reason::JobFinished, message, "submit it again with `baton jobs retry`")
+        }
+        Refusal::TooManyPaused => ApiError::new(
+            Reason::TooManyPaused,
+            message,
+            "resume one that is not needed any more (`baton queues list`)",
+        ),
         Refusal::TooManyLabels => ApiError::new(
             Reason::InvalidArgument,
             message,
@@ -96,7 +114,7 @@ fn from_refusal(refusal: &Refusal) -> ApiError {
         | Refusal::HistoryMoved
         | Refusal::NotReady(_)
         | Refusal::NoFreeSlot
-        | Refusal::RunnerUnreachable
+        | Refusal::QueuePaused
         | Refusal::RequirementsNotMet
         | Refusal::RunnerUnhealthy
         | Refusal::RunnerClosed

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 
 use baton_proto::error::{ApiError, Reason};
 use baton_state::{
-    Command, Job, JobId, JobSpec, Level, Refusal, Reply, Request,
-    command::{Cancel, Submit},
+    Command, Index, Job, JobId, JobSpec, Level, Refusal, Reply, Request,
+    command::{Cancel, SetPriority, Submit},
     explain::{self, Waiting},
 };
 use tokio::{sync::watch, time::timeout};
@@ -18,6 +18,7 @@ use crate::{
     errors::{from_history, from_propose, internal, job_not_found},
     files::Files,
     history::{History, JobFilter, Listed},
+    queues::Rates,
     raft::{ProposeError, RaftHandle},
     replication::{Records, Replication},
     trees::Trees,
@@ -45,6 +46,7 @@ pub(crate) struct Jobs {
     pub(crate) trees: Trees,
     pub(crate) disk: DiskGuard,
     pub(crate) watchers: Arc<Watchers>,
+    pub(crate) rates: Arc<Rates>,
     pub(crate) environment: Environment,
 }
 
@@ -276,17 +278,55 @@ impl Jobs {
         }
     }
 
+    /// Changes the priority of a job that has not ended.
+    pub(crate) async fn set_priority(
+        &self,
+        caller: &Caller,
+        id: JobId,
+        priority: i32,
+    ) -> Result<Job, ApiError> {
+        loop {
+            let history_seen = self.raft.state().evicted_at();
+            if let Some(job) = self.answered_before(caller).await? {
+                return self.get(job).await;
+            }
+            let command = Command::SetPriority(SetPriority {
+                job: id,
+                priority,
+                at: self.environment.clock.now(),
+                by: caller.name.clone(),
+                request: caller.request(),
+                history_seen,
+            });
+            match self.raft.propose(command).await {
+                Ok(_) => return self.get(id).await,
+                Err(ProposeError::Refused(Refusal::UnknownJob(_)))
+                    if self.in_history(id).await? =>
+                {
+                    return Err(from_propose(ProposeError::Refused(Refusal::JobFinished(id))));
+                }
+                Err(ProposeError::Refused(Refusal::HistoryMoved)) => {}
+                Err(error) => return Err(from_propose(error)),
+            }
+        }
+    }
+
     /// The history, once it has everything that has left the state: an eviction is
     /// one node's decision, and the history of another may be behind.
     pub(crate) async fn finished(&self) -> Result<&History, ApiError> {
         let through = self.raft.state().evicted_through();
+        self.recorded(through).await
+    }
+
+    /// The history, once it has everything up to an entry.
+    pub(crate) async fn recorded(&self, through: Index) -> Result<&History, ApiError> {
         let mut position = self.history.position();
         let reached = position.wait_for(|position| *position >= through);
         match timeout(HISTORY_WITHIN, reached).await {
             Ok(reached) => reached.map(|_| &self.history).map_err(internal),
             Err(_) => Err(ApiError::new(
                 Reason::HistoryBehind,
-                "the coordinator's history lacks jobs that have just ended",
+                "the coordinator's history lacks what has just happened",
                 "send the request again a little later; if it stays so, look at the data disk",
             )),
         }

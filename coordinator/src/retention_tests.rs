@@ -48,6 +48,7 @@ async fn coordinator(folder: &std::path::Path) -> Jobs {
         trees: Trees::default(),
         disk: DiskGuard::new(folder.to_owned(), 0),
         watchers: Arc::default(),
+        rates: Arc::default(),
         environment: Environment::system(),
     };
     let facts = RunnerFacts {
@@ -436,4 +437,37 @@ async fn what_is_lacking_of_a_tree_is_told_and_what_is_there_stays() {
     let archive = upload(&jobs, b"\x28\xb5\x2f\xfd".to_vec()).await.to_string();
     let archive = v1::source::Kind::Tree(v1::TreeSource { digest: archive, size: 4, content: 0 });
     assert_eq!(submit_with(jobs.clone(), archive).await.unwrap_err(), Reason::InvalidArgument);
+}
+
+/// Makes a stored content shorter than it was.
+fn truncate(folder: &std::path::Path, digest: Digest) {
+    let digest = digest.to_string();
+    let path = folder.join("files/upload").join(&digest[..2]).join(&digest);
+    std::fs::File::options().write(true).open(path).unwrap().set_len(20).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_short_is_lacking_until_it_is_brought_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let jobs = coordinator(folder.path()).await;
+    let (digest, source) = upload_tree(&jobs, &[1, 2]).await;
+    submit_with(jobs.clone(), source.clone()).await.unwrap();
+
+    truncate(folder.path(), digest_of(chunk(2)));
+    let missing = jobs.contents().find_missing(vec![], vec![digest]).await.unwrap();
+    assert_eq!(missing, [digest_of(chunk(2))].into());
+    upload(&jobs, vec![2; 100]).await;
+    submit_with(jobs.clone(), source.clone()).await.unwrap();
+
+    truncate(folder.path(), digest_of(chunk(1)));
+    let lacking = submit_with(jobs.clone(), source.clone()).await;
+    assert_eq!(lacking.unwrap_err(), Reason::SourceNotUploaded);
+    upload(&jobs, vec![1; 100]).await;
+    submit_with(jobs.clone(), source.clone()).await.unwrap();
+
+    truncate(folder.path(), digest);
+    let missing = jobs.contents().find_missing(vec![], vec![digest]).await.unwrap();
+    assert_eq!(missing, [digest].into());
+    upload_tree(&jobs, &[1, 2]).await;
+    submit_with(jobs.clone(), source).await.unwrap();
 }

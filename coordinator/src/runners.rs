@@ -4,8 +4,9 @@ use std::{collections::BTreeSet, time::Duration};
 
 use baton_proto::error::{ApiError, Reason};
 use baton_state::{
-    AtDeadline, Command, Connection, Index, Refusal, Request, Runner, RunnerId, State, Timestamp,
-    command::{CordonRunner, DrainRunner, RemoveRunner, ResumeRunner, SetLabels},
+    AtDeadline, Command, Connection, FleetRequest, Index, Level, Refusal, Request, Runner,
+    RunnerId, State, Timestamp,
+    command::{CordonRunner, DrainRunner, LiftQuarantine, RemoveRunner, ResumeRunner, SetLabels},
 };
 
 use crate::{
@@ -34,10 +35,22 @@ pub(crate) fn find<'a>(state: &'a State, wanted: &str) -> Result<&'a Runner, Api
     }
 }
 
+/// What every command about the fleet has.
+pub(crate) struct Asked {
+    pub(crate) at: Timestamp,
+    pub(crate) by: String,
+    pub(crate) request: Option<Request>,
+    pub(crate) history_seen: Index,
+}
+
 /// What every command about a runner has.
 struct About {
     runner: RunnerId,
     at: Timestamp,
+    /// Who asks.
+    by: String,
+    /// The same, for commands that said so only later; empty while not every member knows.
+    known_by: String,
     request: Option<Request>,
     history_seen: Index,
 }
@@ -54,8 +67,9 @@ impl Jobs {
         wanted: &str,
     ) -> Result<RunnerId, ApiError> {
         self.change_runner(caller, wanted, |about| {
-            let About { runner, at, request, history_seen } = about;
-            Command::RemoveRunner(RemoveRunner { runner, at, request, history_seen, left: false })
+            let About { runner, at, known_by: by, request, history_seen, .. } = about;
+            let left = false;
+            Ok(Command::RemoveRunner(RemoveRunner { runner, at, request, history_seen, left, by }))
         })
         .await
     }
@@ -67,9 +81,8 @@ impl Jobs {
         wanted: &str,
     ) -> Result<RunnerId, ApiError> {
         self.change_runner(caller, wanted, |about| {
-            let About { runner, at, request, history_seen } = about;
-            let by = caller.name.clone();
-            Command::CordonRunner(CordonRunner { runner, at, by, request, history_seen })
+            let About { runner, at, by, request, history_seen, .. } = about;
+            Ok(Command::CordonRunner(CordonRunner { runner, at, by, request, history_seen }))
         })
         .await
     }
@@ -84,17 +97,10 @@ impl Jobs {
     ) -> Result<RunnerId, ApiError> {
         let within = within.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
         self.change_runner(caller, wanted, |about| {
-            let About { runner, at, request, history_seen } = about;
-            let (by, deadline) = (caller.name.clone(), within.map(|millis| at.plus(millis)));
-            Command::DrainRunner(DrainRunner {
-                runner,
-                at,
-                by,
-                deadline,
-                then,
-                request,
-                history_seen,
-            })
+            let About { runner, at, by, request, history_seen, .. } = about;
+            let deadline = within.map(|millis| at.plus(millis));
+            let drain = DrainRunner { runner, at, by, deadline, then, request, history_seen };
+            Ok(Command::DrainRunner(drain))
         })
         .await
     }
@@ -106,8 +112,8 @@ impl Jobs {
         wanted: &str,
     ) -> Result<RunnerId, ApiError> {
         self.change_runner(caller, wanted, |about| {
-            let About { runner, at, request, history_seen } = about;
-            Command::ResumeRunner(ResumeRunner { runner, at, request, history_seen })
+            let About { runner, at, known_by: by, request, history_seen, .. } = about;
+            Ok(Command::ResumeRunner(ResumeRunner { runner, at, request, history_seen, by }))
         })
         .await
     }
@@ -121,9 +127,27 @@ impl Jobs {
         hide: BTreeSet<String>,
     ) -> Result<RunnerId, ApiError> {
         self.change_runner(caller, wanted, |about| {
-            let About { runner, at, request, history_seen } = about;
+            let About { runner, at, known_by: by, request, history_seen, .. } = about;
             let (grant, hide) = (grant.clone(), hide.clone());
-            Command::SetLabels(SetLabels { runner, at, grant, hide, request, history_seen })
+            Ok(Command::SetLabels(SetLabels { runner, at, grant, hide, request, history_seen, by }))
+        })
+        .await
+    }
+
+    /// Lets the executors of a runner that is connected take jobs again; gives its id.
+    pub(crate) async fn lift_quarantine(
+        &self,
+        caller: &Caller,
+        wanted: &str,
+        is_connected: impl Fn(&RunnerId) -> bool,
+    ) -> Result<RunnerId, ApiError> {
+        self.change_runner(caller, wanted, |about| {
+            let About { runner, at, by, request, history_seen, .. } = about;
+            if !is_connected(&runner) {
+                return Err(from_propose(ProposeError::Refused(Refusal::RunnerUnreachable)));
+            }
+            let lift = LiftQuarantine { runner, at, by, request, history_seen };
+            Ok(Command::LiftQuarantine(lift))
         })
         .await
     }
@@ -133,8 +157,24 @@ impl Jobs {
         &self,
         caller: &Caller,
         wanted: &str,
-        command: impl Fn(About) -> Command,
+        command: impl Fn(About) -> Result<Command, ApiError>,
     ) -> Result<RunnerId, ApiError> {
+        let changed = self.change_fleet(caller, |state, asked| {
+            let runner = find(state, wanted)?.facts.id.clone();
+            let Asked { at, by, request, history_seen } = asked;
+            let known_by = if state.level() < Level(4) { String::new() } else { by.clone() };
+            let about = About { runner: runner.clone(), at, by, known_by, request, history_seen };
+            Ok((command(about)?, Some(runner)))
+        });
+        changed.await?.ok_or_else(key_reused)
+    }
+
+    /// Proposes a command about the fleet; gives which runner it is about, if it is about one.
+    pub(crate) async fn change_fleet(
+        &self,
+        caller: &Caller,
+        command: impl Fn(&State, Asked) -> Result<(Command, Option<RunnerId>), ApiError>,
+    ) -> Result<Option<RunnerId>, ApiError> {
         loop {
             self.raft.read_barrier().await.map_err(from_propose)?;
             let history_seen = self.raft.state().evicted_at();
@@ -144,13 +184,13 @@ impl Jobs {
             {
                 return Err(key_reused());
             }
-            if let Some(runner) = self.changed_before(request.as_ref())? {
-                return Ok(runner);
+            if let Some(first) = self.changed_before(request.as_ref())? {
+                return Ok(first.runner);
             }
-            let runner = find(&self.raft.state(), wanted)?.facts.id.clone();
-            let at = self.environment.clock.now();
-            let about = About { runner: runner.clone(), at, request, history_seen };
-            match self.raft.propose(command(about)).await {
+            let (at, by) = (self.environment.clock.now(), caller.name.clone());
+            let asked = Asked { at, by, request, history_seen };
+            let (command, runner) = command(&self.raft.state(), asked)?;
+            match self.raft.propose(command).await {
                 Ok(_) => return Ok(runner),
                 // Look again.
                 Err(ProposeError::Refused(Refusal::HistoryMoved)) => {}
@@ -159,12 +199,12 @@ impl Jobs {
         }
     }
 
-    /// The runner that an earlier request with this key was about.
-    fn changed_before(&self, request: Option<&Request>) -> Result<Option<RunnerId>, ApiError> {
+    /// The earlier request with this key, if there was one.
+    fn changed_before(&self, request: Option<&Request>) -> Result<Option<FleetRequest>, ApiError> {
         let Some(request) = request else { return Ok(None) };
         let state = self.raft.state();
-        match state.runner_request(&request.key) {
-            Some(first) if first.digest == request.digest => Ok(Some(first.runner.clone())),
+        match state.fleet_request(&request.key) {
+            Some(first) if first.digest == request.digest => Ok(Some(first.clone())),
             None if state.request(&request.key).is_none() => Ok(None),
             Some(_) | None => Err(key_reused()),
         }
@@ -184,8 +224,14 @@ impl Jobs {
         for runner in gone {
             let at = self.environment.clock.now();
             let history_seen = self.raft.state().evicted_at();
-            let (request, left) = (None, false);
-            let removal = RemoveRunner { runner: runner.clone(), at, request, history_seen, left };
+            let removal = RemoveRunner {
+                runner: runner.clone(),
+                at,
+                request: None,
+                history_seen,
+                left: false,
+                by: String::new(),
+            };
             match self.raft.propose(Command::RemoveRunner(removal)).await {
                 Ok(_) => tracing::info!(%runner, "removed a runner that was away for too long"),
                 // It has come back just now.

@@ -7,8 +7,8 @@ use std::{
     sync::Arc,
 };
 
-use baton_proto::{error::ApiError, peer, v1};
-use baton_state::{Job, JobId, Lease, Member, NodeId};
+use baton_proto::{DEFAULT_PROJECT, error::ApiError, peer, v1};
+use baton_state::{Job, JobId, Lease, Member, NodeId, QueueName, Requirements};
 use futures::{Stream, StreamExt as _, stream::BoxStream};
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -150,6 +150,35 @@ impl Coordinator {
         self.core.jobs.cancel(&caller("cancel", key), job, "").await
     }
 
+    /// As `Jobs.SetPriority`.
+    ///
+    /// # Errors
+    /// Those of the call.
+    pub async fn set_priority(
+        &self,
+        key: &str,
+        job: JobId,
+        priority: i32,
+    ) -> Result<Job, ApiError> {
+        self.core.jobs.set_priority(&caller("set priority", key), job, priority).await
+    }
+
+    /// As `Queues.Pause`, of the queue of jobs that require nothing.
+    ///
+    /// # Errors
+    /// Those of the call.
+    pub async fn pause(&self, key: &str) -> Result<(), ApiError> {
+        self.core.jobs.pause_queue(&caller("pause queue", key), plain_queue()).await
+    }
+
+    /// As `Queues.Resume`, of the same queue.
+    ///
+    /// # Errors
+    /// Those of the call.
+    pub async fn resume(&self, key: &str) -> Result<(), ApiError> {
+        self.core.jobs.resume_queue(&caller("resume queue", key), plain_queue()).await
+    }
+
     /// As `Jobs.Get`.
     ///
     /// # Errors
@@ -230,6 +259,10 @@ impl Coordinator {
 #[must_use]
 pub fn log_paths(data_dir: &Path, job: JobId, lease: Lease) -> [PathBuf; 2] {
     FileName::Log { job, lease }.paths(&data_dir.join(FILES_DIR))
+}
+
+fn plain_queue() -> QueueName {
+    QueueName::of(DEFAULT_PROJECT, &Requirements::default())
 }
 
 fn caller(call: &str, key: &str) -> Caller {

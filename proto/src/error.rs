@@ -80,6 +80,8 @@ reasons! {
     IdempotencyKeyReused = "IDEMPOTENCY_KEY_REUSED", AlreadyExists;
     /// Only a finished job can be retried.
     JobNotFinished = "JOB_NOT_FINISHED", FailedPrecondition;
+    /// A job that has ended stays as it is.
+    JobFinished = "JOB_FINISHED", FailedPrecondition;
     /// The archive that the job names is not there.
     SourceNotUploaded = "SOURCE_NOT_UPLOADED", FailedPrecondition;
     /// The job has no artifacts, or not yet.
@@ -106,6 +108,10 @@ reasons! {
     UploadRestarted = "UPLOAD_RESTARTED", Unavailable;
     /// The runner answers, or holds leases: it cannot be removed.
     RunnerInUse = "RUNNER_IN_USE", FailedPrecondition;
+    /// The runner has no session: it cannot be told anything.
+    RunnerUnreachable = "RUNNER_UNREACHABLE", FailedPrecondition;
+    /// More queues would be paused than may be.
+    TooManyPaused = "TOO_MANY_PAUSED", FailedPrecondition;
     /// Another runner with the same id is connected: this one's data folder is a copy.
     RunnerIdInUse = "RUNNER_ID_IN_USE", FailedPrecondition;
     /// The runner was heard of elsewhere within the lease's time to live; try again.

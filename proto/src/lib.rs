@@ -35,7 +35,7 @@ pub const MAX_CHUNK: usize = 1024 * 1024;
 
 /// Which job specifications this version understands. What a job asks for that is newer
 /// than its runner would be ignored there, so it is given to no such runner.
-pub const JOB_LEVEL: u32 = 3;
+pub const JOB_LEVEL: u32 = 4;
 
 /// The project of a job that names none.
 pub const DEFAULT_PROJECT: &str = "default";

@@ -4,13 +4,13 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, ErrorKind, Write as _},
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::Path,
 };
 
 use tracing::warn;
 
-use crate::Error;
+use crate::{Error, untrusted};
 
 /// Keeps other processes out of the folder.
 const LOCK: &str = "lock";
@@ -32,7 +32,7 @@ impl Identity {
     /// Takes the data folder, makes it if needed, and reads or makes the id in it.
     pub(crate) fn take(data_dir: &Path) -> Result<Self, Error> {
         let failed = |source| Error::DataDir { dir: data_dir.to_owned(), source };
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(failed)?;
+        untrusted::make_folder(data_dir).map_err(failed)?;
         let lock = OpenOptions::new()
             .write(true)
             .create(true)
@@ -89,7 +89,7 @@ fn take_id(data_dir: &Path, boot_id: &str, place: &str) -> io::Result<String> {
 /// there are none.
 fn set_attempts_aside(data_dir: &Path) -> io::Result<bool> {
     let trash = data_dir.join("trash");
-    fs::create_dir_all(&trash)?;
+    untrusted::make_folder(&trash)?;
     match fs::rename(data_dir.join("attempts"), trash.join(kernel_random("uuid")?)) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),

@@ -177,7 +177,8 @@ impl Runner {
             identity,
             attempts: attempts.clone(),
             staying: Arc::clone(&staying),
-            health: health.reports(),
+            health: health.clone(),
+            health_reports: health.reports(),
             link,
             reports,
         };

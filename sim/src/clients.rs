@@ -105,6 +105,12 @@ impl Client {
     async fn see_through(&mut self, key: &str, plan: Plan) {
         let Plan { spec, cancel_after } = plan;
         let Some(id) = self.submit(key, &spec, 1).await else { return };
+        if self.random.u32(..4) == 0 {
+            self.set_priority(key, id).await;
+        }
+        if self.random.u32(..8) == 0 {
+            self.hold(key, id).await;
+        }
         if let Some(after) = cancel_after {
             sleep(after).await;
             self.cancel(key, id).await;
@@ -152,6 +158,47 @@ impl Client {
         facts.note_submitted(key, job.id, spec.attempts);
         facts.note_shown(&job, before.get(&job.id).copied());
         Some(job.id)
+    }
+
+    async fn set_priority(&mut self, key: &str, id: JobId) {
+        let (key, priority) = (format!("priority-{key}"), self.random.i32(-3..=3));
+        let before = self.shared.facts.lock().shown.get(&id).copied();
+        let changed = self
+            .call("set priority", || {
+                let key = key.clone();
+                move |node: Coordinator| async move {
+                    match node.set_priority(&key, id, priority).await {
+                        Err(error) if error.reason == Reason::JobFinished => node.get(id).await,
+                        answer => answer,
+                    }
+                }
+            })
+            .await;
+        if let Some(job) = changed {
+            self.shared.facts.lock().note_shown(&job, before);
+        }
+    }
+
+    /// Keeps everybody's jobs waiting for a moment.
+    async fn hold(&mut self, key: &str, id: JobId) {
+        let (pause, resume) = (format!("pause-{key}"), format!("resume-{key}"));
+        self.call("pause", || {
+            let key = pause.clone();
+            move |node: Coordinator| async move {
+                node.pause(&key).await?;
+                node.get(id).await
+            }
+        })
+        .await;
+        sleep(Duration::from_millis(self.random.u64(..2_000))).await;
+        self.call("resume", || {
+            let key = resume.clone();
+            move |node: Coordinator| async move {
+                node.resume(&key).await?;
+                node.get(id).await
+            }
+        })
+        .await;
     }
 
     async fn cancel(&mut self, key: &str, id: JobId) {

@@ -17,6 +17,7 @@ pub mod load;
 mod logs;
 pub mod members;
 mod port;
+pub mod spool;
 pub mod ssh;
 pub mod traced;
 pub mod wait;

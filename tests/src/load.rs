@@ -22,8 +22,9 @@ use crate::wait;
 pub struct Side {
     /// What it submits.
     pub spec: v1::JobSpec,
-    /// Each job has to end before it submits the next one.
-    pub waits: bool,
+    /// How many of its jobs may be on their way before it waits for the first of them to end.
+    /// Without a limit, a host that is slow at running them would never get through.
+    pub live: usize,
 }
 
 /// Submissions, one after the other on each side, until told to stop. Dropped earlier, it
@@ -46,15 +47,17 @@ impl Load {
             let (stop, done) = (Arc::clone(&stop), Arc::clone(&done));
             let connection = connection.clone();
             running.spawn(async move {
-                let mut jobs = Vec::new();
+                let mut jobs: Vec<String> = Vec::new();
                 while !stop.load(Ordering::Relaxed) {
-                    let key = format!("load-{load}-{number}-{}", jobs.len());
-                    let id = submit(&connection, &key, &side.spec).await;
-                    if side.waits {
-                        ended(&connection, &id).await;
+                    if let Some(first) = jobs.len().checked_sub(side.live) {
+                        ended(&connection, &jobs[first]).await;
                     }
-                    jobs.push(id);
+                    let key = format!("load-{load}-{number}-{}", jobs.len());
+                    jobs.push(submit(&connection, &key, &side.spec).await);
                     done.fetch_add(1, Ordering::Relaxed);
+                }
+                for job in &jobs[jobs.len().saturating_sub(side.live)..] {
+                    ended(&connection, job).await;
                 }
                 jobs
             });
@@ -62,7 +65,7 @@ impl Load {
         Self { sides: running, stop, done }
     }
 
-    /// Waits until `more` jobs than now were accepted, or have ended on sides that wait.
+    /// Waits until `more` jobs than now were accepted.
     pub async fn goes_on(&self, more: usize) {
         let wanted = self.done.load(Ordering::Relaxed) + more;
         wait::until("the load to go on", async || {
@@ -71,7 +74,7 @@ impl Load {
         .await;
     }
 
-    /// Lets each side come to an end; the ids of all jobs.
+    /// Lets each side come to an end, with its jobs; the ids of all.
     pub async fn stop(self) -> Vec<String> {
         self.stop.store(true, Ordering::Relaxed);
         let sides = wait::within("all sides of the load", self.sides.join_all()).await;

@@ -6,7 +6,7 @@ use tempfile::TempDir;
 const LINES: usize = 12;
 
 /// Keeps the folder and shows the ends of the logs in it.
-pub fn tell(folder: &mut TempDir, names: impl IntoIterator<Item = String>) {
+pub(crate) fn tell(folder: &mut TempDir, names: impl IntoIterator<Item = String>) {
     folder.disable_cleanup(true);
     eprintln!("{} is kept", folder.path().display());
     for name in names {
@@ -16,8 +16,7 @@ pub fn tell(folder: &mut TempDir, names: impl IntoIterator<Item = String>) {
 }
 
 /// The last lines of a log.
-#[must_use]
-pub fn end(log: &str) -> String {
+pub(crate) fn end(log: &str) -> String {
     let lines: Vec<_> = log.lines().collect();
     lines[lines.len().saturating_sub(LINES)..].join("\n")
 }

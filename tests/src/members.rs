@@ -44,22 +44,22 @@ pub async fn leader(endpoint: &Endpoint) -> u64 {
 /// nothing at one moment.
 pub async fn all_vote(endpoint: &Endpoint, count: u64) {
     let mut committed = None;
-    wait::until("all coordinators to vote", async || {
+    wait::until_ok("all coordinators to vote", async || {
         let answer = members(endpoint).await;
-        let votes = |member: &v1::MemberStatus| {
-            member.reachable
-                && member.problem.is_empty()
-                && member.member.as_ref().is_some_and(|member| member.voter)
+        let votes = |status: &v1::MemberStatus| {
+            status.reachable && status.member.as_ref().is_some_and(|member| member.voter)
         };
         let all = answer.members.iter().all(votes)
             && answer.members.len() as u64 == count
             && answer.leader_id != 0;
-        if !all {
-            return None;
+        if all {
+            let newest = answer.members.iter().map(|member| member.applied + member.lag).max();
+            let wanted = *committed.get_or_insert(newest.unwrap_or_default());
+            if answer.members.iter().all(|member| member.applied >= wanted) {
+                return Ok(());
+            }
         }
-        let newest = answer.members.iter().map(|member| member.applied + member.lag).max();
-        let wanted = *committed.get_or_insert(newest.unwrap_or_default());
-        answer.members.iter().all(|member| member.applied >= wanted).then_some(())
+        Err(format!("{answer:?}"))
     })
     .await;
 }

@@ -7,7 +7,8 @@ use baton_client::{Connection, Endpoint};
 use baton_proto::{
     error::{ApiError, Reason},
     v1::{
-        self, cluster_client::ClusterClient, jobs_client::JobsClient, runners_client::RunnersClient,
+        self, cluster_client::ClusterClient, jobs_client::JobsClient, queues_client::QueuesClient,
+        runners_client::RunnersClient,
     },
 };
 use baton_tests::{fleet::Fleet, wait};
@@ -98,6 +99,65 @@ async fn the_key_of_a_cancel_counts_also_when_the_job_had_ended_or_left_memory()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_priority_is_changed_once_for_each_key_while_the_job_has_not_ended() {
+    let mut fleet = Fleet::start(&[]).await;
+    let connection = fleet.connect().await;
+    let set = async |key: &str, job: &v1::Job, priority| {
+        let (idempotency_key, job_id) = (key.to_owned(), job.id.clone());
+        let request = v1::SetPriorityRequest { idempotency_key, job_id, priority };
+        let answer = connection.jobs().set_priority(request).await?;
+        Ok::<_, Status>(answer.into_inner().job.unwrap().spec.unwrap().priority)
+    };
+    let job = submit(&connection, "k", spec(&["true"])).await.unwrap();
+    assert_eq!(set("p", &job, 9).await.unwrap(), 9);
+    assert_eq!(set("", &job, 8).await.unwrap(), 8);
+    assert_eq!(set("p", &job, 9).await.unwrap(), 8, "that was done before");
+    assert_eq!(reason(&set("p", &job, 7).await.unwrap_err()), Reason::IdempotencyKeyReused);
+    assert_eq!(reason(&set("", &job, 101).await.unwrap_err()), Reason::InvalidArgument);
+    let again = submit(&connection, "k", spec(&["true"])).await.unwrap();
+    assert_eq!(again.id, job.id, "it is still the same request");
+
+    fleet.add_runner("one", &[]).await;
+    finished(&connection, &job.id).await;
+    // Whether it is in memory or has left it already.
+    for _ in 0..20 {
+        assert_eq!(reason(&set("new", &job, 1).await.unwrap_err()), Reason::JobFinished);
+        assert_eq!(set("p", &job, 9).await.unwrap(), 8);
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_is_paused_once_for_each_key() {
+    let fleet = Fleet::start(&[]).await;
+    let connection = fleet.connect().await;
+    let name = |executor: &str| {
+        let (project, executor) = ("web".to_owned(), executor.to_owned());
+        Some(v1::QueueName { project, labels: vec!["gpu".to_owned()], executor })
+    };
+    let pause = async |key: &str, queue| {
+        let request = v1::PauseQueueRequest { idempotency_key: key.to_owned(), queue };
+        connection.queues().pause(request).await
+    };
+    let paused = async || {
+        let list = connection.queues().list(v1::ListQueuesRequest {}).await.unwrap().into_inner();
+        list.queues
+    };
+    pause("k", name("")).await.unwrap();
+    let queue = &paused().await[0];
+    assert_eq!(queue.name, name("local"));
+    assert_eq!((queue.queued, queue.running, queue.runners), (0, 0, 0));
+    assert_eq!(queue.paused.as_ref().unwrap().by, "admin");
+    let request = v1::ResumeQueueRequest { idempotency_key: String::new(), queue: name("local") };
+    connection.queues().resume(request).await.unwrap();
+    pause("k", name("")).await.unwrap();
+    assert!(paused().await.is_empty(), "that was done before");
+    let other = pause("k", name("docker")).await.unwrap_err();
+    assert_eq!(reason(&other), Reason::IdempotencyKeyReused);
+    assert_eq!(reason(&pause("", None).await.unwrap_err()), Reason::InvalidArgument);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_is_refused_with_its_field_and_what_to_do() {
     let fleet = Fleet::start(&[]).await;
     let connection = fleet.connect().await;
@@ -135,6 +195,9 @@ async fn every_call_needs_the_token() {
         assert_eq!(reason(&submitted), Reason::Unauthenticated);
         let mut runners = RunnersClient::with_interceptor(channel.clone(), stranger);
         let listed = runners.list(v1::ListRunnersRequest {}).await.unwrap_err();
+        assert_eq!(reason(&listed), Reason::Unauthenticated);
+        let mut queues = QueuesClient::with_interceptor(channel.clone(), stranger);
+        let listed = queues.list(v1::ListQueuesRequest {}).await.unwrap_err();
         assert_eq!(reason(&listed), Reason::Unauthenticated);
         let mut cluster = ClusterClient::with_interceptor(channel.clone(), stranger);
         let status = cluster.status(v1::ClusterStatusRequest {}).await.unwrap_err();
@@ -329,7 +392,7 @@ async fn readers_beyond_the_limit_wait_for_a_place() {
         job_id: job.id.clone(),
         attempt: 0,
         stream: v1::LogStream::Unspecified,
-        offset: 0,
+        begin: baton_client::LogBegin::Offset(0),
         until: baton_client::LogUntil::Now,
     };
     let mut events =

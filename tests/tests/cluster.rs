@@ -44,7 +44,7 @@ fn job(script: &str) -> v1::JobSpec {
 
 /// Submits short jobs from four sides until told to stop.
 async fn start_load(cluster: &Cluster) -> Load {
-    let side = Side { spec: job(SHORT), waits: false };
+    let side = Side { spec: job(SHORT), live: 25 };
     Load::start(&cluster.connect().await, &vec![side; 4])
 }
 
@@ -68,8 +68,10 @@ async fn check_job(connection: &Connection, id: &str) {
     assert_eq!(load::output(connection, id).await.1, wanted);
 }
 
-async fn ended(process: &mut Child) -> ExitStatus {
-    wait::until("a command to end", async || process.try_wait().unwrap()).await
+/// Waits for a command that `cluster` has spawned with `file`.
+async fn ended(cluster: &Cluster, process: &mut Child, file: &str) -> ExitStatus {
+    let told = || format!("{file}, which said: {}", cluster.read(&format!("{file}.err")));
+    wait::until_ok("the end of", async || process.try_wait().unwrap().ok_or_else(told)).await
 }
 
 async fn has_lines(cluster: &Cluster, file: &str, lines: usize) {
@@ -109,7 +111,7 @@ async fn nobody_loses_or_repeats_anything_when_the_leader_is_killed() {
     load.goes_on(40).await;
 
     for (process, file) in [(&mut run, "run"), (&mut logs, "logs")] {
-        let status = ended(process).await;
+        let status = ended(&cluster, process, file).await;
         assert!(status.success(), "{file}: {status} {}", cluster.read(&format!("{file}.err")));
         assert_eq!(cluster.read(file), long_output(), "{file}");
     }
@@ -150,7 +152,7 @@ async fn one_of_three_may_be_away_and_with_two_away_nothing_is_lost() {
     assert!(text(&status.stdout).contains("none: nothing can be changed"), "{status:?}");
 
     cluster.start_node(followers[1]);
-    let status = ended(&mut run).await;
+    let status = ended(&cluster, &mut run, "run").await;
     assert!(status.success(), "{status} {}", cluster.read("run.err"));
     assert_eq!(cluster.read("run"), long_output());
 }
@@ -227,10 +229,9 @@ async fn a_coordinator_whose_disk_is_lost_is_replaced_while_all_goes_on() {
 
 /// Waits until all of three coordinators are well, as `cluster status` tells it.
 async fn are_well(cluster: &Cluster) {
-    wait::until("three coordinators without a problem", async || {
-        let status = cluster.baton(&["cluster", "status", "-o", "json"]).await;
-        let status: serde_json::Value = serde_json::from_slice(&status.stdout).ok()?;
-        let members = status["members"].as_array()?;
+    wait::until_ok("three coordinators without a problem", async || {
+        let output = cluster.baton(&["cluster", "status", "-o", "json"]).await;
+        let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
         let is_well = |member: &serde_json::Value| {
             member["reachable"] == true
                 && member["voter"] == true
@@ -238,7 +239,9 @@ async fn are_well(cluster: &Cluster) {
                 && member["missing_files"] == 0
                 && member["problem"].is_null()
         };
-        (members.len() == 3 && members.iter().all(is_well)).then_some(())
+        let members = status["members"].as_array();
+        let well = members.is_some_and(|all| all.len() == 3 && all.iter().all(is_well));
+        if well { Ok(()) } else { Err(status) }
     })
     .await;
 }
@@ -416,7 +419,7 @@ async fn coordinators_restarted_one_after_the_other_lose_nothing() {
         cluster.start_node(node);
         cluster.all_vote(3).await;
     }
-    let status = ended(&mut run).await;
+    let status = ended(&cluster, &mut run, "run").await;
     assert!(status.success(), "{status} {}", cluster.read("run.err"));
     assert_eq!(cluster.read("run"), long_output());
     let accepted = load.stop().await;
@@ -567,7 +570,7 @@ async fn what_a_killed_dev_left_is_named_before_anything_is_started_beside_it() 
     let options = ["--coordinators", "1", "--runners", "1", "--data", data.to_str().unwrap()];
     let mut dev = Dev::with(folder.path(), &options).await;
     signal(i32::try_from(dev.0.id()).unwrap(), Signal::SIGKILL);
-    ended(&mut dev.0).await;
+    wait::until("dev to end", async || dev.0.try_wait().unwrap()).await;
     let pids = ["coordinator-1", "runner-1"].map(|name| pid_of(&data, name).unwrap());
     assert!(pids.into_iter().all(is_alive), "they outlive it");
     let run = with_env(&data, "\"$BATON\" run -- echo served").await;

@@ -56,11 +56,16 @@ impl Scene {
         self.run(options, &["sh", "-c", script]).await
     }
 
-    /// What the engine has of the runner's jobs.
-    async fn left(&self) -> String {
+    /// The label of all that the runner's jobs have.
+    async fn mark(&self) -> String {
         let runner = self.fleet.baton(&["runners", "show", "one", "-o", "json"]).await;
         let runner: serde_json::Value = serde_json::from_slice(&runner.stdout).unwrap();
-        docker::list(&format!("label=baton.runner={}", runner["id"].as_str().unwrap()))
+        format!("baton.runner={}", runner["id"].as_str().unwrap())
+    }
+
+    /// What the engine has of the runner's jobs.
+    async fn left(&self) -> String {
+        docker::list(&format!("label={}", self.mark().await))
     }
 
     async fn nothing_is_left(&self) {
@@ -250,6 +255,18 @@ async fn a_job_starts_when_its_services_are_ready_and_finds_them_by_name() {
     let never = scene.fleet.baton(&["run", "-f", path, "--attempts", "1"]).await;
     assert_eq!(code(&never), Some(125), "{never:?}");
     assert!(text(&never.stderr).contains("the service db is not ready after 2s"), "{never:?}");
+
+    let ends = format!(
+        "image: {0}\nscript: 'true'\nattempts: 1\nenv: {{PASSWORD: open-sesame}}\nmasks: [PASSWORD]\n\
+         services:\n  db:\n    image: {0}\n    command: [sh, -c, 'echo no such user; echo with \
+         open-sesame >&2; exit 3']\n    health: [sh, -c, 'exit 1']\n",
+        scene.image.name()
+    );
+    std::fs::write(&file, ends).unwrap();
+    let ended = scene.fleet.baton(&["run", "-f", path]).await;
+    let told = text(&ended.stderr);
+    assert!(told.contains("the service db ended with exit code 3 before it was ready"), "{told}");
+    assert!(told.contains("db: no such user") && told.contains("db: with ***"), "{told}");
     scene.nothing_is_left().await;
 }
 
@@ -280,9 +297,7 @@ async fn a_job_in_a_container_does_not_notice_how_often_its_runner_is_killed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_left_of_leases_that_a_runner_does_not_hold_is_removed_when_it_starts() {
     let Some(mut scene) = Scene::start().await else { return };
-    let runner = scene.fleet.baton(&["runners", "show", "one", "-o", "json"]).await;
-    let runner: serde_json::Value = serde_json::from_slice(&runner.stdout).unwrap();
-    let runner = format!("baton.runner={}", runner["id"].as_str().unwrap());
+    let runner = scene.mark().await;
     let _orphan = docker::leave_behind(&scene.image, &[&runner, "baton.lease=999999"]);
     let strangers = docker::leave_behind(&scene.image, &["baton.runner=another"]);
     scene.fleet.kill_runner("one");
@@ -290,6 +305,35 @@ async fn what_is_left_of_leases_that_a_runner_does_not_hold_is_removed_when_it_s
     scene.nothing_is_left().await;
     let filter = format!("name={strangers}");
     assert_eq!(docker::list(&filter), strangers, "another runner's is left alone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_volumes_of_an_image_go_with_their_container_whoever_removes_it() {
+    let Some(mut scene) = Scene::start().await else { return };
+    let image = Image::with_volume("/kept");
+    let runner = scene.mark().await;
+    let script = "echo > /kept/file; sleep 1000";
+    let submit = ["submit", "--image", image.name(), "--", "sh", "-c", script];
+    let submitted = scene.fleet.baton(&submit).await;
+    let job = text(&submitted.stdout).trim().to_owned();
+    let mut volumes = wait::until("the job to run", async || {
+        let runs = scene.fleet.show(&job).await["state"] == "running";
+        let volumes = docker::volumes_of(&format!("label={runner}"));
+        (runs && !volumes.is_empty()).then_some(volumes)
+    })
+    .await;
+    scene.fleet.baton(&["jobs", "cancel", &job]).await;
+    scene.nothing_is_left().await;
+
+    let orphan = docker::leave_behind(&image, &[&runner, "baton.lease=999999"]);
+    volumes.extend(docker::volumes_of(&format!("name={orphan}")));
+    assert_eq!(volumes.len(), 2);
+    assert!(docker::has_volume(&volumes[1]));
+    scene.fleet.kill_runner("one");
+    scene.fleet.start_runner("one");
+    scene.nothing_is_left().await;
+    let left: Vec<_> = volumes.iter().filter(|volume| docker::has_volume(volume)).collect();
+    assert!(left.is_empty(), "{left:?}");
 }
 
 /// The way to the engine, which can be cut.

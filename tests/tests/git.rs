@@ -196,26 +196,28 @@ async fn a_commit_that_the_server_does_not_give_alone_comes_with_all_the_rest() 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_brought_ends_the_job_with_the_reason() {
     let (fleet, _) = fleet_with("").await;
-    let outcome = async |source: &str| {
-        let line = ["submit", "--attempts", "1", "--source", source, "--", "true"];
+    let ended = async |source: &str| {
+        let line = ["submit", "--attempts", "2", "--source", source, "--", "true"];
         let submitted = fleet.baton(&line).await;
         assert_eq!(code(&submitted), Some(0), "{}", text(&submitted.stderr));
         let job = text(&submitted.stdout).trim().to_owned();
         wait::until("the job to end", async || {
-            let outcome = fleet.show(&job).await["outcome"].clone();
-            (!outcome.is_null()).then_some(outcome)
+            let job = fleet.show(&job).await;
+            (!job["outcome"].is_null()).then_some(job)
         })
         .await
     };
-    for (source, told) in [
-        ("git:https://127.0.0.1:1/x", "cannot be reached"),
-        ("git:git://127.0.0.1/x", "add \"git\" to `protocols`"),
-        ("git:git@127.0.0.1:x", "`ssh_key` and `known_hosts`"),
-        ("workspace:app", "set `workspaces`"),
+    for (source, told, attempts) in [
+        ("git:https://127.0.0.1:1/x", "cannot be reached", 2),
+        ("git:git://127.0.0.1/x", "add \"git\" to `protocols`", 1),
+        ("git:git@127.0.0.1:x", "`ssh_key` and `known_hosts`", 1),
+        ("workspace:app", "set `workspaces`", 1),
     ] {
-        let outcome = outcome(source).await;
+        let job = ended(source).await;
+        let outcome = &job["outcome"];
         assert_eq!(outcome["reason"], "SOURCE", "{outcome}");
         assert!(outcome["message"].as_str().unwrap().contains(told), "{source}: {outcome}");
+        assert_eq!(job["attempts"].as_array().unwrap().len(), attempts, "{source}");
     }
     let refused = fleet.baton(&["run", "--source", "git:ext::sh -c id", "--", "true"]).await;
     assert_eq!(code(&refused), Some(2), "{}", text(&refused.stderr));

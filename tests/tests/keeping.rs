@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::disallowed_methods, reason = "a test compares with sha256sum")]
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use baton_tests::fleet::{Fleet, code, text};
 use serde_json::Value;
 
@@ -67,6 +69,12 @@ async fn a_cache_is_kept_after_success_and_comes_back_until_its_files_change() {
     // Another project has none of it.
     let (_, told) = sh(&fleet, &[&options[..], &["--project", "other"]].concat(), "true").await;
     assert!(told.contains(": miss"), "{told}");
+    // Others on the host see nothing of it.
+    for entry in std::fs::read_dir(fleet.runner_folder("one")).unwrap() {
+        let entry = entry.unwrap();
+        let mode = entry.metadata().unwrap().permissions().mode();
+        assert!(!entry.path().is_dir() || mode & 0o077 == 0, "{entry:?}: {mode:o}");
+    }
 }
 
 /// Runs a job that keeps these artifacts; its id.
@@ -118,6 +126,12 @@ async fn artifacts_are_listed_downloaded_and_brought_to_a_later_job() {
     assert_eq!(code(&later), Some(0), "{}", text(&later.stderr));
     let sum = text(&fleet.baton(&["logs", &job]).await.stdout);
     assert_eq!(text(&later.stdout), format!("one\n{}\n", &sum[..64]));
+    // What would clash clashes each time: once is enough.
+    let (one, other) = (format!("{job}:in"), format!("{job}:in"));
+    let (clash, told) = sh(&fleet, &["--input", &one, "--input", &other], "true").await;
+    assert_eq!(clash["outcome"]["reason"], "SOURCE", "{clash}");
+    assert!(told.contains("out/1.txt: something else is in its place"), "{told}");
+    assert_eq!(clash["attempts"].as_array().unwrap().len(), 1, "{clash}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

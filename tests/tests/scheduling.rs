@@ -1,5 +1,6 @@
-//! Which runners get jobs: cordons and drains, labels that were granted, runners that take
-//! one job, and runners that are told to stop.
+//! Which runners get jobs, and which jobs they get: cordons and drains, labels that were
+//! granted, executors that are let work again, runners that take one job, and runners that are
+//! told to stop; paused queues and priorities.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::disallowed_methods, reason = "tests start tasks and read the clock to give up")]
@@ -7,11 +8,16 @@
 use std::path::{Path, PathBuf};
 
 use baton_tests::{
+    cluster::Cluster,
     fleet::{Fleet, code, text},
     wait,
 };
 use nix::{errno::Errno, sys::signal, unistd::Pid};
 use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::UnixListener,
+};
 
 /// A command that must do its work; what it printed.
 async fn baton(fleet: &Fleet, args: &[&str]) -> String {
@@ -206,6 +212,21 @@ async fn an_ephemeral_runner_takes_one_job_and_is_forgotten_whatever_restarts() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_ephemeral_runner_takes_one_attempt_and_leaves_the_next_to_another_runner() {
+    let mut fleet = Fleet::start(&[]).await;
+    fleet.add_runner("one", &["--ephemeral"]).await;
+    let source = ["--source", "git:https://127.0.0.1:1/unreachable", "--attempts", "2"];
+    let job = submit(&fleet, &source, "true").await;
+    let (status, log) = fleet.ended_runner("one").await;
+    assert!(status.success(), "{log}");
+    assert_eq!(fleet.show(&job).await["state"], "queued");
+    fleet.start_runner("one");
+    until_state(&fleet, &job, "error").await;
+    let attempts = fleet.show(&job).await["attempts"].clone();
+    assert_ne!(attempts[0]["runner_id"], attempts[1]["runner_id"], "{attempts}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_ephemeral_runner_that_dies_when_its_job_is_over_ends_at_its_next_start() {
     let mut fleet = Fleet::start(&[]).await;
     // The coordinator is not there when the job ends.
@@ -275,4 +296,159 @@ async fn a_stopped_runners_jobs_go_on_and_its_next_start_finds_them() {
         assert_eq!(baton(&fleet, &["logs", &job]).await, "through");
         assert_eq!(fleet.show(&job).await["attempts"].as_array().unwrap().len(), 1);
     }
+}
+
+async fn queues(fleet: &Fleet) -> Vec<Value> {
+    let list = baton(fleet, &["queues", "list", "-o", "json"]).await;
+    let list: Value = serde_json::from_str(&list).unwrap();
+    list["queues"].as_array().unwrap().clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_of_a_paused_queue_wait_while_others_pass_and_start_when_it_is_resumed() {
+    let mut fleet = Fleet::with_runner(2).await;
+    let running = gated(&fleet, &["--project", "a"]).await;
+    let paused = baton(&fleet, &["queues", "pause", "a"]).await;
+    assert_eq!(paused, "the queue of a (executor local) is paused");
+    let held = submit(&fleet, &["--project", "a"], "true").await;
+    let other = submit(&fleet, &["--project", "b"], "true").await;
+    until_state(&fleet, &other, "succeeded").await;
+    let why = until_why(&fleet, &held, "QUEUE_PAUSED").await;
+    assert!(why.starts_with("admin paused its queue"), "{why}");
+    open(&fleet);
+    until_state(&fleet, &running, "succeeded").await;
+
+    fleet.kill_coordinator();
+    fleet.start_coordinator().await;
+    wait::until("the runner to be there again", async || {
+        let other = submit(&fleet, &["--project", "b"], "true").await;
+        until_state(&fleet, &other, "succeeded").await;
+        Some(())
+    })
+    .await;
+    until_why(&fleet, &held, "QUEUE_PAUSED").await;
+    let queue = &queues(&fleet).await[0];
+    assert_eq!(
+        (&queue["project"], &queue["queued"], &queue["running"]),
+        (&"a".into(), &1.into(), &0.into())
+    );
+    assert_eq!((&queue["paused"]["by"], &queue["runners"]), (&"admin".into(), &1.into()));
+    assert!(queue["oldest_queued"].is_string(), "{queue}");
+
+    baton(&fleet, &["queues", "resume", "a"]).await;
+    until_state(&fleet, &held, "succeeded").await;
+    wait::until("the queue to be forgotten", async || {
+        queues(&fleet).await.is_empty().then_some(())
+    })
+    .await;
+    let wrong = fleet.baton(&["queues", "pause", "a", "--executor", "nothing"]).await;
+    assert!(text(&wrong.stderr).contains("queue.executor"), "{wrong:?}");
+}
+
+/// As [`baton`], of a cluster of several coordinators.
+async fn by(cluster: &Cluster, args: &[&str]) -> String {
+    let output = cluster.baton(args).await;
+    assert_eq!(code(&output), Some(0), "{args:?}: {}", text(&output.stderr));
+    text(&output.stdout).trim().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_outlasts_the_leader_that_was_asked_for_it() {
+    let mut cluster = Cluster::start(3, 1).await;
+    by(&cluster, &["queues", "pause"]).await;
+    let held = by(&cluster, &["submit", "--", "true"]).await;
+    let leader = cluster.leader().await;
+    cluster.kill_node(leader);
+    cluster.runners_online().await;
+    by(&cluster, &["run", "--project", "other", "--", "true"]).await;
+    let why = by(&cluster, &["jobs", "why", &held, "-o", "json"]).await;
+    assert!(why.contains("QUEUE_PAUSED"), "{why}");
+    by(&cluster, &["queues", "resume"]).await;
+    by(&cluster, &["jobs", "wait", &held]).await;
+    let list = by(&cluster, &["queues", "list"]).await;
+    assert_eq!(list.lines().count(), 1, "{list}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_with_a_higher_priority_overtakes_those_before_it() {
+    let fleet = Fleet::with_runner(1).await;
+    let running = gated(&fleet, &[]).await;
+    let order = fleet.folder().join("order");
+    let mut jobs = Vec::new();
+    for name in ["first", "second", "third"] {
+        let script = format!("echo {name} >> {}", order.display());
+        jobs.push(submit(&fleet, &[], &script).await);
+    }
+    let raised = baton(&fleet, &["jobs", "priority", &jobs[2], "7"]).await;
+    assert_eq!(raised, format!("job {} has priority 7", jobs[2]));
+    baton(&fleet, &["jobs", "priority", &jobs[0], "-1"]).await;
+    assert_eq!(fleet.show(&jobs[2]).await["spec"]["priority"], 7);
+    open(&fleet);
+    for job in [&running, &jobs[0], &jobs[1], &jobs[2]] {
+        until_state(&fleet, job, "succeeded").await;
+    }
+    assert_eq!(std::fs::read_to_string(&order).unwrap(), "third\nsecond\nfirst\n");
+    let ended = fleet.baton(&["jobs", "priority", &running, "1"]).await;
+    assert!(text(&ended.stderr).contains("has ended"), "{ended:?}");
+}
+
+/// Says its version, whatever it is asked.
+async fn engine(socket: PathBuf) {
+    let listener = UnixListener::bind(socket).unwrap();
+    let body = r#"{"Version":"99","ApiVersion":"1.44"}"#;
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    loop {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") && stream.read_buf(&mut request).await.unwrap() > 0 {}
+        // Whoever asked may have left.
+        let _ = stream.write_all(answer.as_bytes()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_executor_that_was_mended_takes_jobs_again_when_its_quarantine_is_lifted() {
+    let mut fleet = Fleet::start(&[]).await;
+    let (settings, socket) =
+        (fleet.folder().join("runner.toml"), fleet.folder().join("engine.sock"));
+    let content =
+        format!("health_interval = \"1h\"\n[docker]\nhost = \"unix://{}\"\n", socket.display());
+    std::fs::write(&settings, content).unwrap();
+    fleet.add_runner("one", &["--config", settings.to_str().unwrap()]).await;
+    let job = submit(&fleet, &["--image", "none", "--attempts", "5"], "true").await;
+    until_why(&fleet, &job, "EXECUTOR_UNHEALTHY").await;
+    baton(&fleet, &["jobs", "cancel", &job]).await;
+    assert_eq!(runner(&fleet, "one").await.unwrap()["unhealthy"][0]["name"], "docker");
+
+    let engine = tokio::spawn(engine(socket));
+    baton(&fleet, &["runners", "lift", "one"]).await;
+    assert_eq!(runner(&fleet, "one").await.unwrap()["unhealthy"], serde_json::json!([]));
+    let docker = |check: &Value| -> Option<Value> {
+        let executors = check["executors"].as_array()?;
+        executors.iter().find(|executor| executor["name"] == "docker").cloned()
+    };
+    // Long before it would look by itself.
+    let checks = wait::until("the runner to have looked", async || {
+        let told = baton(&fleet, &["runners", "checks", "one", "-o", "json"]).await;
+        let told: Value = serde_json::from_str(&told).unwrap();
+        let checks = told["checks"].as_array().unwrap().clone();
+        (docker(checks.last()?)?["version"] == "99").then_some(checks)
+    })
+    .await;
+    let worst = checks.iter().filter_map(docker).find(|it| it["healthy"] == false).unwrap();
+    assert_eq!(worst["failures"], 3, "{checks:?}");
+    assert_eq!(docker(checks.last().unwrap()).unwrap()["failures"], 0);
+    assert!(baton(&fleet, &["runners", "checks", "one"]).await.contains("gets no jobs"));
+
+    fleet.kill_runner("one");
+    wait::until("the runner to be refused without a session", async || {
+        let lift = fleet.baton(&["runners", "lift", "one"]).await;
+        text(&lift.stderr).contains("unreachable").then_some(())
+    })
+    .await;
+    engine.abort();
 }

@@ -6,7 +6,10 @@ use baton_proto::v1::{
 };
 use crossterm::event::{KeyEvent, MouseEvent};
 
-use crate::operation::Task;
+use crate::{
+    log::messages::{Answer, Numbered},
+    operation::Task,
+};
 
 /// Something that happened.
 #[derive(Clone, Debug)]
@@ -27,6 +30,8 @@ pub enum Event {
     News(u64, News),
     /// An operation is over.
     Done(Task, Result<(), String>),
+    /// An answer to the request of the second number, for the log of the first.
+    Log(u64, u64, Answer),
     /// Something for the operator to read, such as where a file was saved.
     Told(Result<String, String>),
 }
@@ -78,6 +83,10 @@ pub enum Intent {
     OlderEvents(u64, Box<ListEventsRequest>),
     /// Change something.
     Act(Vec<Task>),
+    /// Fetch output for the log of this number, and nothing for one before.
+    Log(u64, Numbered),
+    /// Fetch no output, and look for nothing in it.
+    StopLog,
     /// Put this into the clipboard.
     Copy(String),
     /// Have the terminal tell of the mouse, or not.

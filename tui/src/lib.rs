@@ -7,6 +7,7 @@
 mod client;
 mod event;
 mod keys;
+pub mod log;
 mod model;
 mod operation;
 mod plain;

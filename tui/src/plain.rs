@@ -63,7 +63,9 @@ pub(crate) async fn lines(
             drop(orders.send(intent));
         }
         let wants = model.screen().wants();
+        let has_log = model.screen_mut().0.log().is_none_or(|log| log.panel().is_told());
         if come.fleet
+            && has_log
             && (come.job || wants.job.is_none())
             && (come.checks || wants.checks.is_none())
         {

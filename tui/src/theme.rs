@@ -185,6 +185,8 @@ pub(crate) struct Glyphs {
     pub(crate) marked: &'static str,
     pub(crate) into: &'static str,
     pub(crate) more: &'static str,
+    /// Before what goes on from the row above.
+    pub(crate) wrapped: &'static str,
     /// In place of a character that is not shown.
     pub(crate) hidden: char,
     pub(crate) bars: [&'static str; 8],
@@ -205,6 +207,7 @@ const UNICODE: Glyphs = Glyphs {
     marked: "◆",
     into: "›",
     more: "…",
+    wrapped: "·",
     hidden: REPLACEMENT,
     bars: ["▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"],
     lines: ["─", "│", "┌", "┐", "┘", "└"],
@@ -223,6 +226,7 @@ const ASCII: Glyphs = Glyphs {
     marked: "@",
     into: ">",
     more: "~",
+    wrapped: ".",
     hidden: '?',
     bars: ["_", ".", ":", "-", "=", "+", "*", "#"],
     lines: ["-", "|", "+", "+", "+", "+"],
@@ -249,6 +253,7 @@ mod tests {
                 glyphs.marked,
                 glyphs.into,
                 glyphs.more,
+                glyphs.wrapped,
             ];
             for sign in signs.iter().chain(&glyphs.bars).chain(&glyphs.lines) {
                 assert_eq!(width(sign), 1, "{sign}");

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Context as _;
 use baton_client::{
-    ClientError, Connection, LogEvent, LogOptions, LogUntil, Patience, read_log, retry,
+    ClientError, Connection, LogBegin, LogEvent, LogOptions, LogUntil, Patience, read_log, retry,
     source::SourceArg,
 };
 use baton_proto::v1::{JobSpec, ListRunnersRequest, LogStream};
@@ -172,7 +172,8 @@ async fn has_written(
     patience: Patience,
 ) -> anyhow::Result<()> {
     let stream = LogStream::Unspecified;
-    let options = LogOptions { job_id, attempt: 0, stream, offset: 0, until: LogUntil::JobEnd };
+    let (begin, until) = (LogBegin::Offset(0), LogUntil::JobEnd);
+    let options = LogOptions { job_id, attempt: 0, stream, begin, until };
     let mut output = read_log(connection, options, patience);
     while let Some(event) = output.next().await {
         if let LogEvent::Piece(_) = event? {

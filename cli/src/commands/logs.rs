@@ -1,6 +1,6 @@
 //! `baton logs`: the exact bytes of a job's output.
 
-use baton_client::{LogEvent, LogOptions, LogUntil, read_log};
+use baton_client::{LogBegin, LogEvent, LogOptions, LogUntil, read_log};
 use baton_proto::v1::{LogPiece, LogStream};
 use clap::Args;
 use futures::StreamExt as _;
@@ -60,7 +60,7 @@ pub(super) async fn run(args: LogsArgs, context: &Context) -> anyhow::Result<u8>
         job_id: args.job,
         attempt: args.attempt.unwrap_or_default(),
         stream: args.stream.into(),
-        offset: args.offset,
+        begin: LogBegin::Offset(args.offset),
         until: match (args.follow, args.attempt) {
             (false, _) => LogUntil::Now,
             (true, Some(_)) => LogUntil::AttemptEnd,
@@ -99,7 +99,7 @@ impl Writer<'_> {
     fn event(&mut self, event: LogEvent) -> anyhow::Result<()> {
         match event {
             LogEvent::Piece(piece) => return self.piece(&piece),
-            LogEvent::Attempt(number) if number > 1 => {
+            LogEvent::Attempt { number, .. } if number > 1 => {
                 self.note(&format!("output of attempt {number} follows"));
             }
             LogEvent::End { attempt, end: None } => {
@@ -112,7 +112,7 @@ impl Writer<'_> {
                 self.note(&format!("the connection broke ({cause}); reconnecting"));
             }
             LogEvent::Reconnected => self.note("connected again"),
-            LogEvent::Attempt(_) | LogEvent::End { .. } => {}
+            LogEvent::Attempt { .. } | LogEvent::End { .. } => {}
         }
         Ok(())
     }
@@ -126,9 +126,7 @@ impl Writer<'_> {
 
     fn piece(&mut self, piece: &LogPiece) -> anyhow::Result<()> {
         if self.context.format == Format::Json {
-            let mut line = serde_json::to_vec(&views::LogPieceView::from(piece))?;
-            line.push(b'\n');
-            return output::write(&line);
+            return output::write_json_line(&views::LogPieceView::from(piece));
         }
         if piece.stream() == LogStream::Note {
             self.note(&String::from_utf8_lossy(&piece.data));

@@ -6,9 +6,11 @@ pub(crate) mod completions;
 pub(crate) mod coordinator;
 pub(crate) mod demo;
 pub(crate) mod dev;
+pub(crate) mod events;
 pub(crate) mod jobs;
 pub(crate) mod logs;
 pub(crate) mod man;
+pub(crate) mod queues;
 pub(crate) mod run;
 pub(crate) mod runner;
 mod runner_docker;
@@ -85,7 +87,9 @@ pub(crate) fn run(command: Command, context: &Context) -> anyhow::Result<u8> {
         Command::Submit(args) => wait_for(submit::run(*args, context)),
         Command::Jobs(args) => wait_for(jobs::run(args, context)),
         Command::Logs(args) => wait_for(logs::run(args, context)),
+        Command::Events(args) => wait_for(events::run(args, context)),
         Command::Runners(args) => wait_for(runners::run(args, context)),
+        Command::Queues(args) => wait_for(queues::run(args, context)),
         Command::Tui(args) => wait_for(tui::run(*args, context)),
         Command::Demo(args) => wait_for(demo::run(args, context)),
         Command::Dev(args) => wait_for(dev::run(*args, context)),

@@ -80,11 +80,12 @@ pub(super) const SLOTS: RangeInclusive<u32> = 1..=1000;
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLE)]
 pub(crate) struct RunnerArgs {
-    #[command(flatten)]
-    serving: ServingArgs<RunnerSettings>,
     /// Variable for every job, K=V; may be repeated
     #[arg(short = 'e', long = "env", value_name = "K=V", value_parser = parse_variable)]
     variables: Vec<(String, String)>,
+    // Its last options have a heading, which would be that of all after them.
+    #[command(flatten)]
+    serving: ServingArgs<RunnerSettings>,
 }
 
 /// What can be set, on the command line or in the file.

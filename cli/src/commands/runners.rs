@@ -1,5 +1,6 @@
 //! `baton runners`: the fleet's runners.
 
+mod health;
 mod scheduling;
 
 use baton_client::ClientError;
@@ -19,6 +20,7 @@ use crate::{
 
 /// The arguments of `runners`.
 #[derive(Args, Debug)]
+#[command(after_help = "Example:\n  baton runners drain build-1 --wait")]
 pub(crate) struct RunnersArgs {
     #[command(subcommand)]
     command: RunnersCommand,
@@ -26,6 +28,9 @@ pub(crate) struct RunnersArgs {
 
 #[derive(Debug, Subcommand)]
 enum RunnersCommand {
+    /// What a runner found when it looked at itself in the last hour
+    #[command(after_help = health::CHECKS_EXAMPLE)]
+    Checks(scheduling::OneRunner),
     /// Give a runner no new jobs
     #[command(after_help = scheduling::CORDON_EXAMPLE)]
     Cordon(scheduling::OneRunner),
@@ -35,6 +40,9 @@ enum RunnersCommand {
     /// Grant labels to a runner, or hide some of its own
     #[command(after_help = scheduling::LABEL_EXAMPLE)]
     Label(scheduling::LabelArgs),
+    /// Let executors that failed take jobs again
+    #[command(after_help = health::LIFT_EXAMPLE)]
+    Lift(scheduling::OneRunner),
     /// All runners, by name
     #[command(after_help = "Example:\n  baton runners list -o json | jq '.runners[].name'")]
     List {
@@ -74,6 +82,8 @@ coordinator's retention_age are removed without being asked for.";
 
 pub(super) async fn run(args: RunnersArgs, context: &Context) -> anyhow::Result<u8> {
     match args.command {
+        RunnersCommand::Checks(args) => health::checks(args, context).await?,
+        RunnersCommand::Lift(args) => health::lift(args, context).await?,
         RunnersCommand::Cordon(args) => scheduling::cordon(args, context).await?,
         RunnersCommand::Drain(args) => scheduling::drain(args, context).await?,
         RunnersCommand::Label(args) => scheduling::label(args, context).await?,
@@ -112,7 +122,10 @@ async fn show(runner: String, client: &ClientArgs, context: &Context) -> anyhow:
     let view = RunnerView::from(&runner);
     match context.format {
         Format::Json => output::write_json(&view),
-        Format::Text => output::write(text::runner(&view, Timestamp::now()).as_bytes()),
+        Format::Text => {
+            let style = output::style(&context.environment);
+            output::write(text::runner(&view, Timestamp::now(), style).as_bytes())
+        }
     }
 }
 

@@ -34,6 +34,7 @@ pub(crate) enum Format {
 
 /// The options of every command.
 #[derive(Args, Clone, Copy, Debug)]
+#[command(next_help_heading = "Output")]
 pub(crate) struct OutputArgs {
     /// How to write data
     #[arg(
@@ -86,6 +87,16 @@ pub(crate) fn write_json(view: &impl Serialize) -> anyhow::Result<()> {
     let mut text = serde_json::to_vec_pretty(view)?;
     text.push(b'\n');
     write(&text)
+}
+
+/// Writes `view` as one line of JSON.
+///
+/// # Errors
+/// As [`write`].
+pub(crate) fn write_json_line(view: &impl Serialize) -> anyhow::Result<()> {
+    let mut line = serde_json::to_vec(view)?;
+    line.push(b'\n');
+    write(&line)
 }
 
 /// How many columns the terminal at standard output has; none when it is no

@@ -1,6 +1,10 @@
 //! Jobs, runners and clusters for people. What it writes may change at any
 //! time; programs take JSON.
 
+mod queues;
+
+pub(crate) use self::queues::{queue_name, queues};
+
 use std::{fmt::Write as _, time::Duration};
 
 use jiff::Timestamp;
@@ -8,12 +12,16 @@ use jiff::Timestamp;
 use super::{
     table::{Table, printable, shorten},
     views::{
-        ArtifactView, AttemptView, ClusterView, ExecutorView, JobView, ResourcesView, RunnerView,
-        SourceView, SpecView,
+        ArtifactView, AttemptView, ClusterView, EventView, ExecutorView, HealthView, JobView,
+        ResourcesView, RunnerView, SourceView, SpecView,
     },
 };
 
 const NAME_WIDTH: usize = 40;
+/// Columns before a value.
+const INDENT: usize = 15;
+/// A value has at least so many.
+const NARROW: usize = 20;
 const STATE_COLUMN: usize = 1;
 const NO_LEADER: &str = "none: nothing can be changed until more than half of the voters run and reach \
                          each other";
@@ -47,6 +55,36 @@ pub(crate) fn jobs(jobs: &[JobView], now: Timestamp, style: Style) -> String {
     table.render(|column, cell| {
         (style.coloured && column == STATE_COLUMN).then(|| state_colour(cell)).flatten()
     })
+}
+
+/// A table of events.
+pub(crate) fn events(events: &[EventView], style: Style) -> String {
+    let mut table = Table::new(["TIME", "EVENT", "ABOUT", "NAME", "BY", "MESSAGE"]);
+    for event in events {
+        table.row([
+            moment(event.time),
+            event.kind.clone(),
+            event.subject.clone(),
+            shorten(&event.name, NAME_WIDTH),
+            event.by.clone().unwrap_or_default(),
+            event.message.clone(),
+        ]);
+    }
+    if let Some(columns) = style.columns {
+        table.fit(columns, &["MESSAGE", "NAME"], &["EVENT", "BY", "NAME"]);
+    }
+    table.render(|_, _| None)
+}
+
+/// An event as one line.
+pub(crate) fn event(event: &EventView) -> String {
+    let name = match event.name.as_str() {
+        "" => String::new(),
+        name => format!(" ({name})"),
+    };
+    let by = event.by.as_ref().map(|by| format!(", by {by}")).unwrap_or_default();
+    let (time, subject, message) = (moment(event.time), &event.subject, &event.message);
+    printable(&format!("{time}  {subject}{name}: {message}{by}"))
 }
 
 /// Everything about one job, as of `now`.
@@ -83,7 +121,10 @@ pub(crate) fn job(job: &JobView, now: Timestamp) -> String {
     lines.add("labels", &job.spec.labels.join(", "));
     lines.add("priority", &job.spec.priority.to_string());
     lines.add("timeouts", &timeouts(&job.spec));
-    lines.add("on lost", &format!("{}, {} attempts at most", job.spec.on_lost, job.spec.attempts));
+    lines.add(
+        "on lost",
+        &format!("{}, {} at most", job.spec.on_lost, counted(job.spec.attempts.into(), "attempt")),
+    );
     lines.add("submitted", &format!("{} by {}", moment(job.submitted_at), job.submitted_by));
     lines.add("finished", &moment(job.finished_at));
     lines.add("duration", &job_duration(job, now));
@@ -99,18 +140,22 @@ pub(crate) fn job(job: &JobView, now: Timestamp) -> String {
     for attempt in &job.attempts {
         let how = attempt.outcome.as_ref().map_or("live", |outcome| outcome.state);
         let lasted = span(attempt.started_at, attempt.finished_at.or(Some(now)));
-        let text = format!("{how} on {} ({lasted})", attempt.runner_name);
+        let reason = attempt.outcome.as_ref().map(|outcome| outcome.reason.as_str());
+        let reason = reason.filter(|reason| !reason.is_empty()).map(|it| format!(", {it}"));
+        let reason = reason.unwrap_or_default();
+        let text = format!("{how} on {} ({lasted}){reason}", attempt.runner_name);
         lines.add(&format!("attempt {}", attempt.number), &text);
         lines.add("  output", &output(attempt));
         if let Some(artifacts) = &attempt.artifacts {
-            let text = format!("{} files, {} bytes", artifacts.files, artifacts.bytes);
+            let files = counted(artifacts.files, "file");
+            let text = format!("{files}, {}", bytes(artifacts.bytes));
             lines.add("  artifacts", &text);
         }
         let held = attempt.outcome.iter().flat_map(|outcome| &outcome.limits);
         let held: Vec<_> = held.map(|(limit, by)| format!("{limit} by {by}")).collect();
         lines.add("  limits held", &held.join(", "));
     }
-    lines.0
+    lines.text
 }
 
 /// A table of what a job left.
@@ -171,8 +216,8 @@ fn scheduling(runner: &RunnerView, now: Timestamp) -> String {
 }
 
 /// Everything about one runner, as of `now`.
-pub(crate) fn runner(runner: &RunnerView, now: Timestamp) -> String {
-    let mut lines = Lines::default();
+pub(crate) fn runner(runner: &RunnerView, now: Timestamp, style: Style) -> String {
+    let mut lines = Lines { columns: style.columns, ..Lines::default() };
     lines.add("runner", &runner.name);
     lines.add("id", &runner.id);
     lines.add("state", &format!("{} for {}", runner.state, age(runner.changed_at, now)));
@@ -184,11 +229,9 @@ pub(crate) fn runner(runner: &RunnerView, now: Timestamp) -> String {
     lines.add("executors", &runner.executors.join(", "));
     for target in &runner.targets {
         let labels = target.labels.join(", ");
-        let slots = match target.slots {
-            1 => "1 slot".to_owned(),
-            slots => format!("{slots} slots"),
-        };
-        let parts = [slots, labels].into_iter().filter(|part| !part.is_empty());
+        let parts = [counted(target.slots.into(), "slot"), labels]
+            .into_iter()
+            .filter(|part| !part.is_empty());
         let parts: Vec<_> = parts.collect();
         lines.add(&format!("  target {}", target.name), &parts.join("; "));
     }
@@ -200,7 +243,10 @@ pub(crate) fn runner(runner: &RunnerView, now: Timestamp) -> String {
     }
     if let Some(health) = &runner.health {
         lines.add("looked at itself", &age(health.time, now));
-        lines.add("load", &format!("{:.2} on {} processors", health.load, health.cpus));
+        lines.add(
+            "load",
+            &format!("{:.2} on {}", health.load, counted(health.cpus.into(), "processor")),
+        );
         let (free, total) = (gigabytes(health.memory_available), gigabytes(health.memory_total));
         lines.add("memory", &format!("{free} of {total} GiB available"));
         let (free, total) = (gigabytes(health.disk_available), gigabytes(health.disk_total));
@@ -213,12 +259,14 @@ pub(crate) fn runner(runner: &RunnerView, now: Timestamp) -> String {
                 (true, 0) => "healthy".to_owned(),
                 (healthy, failures) => {
                     let still = if healthy { "still healthy, " } else { "" };
-                    format!("{still}{failures} failures in a row: {}", executor.problem)
+                    let failures = counted(failures.into(), "failure");
+                    format!("{still}{failures} in a row: {}", executor.problem)
                 }
             };
             let version = Some(&executor.version).filter(|version| !version.is_empty());
             let version = version.map(|it| format!(", version {it}")).unwrap_or_default();
-            let took = executor.round_trip_seconds.filter(|_| !version.is_empty());
+            // Nothing is asked over any distance there.
+            let took = executor.round_trip_seconds.filter(|_| executor.name != "local");
             let took = took.map(|it| format!(", answers in {:.0} ms", it * 1000.0));
             let text = format!("{how}{version}{}", took.unwrap_or_default());
             lines.add(&format!("  {}", executor.name), &text);
@@ -230,7 +278,29 @@ pub(crate) fn runner(runner: &RunnerView, now: Timestamp) -> String {
         let text = format!("{} {} (lease {})", lease.state, lease.job_name, lease.lease);
         lines.add(&lease.job_id, &text);
     }
-    lines.0
+    lines.text
+}
+
+/// A table of what a runner found when it looked at itself.
+pub(crate) fn checks(checks: &[HealthView]) -> String {
+    let mut table = Table::new(["TIME", "LOAD", "MEMORY FREE", "DISK FREE", "PROBLEMS"]);
+    for check in checks {
+        let failing = check.executors.iter().filter(|executor| executor.failures > 0);
+        let failing = failing.map(|executor| {
+            let out = if executor.healthy { "" } else { ", gets no jobs" };
+            format!("{}: {} ({}{out})", executor.name, executor.problem, executor.failures)
+        });
+        let host = Some(check.problem.clone()).filter(|problem| !problem.is_empty());
+        let problems: Vec<_> = host.into_iter().chain(failing).collect();
+        table.row([
+            moment(check.time),
+            format!("{:.2}", check.load),
+            bytes(check.memory_available),
+            bytes(check.disk_available),
+            problems.join("; "),
+        ]);
+    }
+    table.render(|_, _| None)
 }
 
 /// The figures of the fleet, and a table of its coordinators.
@@ -248,7 +318,7 @@ pub(crate) fn cluster(cluster: &ClusterView, style: Style) -> String {
     let runners = (cluster.runners_online, cluster.runners_unreachable);
     lines.add("runners", &format!("{} online, {} unreachable", runners.0, runners.1));
     lines.add("slots", &format!("{} of {} used", cluster.slots_used, cluster.slots));
-    format!("{}\n{}", lines.0, members(cluster, style))
+    format!("{}\n{}", lines.text, members(cluster, style))
 }
 
 /// A table of coordinators.
@@ -282,6 +352,11 @@ fn members(cluster: &ClusterView, style: Style) -> String {
     table.render(|column, cell| {
         (style.coloured && column == STATE_COLUMN).then(|| state_colour(cell)).flatten()
     })
+}
+
+/// So many of something, whose plural has an s.
+pub(crate) fn counted(count: u64, one: &str) -> String {
+    format!("{count} {one}{}", if count == 1 { "" } else { "s" })
 }
 
 /// `bytes` in the unit that reads best.
@@ -400,16 +475,42 @@ impl CancelledBy {
 }
 
 #[derive(Default)]
-struct Lines(String);
+struct Lines {
+    text: String,
+    /// Columns of the terminal; none where lines may be of any length.
+    columns: Option<usize>,
+}
 
 impl Lines {
-    /// Adds `name: value`, unless there is no value.
+    /// Adds `name: value`, unless there is no value. What does not fit goes on below it.
     fn add(&mut self, name: &str, value: &str) {
-        if !value.is_empty() {
+        if value.is_empty() {
+            return;
+        }
+        let mut name = format!("{name}:");
+        let room = self.columns.map_or(usize::MAX, |it| it.saturating_sub(INDENT + 1).max(NARROW));
+        for line in wrap(&printable(value), room) {
             // Writing to a string cannot fail.
-            let _ok = writeln!(self.0, "{:<15} {}", format!("{name}:"), printable(value));
+            let _ok = writeln!(self.text, "{name:<INDENT$} {line}");
+            name.clear();
         }
     }
+}
+
+/// `text` in lines of at most `room` characters, if no word is longer.
+fn wrap(text: &str, room: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_inclusive(' ') {
+        let last = lines.last_mut().filter(|line| {
+            let length = line.chars().count() + word.trim_end().chars().count();
+            line.is_empty() || length <= room
+        });
+        match last {
+            Some(line) => line.push_str(word),
+            None => lines.push(word.to_owned()),
+        }
+    }
+    lines.iter().map(|line| line.trim_end().to_owned()).collect()
 }
 
 fn job_duration(job: &JobView, now: Timestamp) -> String {
@@ -583,9 +684,51 @@ mod tests {
     }
 
     #[test]
+    fn a_runner_shows_its_problems_whole_and_how_quick_its_targets_answer() {
+        use baton_proto::v1;
+        let problem = "the target lab: ".to_owned() + &"cannot be reached at all ".repeat(10);
+        let executors = vec![v1::ExecutorHealth {
+            name: "ssh:lab".to_owned(),
+            healthy: true,
+            failures: 1,
+            problem: problem.trim_end().to_owned(),
+            round_trip: Some(prost_types::Duration { seconds: 0, nanos: 25_000_000 }),
+            ..v1::ExecutorHealth::default()
+        }];
+        let health = Some(v1::Health { executors, ..v1::Health::default() });
+        let shown = RunnerView::from(&v1::Runner { health, ..v1::Runner::default() });
+        let style = Style { coloured: false, columns: Some(60) };
+        let text = runner(&shown, Timestamp::UNIX_EPOCH, style);
+        assert!(text.lines().all(|line| line.chars().count() <= 60), "{text}");
+        let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let told = format!("1 failure in a row: {}, answers in 25 ms", problem.trim_end());
+        assert!(words.contains(&told), "{text}");
+    }
+
+    #[test]
+    fn an_attempt_shows_why_it_ended() {
+        use baton_proto::v1;
+        let outcome = Some(v1::Outcome {
+            state: v1::JobState::Cancelled.into(),
+            reason: "DRAINED".to_owned(),
+            ..v1::Outcome::default()
+        });
+        let attempt = v1::Attempt {
+            number: 1,
+            runner_name: "one".to_owned(),
+            outcome,
+            ..v1::Attempt::default()
+        };
+        let shown = v1::Job { attempts: vec![attempt], ..v1::Job::default() };
+        let text = job(&JobView::from(&shown), Timestamp::UNIX_EPOCH);
+        assert!(text.contains("attempt 1:      cancelled on one (), DRAINED\n"), "{text}");
+    }
+
+    #[test]
     fn sizes_and_spans_read_well() {
         assert_eq!(bytes(5), "5 B");
         assert_eq!(bytes(64 << 20), "64.0 MiB");
+        assert_eq!([0, 1, 2].map(|count| counted(count, "job")), ["0 jobs", "1 job", "2 jobs"]);
         let at = |second| Timestamp::from_second(second).ok();
         assert_eq!(span(at(0), at(3_725)), "1h 2m");
         assert_eq!(span(at(5), at(0)), "0ms");

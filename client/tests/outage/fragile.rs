@@ -87,7 +87,7 @@ impl Fragile {
             Some(Start::Position(position)) => position,
             Some(Start::Offset(_)) | None => 0,
         };
-        let start = v1::LogStart { attempt, lease: u64::from(attempt) };
+        let start = v1::LogStart { attempt, lease: u64::from(attempt), ..Default::default() };
         let mut items = vec![item(Item::Start(start))];
         for number in from..PIECES {
             items.push(item(Item::Piece(v1::LogPiece {

@@ -14,8 +14,8 @@ use std::{
 };
 
 use baton_client::{
-    Archive, Connection, Endpoint, LogEvent, LogOptions, LogUntil, Patience, UploadProgress,
-    WatchEvent, read_log, upload, watch,
+    Archive, Connection, Endpoint, LogBegin, LogEvent, LogOptions, LogUntil, Patience,
+    UploadProgress, WatchEvent, read_log, upload, watch,
 };
 use baton_proto::{
     error::Reason,
@@ -100,7 +100,7 @@ fn whole_job() -> LogOptions {
         job_id: "J".to_owned(),
         attempt: 1,
         stream: v1::LogStream::Unspecified,
-        offset: 0,
+        begin: LogBegin::Offset(0),
         until: LogUntil::JobEnd,
     }
 }
@@ -113,7 +113,7 @@ async fn output_comes_once_and_in_order_over_broken_streams_and_attempts() {
     while let Some(event) = events.next().await {
         match event.unwrap() {
             LogEvent::Piece(piece) => text.push_str(std::str::from_utf8(&piece.data).unwrap()),
-            LogEvent::Attempt(number) => told.push(format!("attempt {number}")),
+            LogEvent::Attempt { number, .. } => told.push(format!("attempt {number}")),
             LogEvent::End { attempt, end } => {
                 told.push(format!("end {attempt} {}", end.map_or(0, |end| end.stdout_length)));
             }

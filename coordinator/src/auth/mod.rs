@@ -21,7 +21,7 @@ use tonic::{
 
 pub(crate) use self::{
     job_token::job_token,
-    permissions::{Method, check_job},
+    permissions::{Method, check_job, methods},
 };
 use crate::{connections::Caller, errors::from_propose, raft::RaftHandle};
 

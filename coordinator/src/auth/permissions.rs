@@ -20,13 +20,17 @@ pub(super) enum Permission {
 
 use Permission::{None as Nothing, Own, OwnAndInputs};
 
-const PERMISSIONS: [(&str, Permission); 30] = [
+const PERMISSIONS: [(&str, Permission); 40] = [
     ("/baton.v1.Cluster/Backup", Nothing),
     ("/baton.v1.Cluster/Join", Nothing),
     ("/baton.v1.Cluster/Members", Nothing),
     ("/baton.v1.Cluster/Remove", Nothing),
     ("/baton.v1.Cluster/Status", Nothing),
     ("/baton.v1.Cluster/Transfer", Nothing),
+    ("/baton.v1.Fleet/Events", Nothing),
+    ("/baton.v1.Fleet/Watch", Nothing),
+    // About itself alone.
+    ("/baton.v1.Fleet/WhoAmI", Own),
     ("/baton.v1.Jobs/Artifacts", OwnAndInputs),
     ("/baton.v1.Jobs/Cancel", Nothing),
     ("/baton.v1.Jobs/FetchArtifacts", OwnAndInputs),
@@ -35,15 +39,22 @@ const PERMISSIONS: [(&str, Permission); 30] = [
     ("/baton.v1.Jobs/List", Nothing),
     ("/baton.v1.Jobs/Logs", Own),
     ("/baton.v1.Jobs/Retry", Nothing),
+    ("/baton.v1.Jobs/SearchLog", Own),
+    ("/baton.v1.Jobs/SetPriority", Nothing),
     ("/baton.v1.Jobs/Submit", Nothing),
     ("/baton.v1.Jobs/Upload", Nothing),
     ("/baton.v1.Jobs/Watch", Own),
     ("/baton.v1.Jobs/Why", Own),
+    ("/baton.v1.Queues/List", Nothing),
+    ("/baton.v1.Queues/Pause", Nothing),
+    ("/baton.v1.Queues/Resume", Nothing),
+    ("/baton.v1.Runners/Checks", Nothing),
     ("/baton.v1.Runners/Cordon", Nothing),
     ("/baton.v1.Runners/Drain", Nothing),
     ("/baton.v1.Runners/FetchSource", Nothing),
     ("/baton.v1.Runners/FindMissing", Nothing),
     ("/baton.v1.Runners/Get", Nothing),
+    ("/baton.v1.Runners/Lift", Nothing),
     ("/baton.v1.Runners/List", Nothing),
     ("/baton.v1.Runners/Remove", Nothing),
     ("/baton.v1.Runners/Resume", Nothing),
@@ -67,12 +78,26 @@ impl Permission {
         });
         found.unwrap_or(Self::None)
     }
+
+    /// Whether somebody may call the method at all.
+    fn is_given_to(self, principal: &Principal) -> bool {
+        match principal {
+            Principal::Job(_) => self != Self::None,
+            Principal::Admin => true,
+        }
+    }
+}
+
+/// The full names of the methods that somebody may call.
+pub(crate) fn methods(principal: &Principal) -> Vec<String> {
+    let given = PERMISSIONS.iter().filter(|(_, permission)| permission.is_given_to(principal));
+    given.map(|(path, _)| path.trim_start_matches('/').to_owned()).collect()
 }
 
 /// Refuses a method that the caller may not call for any job.
 pub(super) fn check_method<T>(request: &Request<T>, principal: &Principal) -> Result<(), ApiError> {
     match principal {
-        Principal::Job(job) if Permission::of(request) == Permission::None => Err(denied(*job)),
+        Principal::Job(job) if !Permission::of(request).is_given_to(principal) => Err(denied(*job)),
         Principal::Job(_) | Principal::Admin => Ok(()),
     }
 }
@@ -135,8 +160,13 @@ mod tests {
 
     #[test]
     fn a_job_changes_nothing_and_lists_nothing() {
-        let allowed = PERMISSIONS.iter().filter(|(_, permission)| *permission != Nothing);
-        let allowed: Vec<_> = allowed.map(|(path, _)| path.rsplit('/').next().unwrap()).collect();
-        assert_eq!(allowed, ["Artifacts", "FetchArtifacts", "Get", "Logs", "Watch", "Why"]);
+        let allowed = methods(&Principal::Job(JobId::MAX));
+        let allowed: Vec<_> = allowed.iter().map(|it| it.rsplit('/').next().unwrap()).collect();
+        let expected =
+            ["WhoAmI", "Artifacts", "FetchArtifacts", "Get", "Logs", "SearchLog", "Watch", "Why"];
+        assert_eq!(allowed, expected);
+        let all = methods(&Principal::Admin);
+        assert_eq!(all.len(), PERMISSIONS.len());
+        assert!(all.contains(&"baton.v1.Jobs/Cancel".to_owned()));
     }
 }

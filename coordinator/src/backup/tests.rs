@@ -207,6 +207,7 @@ async fn open(folder: &Path, beginning: Beginning) -> Jobs {
         trees: Trees::default(),
         disk: DiskGuard::new(folder.to_owned(), 0),
         watchers: Arc::default(),
+        rates: Arc::default(),
         environment: Environment::system(),
     }
 }

@@ -103,6 +103,10 @@ fn container(given: v1::DockerExecutor) -> Result<Container, ApiError> {
             return Err(invalid(&format!("{DOCKER}.{field}"), problem));
         }
     }
+    if !given.services.is_empty() && !given.network.is_empty() {
+        let problem = "must be empty: a job with services has a network of its own";
+        return Err(invalid(&format!("{DOCKER}.network"), problem));
+    }
     let entrypoint = (!given.entrypoint.is_empty()).then_some(given.entrypoint);
     let services = given.services.into_iter().map(service).collect::<Result<Vec<_>, _>>()?;
     let mut names = BTreeSet::new();
@@ -241,7 +245,7 @@ fn check_path(field: &str, path: &str) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn check_name(field: &str, name: &str) -> Result<(), ApiError> {
+pub(super) fn check_name(field: &str, name: &str) -> Result<(), ApiError> {
     let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b);
     if name.is_empty() || name.len() > 63 || !name.bytes().all(allowed) {
         let problem = "must be 1 to 63 of: lower-case letters, digits, '-', '_' and '.'";
@@ -268,7 +272,6 @@ mod tests {
             pull: v1::PullPolicy::Always.into(),
             entrypoint: vec![String::new()],
             user: "node".to_owned(),
-            network: "none".to_owned(),
             mounts: vec![v1::Mount {
                 source: "/srv/cache".to_owned(),
                 target: "/cache".to_owned(),
@@ -319,6 +322,14 @@ mod tests {
             (v1::DockerExecutor { mounts: vec![mount("a", "/a")], ..docker() }, "mounts"),
             (v1::DockerExecutor { mounts: vec![mount("/a/../b", "/a")], ..docker() }, "mounts"),
             (v1::DockerExecutor { services: vec![service("A")], ..docker() }, "services"),
+            (
+                v1::DockerExecutor {
+                    services: vec![service("a")],
+                    network: "none".to_owned(),
+                    ..docker()
+                },
+                "network",
+            ),
             (v1::DockerExecutor { services: vec![service("a"); 2], ..docker() }, "services"),
         ];
         for (given, field) in table {

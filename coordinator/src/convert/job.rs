@@ -22,10 +22,7 @@ const LIMITS: [&str; 4] = ["cpus", "memory", "processes", "open_files"];
 
 /// A job as the API shows it.
 pub(crate) fn job_to_proto(job: &Job) -> v1::Job {
-    let (finished_at, dead_letter) = match &job.phase {
-        Phase::Finished { at, dead_letter, .. } => (Some(time(*at)), *dead_letter),
-        _ => (None, false),
-    };
+    let (finished_at, dead_letter) = finish(job);
     v1::Job {
         id: job.id.to_string(),
         spec: Some(spec_shown(&job.spec)),
@@ -42,6 +39,40 @@ pub(crate) fn job_to_proto(job: &Job) -> v1::Job {
         }),
         dead_letter,
         retry_of: job.retry_of.map(|id| id.to_string()).unwrap_or_default(),
+    }
+}
+
+/// A job as a line of a list.
+pub(crate) fn job_summary(job: &Job) -> v1::JobSummary {
+    let (finished_at, dead_letter) = finish(job);
+    let last = job.attempts.last();
+    let outcome = job.outcome();
+    v1::JobSummary {
+        id: job.id.to_string(),
+        name: job.spec.name.clone(),
+        project: job.spec.project.clone(),
+        state: state(job).into(),
+        labels: job.spec.requirements.labels.iter().cloned().collect(),
+        executor: job.spec.requirements.executor.name().into_owned(),
+        priority: job.spec.priority,
+        submitted_at: Some(time(job.submitted_at)),
+        submitted_by: job.submitted_by.clone(),
+        started_at: last.and_then(|attempt| attempt.started_at).map(time),
+        finished_at,
+        runner_name: last.map(|attempt| attempt.runner_name.clone()).unwrap_or_default(),
+        attempts: u32::try_from(job.attempts.len()).unwrap_or(u32::MAX),
+        exit_code: outcome.and_then(|outcome| outcome.exit_code),
+        reason: outcome.map(|outcome| outcome.reason.clone()).unwrap_or_default(),
+        dead_letter,
+        cancelling: job.cancellation.is_some() && !job.is_finished(),
+    }
+}
+
+/// When it ended, and whether it used up its attempts.
+fn finish(job: &Job) -> (Option<prost_types::Timestamp>, bool) {
+    match &job.phase {
+        Phase::Finished { at, dead_letter, .. } => (Some(time(*at)), *dead_letter),
+        _ => (None, false),
     }
 }
 

@@ -6,6 +6,7 @@ mod executor;
 mod health;
 mod job;
 mod member;
+mod queue;
 mod resources;
 mod scheduling;
 mod source;
@@ -17,11 +18,13 @@ pub(crate) use self::{
     executor::executors_from_proto,
     health::unhealthy,
     job::{
-        job_to_proto, log_end_from_proto, outcome_from_proto, runner_to_proto, state_from_proto,
+        job_summary, job_to_proto, log_end_from_proto, outcome_from_proto, runner_to_proto,
+        state_from_proto,
     },
     member::member_from_proto,
+    queue::{queue_name, queues_to_proto},
     scheduling::at_deadline,
-    spec::{check_text, labels, spec_from_proto, spec_to_proto},
+    spec::{check_text, labels, priority, spec_from_proto, spec_to_proto},
 };
 
 use baton_proto::error::{ApiError, Reason};

@@ -41,9 +41,7 @@ pub(crate) fn spec_from_proto(spec: v1::JobSpec) -> Result<JobSpec, ApiError> {
     check_command(&spec)?;
     check_env("spec.env", &spec.env)?;
     let timeouts = timeouts(&spec)?;
-    if !(-100..=100).contains(&spec.priority) {
-        return Err(invalid("spec.priority", "must be from -100 to 100"));
-    }
+    let priority = priority("spec.priority", spec.priority)?;
     if spec.attempts > 100 {
         return Err(invalid("spec.attempts", "must be at most 100"));
     }
@@ -66,13 +64,13 @@ pub(crate) fn spec_from_proto(spec: v1::JobSpec) -> Result<JobSpec, ApiError> {
     }
     let mut checked = JobSpec {
         name: name(&spec)?,
-        project: project(&spec.project)?,
+        project: project("spec.project", &spec.project)?,
         requirements: Requirements {
             labels: labels(&spec.labels)?,
             executor,
             level: Level::default(),
         },
-        priority: spec.priority,
+        priority,
         soft_timeout: millis(timeouts.0),
         timeout: millis(timeouts.1),
         queue_timeout,
@@ -284,14 +282,23 @@ fn name(spec: &v1::JobSpec) -> Result<String, ApiError> {
     Ok(name)
 }
 
-fn project(project: &str) -> Result<String, ApiError> {
+/// Checks the priority of a job.
+pub(crate) fn priority(field: &str, priority: i32) -> Result<i32, ApiError> {
+    if !(-100..=100).contains(&priority) {
+        return Err(invalid(field, "must be from -100 to 100"));
+    }
+    Ok(priority)
+}
+
+/// Checks the name of a project; the default one's for none.
+pub(super) fn project(field: &str, project: &str) -> Result<String, ApiError> {
     if project.is_empty() {
         return Ok(DEFAULT_PROJECT.to_owned());
     }
     let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b);
     if project.len() > 63 || !project.bytes().all(allowed) {
         let problem = "must be at most 63 of: lower-case letters, digits, '-', '_' and '.'";
-        return Err(invalid("spec.project", problem));
+        return Err(invalid(field, problem));
     }
     Ok(project.to_owned())
 }

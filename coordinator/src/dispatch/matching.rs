@@ -1,14 +1,13 @@
 //! Which job goes to which runner: a pure function of the state and of who has
-//! a session. Queues are taken by priority, then arrival; among the runners
-//! that suit, the one with the most free slots.
+//! a session. Jobs are taken by priority, then arrival, of all queues that are not
+//! paused; among the runners that suit, the one with the most free slots.
 //!
-//! The cost of a grant depends on the number of requirement sets and runners,
-//! not on the length of the queues.
+//! The cost of a grant depends on the number of queues and runners, not on the length
+//! of the queues.
 
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap, btree_set},
-    iter::Peekable,
 };
 
 use baton_state::{Connection, Executor, JobId, Requirements, RunnerId, State, queue::Place};
@@ -43,20 +42,27 @@ pub(super) fn matches(
     if free.slots.is_empty() || limit == 0 {
         return grants;
     }
-    let mut heads = BinaryHeap::new();
-    for (requirements, queue) in state.queues().ready() {
-        let candidates = Candidates::new(state, requirements, &mut free);
-        push_head(&mut heads, queue.iter().peekable(), candidates, in_flight);
+    let (mut heads, mut sets) = (BinaryHeap::new(), Vec::new());
+    for (requirements, projects) in state.queues().iter() {
+        let before = heads.len();
+        for (project, queue) in projects {
+            if state.pause_of(project, requirements).is_none() {
+                push_head(&mut heads, queue.ready().iter(), sets.len(), in_flight);
+            }
+        }
+        if heads.len() > before {
+            sets.push(Candidates::new(state, requirements, &mut free));
+        }
     }
     while grants.len() < limit
-        && let Some(Head { place: Reverse(place), queue, mut candidates }) = heads.pop()
+        && let Some(Head { place: Reverse(place), queue, set }) = heads.pop()
     {
         // Without a runner the rest of this queue has none either.
-        let Some(runner) = candidates.take(&mut free) else {
+        let Some(runner) = sets.get_mut(set).and_then(|it| it.take(&mut free)) else {
             continue;
         };
         grants.push((place.job, runner.clone()));
-        push_head(&mut heads, queue, candidates, in_flight);
+        push_head(&mut heads, queue, set, in_flight);
     }
     grants
 }
@@ -133,8 +139,10 @@ impl<'a> Free<'a> {
 /// The first job of one queue that is not being granted already.
 struct Head<'a> {
     place: Reverse<Place>,
-    queue: Peekable<btree_set::Iter<'a, Place>>,
-    candidates: Candidates<'a>,
+    /// The jobs behind it.
+    queue: btree_set::Iter<'a, Place>,
+    /// What it requires, by number.
+    set: usize,
 }
 
 impl PartialEq for Head<'_> {
@@ -159,17 +167,17 @@ impl Ord for Head<'_> {
 
 fn push_head<'a>(
     heads: &mut BinaryHeap<Head<'a>>,
-    mut queue: Peekable<btree_set::Iter<'a, Place>>,
-    candidates: Candidates<'a>,
+    mut queue: btree_set::Iter<'a, Place>,
+    set: usize,
     in_flight: &InFlight,
 ) {
     if let Some(place) = queue.find(|place| !in_flight.0.contains_key(&place.job)) {
-        heads.push(Head { place: Reverse(*place), queue, candidates });
+        heads.push(Head { place: Reverse(*place), queue, set });
     }
 }
 
 /// The runners that suit one requirement set, most free slots first. Other
-/// queues take from the same runners, so a figure in here may be too high and
+/// sets take from the same runners, so a figure in here may be too high and
 /// is checked when it comes up.
 struct Candidates<'a> {
     requirements: &'a Requirements,

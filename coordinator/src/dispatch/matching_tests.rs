@@ -3,9 +3,9 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use baton_state::{
-    Command, Executor, Executors, JobId, JobSpec, Level, OnLost, Requirements, Resources,
-    RunnerFacts, RunnerId, State, Target, Timestamp,
-    command::{Grant, RegisterRunner, Submit},
+    Command, Executor, Executors, JobId, JobSpec, Level, OnLost, QueueName, Requirements,
+    Resources, RunnerFacts, RunnerId, State, Target, Timestamp,
+    command::{Grant, PauseQueue, RegisterRunner, Submit},
 };
 use tokio::time::Instant;
 
@@ -57,11 +57,15 @@ impl World {
     }
 
     fn job_for(&mut self, requirements: Requirements, priority: i32) -> JobId {
+        self.job_of("", requirements, priority)
+    }
+
+    fn job_of(&mut self, project: &str, requirements: Requirements, priority: i32) -> JobId {
         let id = JobId::new(Timestamp(self.index), 0);
         let spec = Arc::new(JobSpec {
             command: vec!["true".to_owned()],
             name: String::new(),
-            project: String::new(),
+            project: project.to_owned(),
             env: Default::default(),
             requirements,
             priority,
@@ -92,6 +96,13 @@ impl World {
         id
     }
 
+    fn pause(&mut self, project: &str) {
+        let queue = QueueName::of(project, &Requirements::default());
+        let (by, request) = (String::new(), None);
+        let pause = PauseQueue { queue, at: Timestamp(0), by, request, history_seen: 0 };
+        self.apply(Command::PauseQueue(pause));
+    }
+
     fn grants(&self, in_flight: &InFlight) -> Vec<(JobId, String)> {
         let grants = matches(&self.state, |_| true, in_flight, 100);
         grants.into_iter().map(|(job, runner)| (job, runner.0)).collect()
@@ -113,6 +124,25 @@ fn priority_goes_before_arrival_also_between_queues() {
         world.grants(&InFlight::default()).into_iter().map(|(job, _)| job).collect();
     assert_eq!(grants, [urgent, first, second]);
     assert!(!grants.contains(&late), "there are three slots");
+}
+
+#[test]
+fn jobs_of_all_projects_are_taken_by_priority_and_arrival_but_for_paused_queues() {
+    let mut world = World::default();
+    world.runner("r", &[], 4);
+    let mut job =
+        |project: &str, priority| world.job_of(project, Requirements::default(), priority);
+    let (a, b, c) = (job("a", 0), job("b", 0), job("c", 9));
+    let (second_a, urgent_b) = (job("a", 0), job("b", 5));
+    let granted = |world: &World| -> Vec<JobId> {
+        world.grants(&InFlight::default()).into_iter().map(|(job, _)| job).collect()
+    };
+    assert_eq!(granted(&world), [c, urgent_b, a, b]);
+    world.pause("b");
+    assert_eq!(granted(&world), [c, a, second_a]);
+    world.pause("a");
+    world.pause("c");
+    assert_eq!(granted(&world), []);
 }
 
 #[test]
@@ -221,7 +251,9 @@ fn a_long_queue_makes_a_grant_no_dearer() {
         world.runner("r", &[], 10);
         for _ in 0..jobs {
             world.job(&[], 0);
+            world.job_of("paused", Requirements::default(), 1);
         }
+        world.pause("paused");
         let measure = || {
             let start = Instant::now();
             for _ in 0..200 {

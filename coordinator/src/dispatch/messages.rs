@@ -47,6 +47,10 @@ pub(super) fn settled(job: JobId, lease: Lease) -> v1::SessionResponse {
     message(Item::Settled(v1::Settled { job_id: job.to_string(), lease: lease.0 }))
 }
 
+pub(super) fn lift() -> v1::SessionResponse {
+    message(Item::Lift(v1::Lift {}))
+}
+
 pub(super) fn message(item: Item) -> v1::SessionResponse {
     v1::SessionResponse { item: Some(item) }
 }

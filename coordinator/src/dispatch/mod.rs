@@ -6,6 +6,7 @@
 //! none and begins anew. Every decision becomes a command and is checked again in
 //! the state.
 
+mod checks;
 mod dispatcher;
 mod leases;
 mod matching;
@@ -20,7 +21,7 @@ mod timing;
 use std::sync::Arc;
 
 use baton_proto::v1;
-use baton_state::{Command, Event, EventKind, Index, Lease, RunnerId};
+use baton_state::{Command, Event, EventKind, Index, Lease, Runner, RunnerId, State};
 use tokio::{
     sync::{Notify, watch},
     time::Instant,
@@ -29,9 +30,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub(crate) use self::sessions::Reported;
 pub use self::timing::{Timing, TimingError};
-use self::{leases::Leases, places::Places, sessions::Sessions};
+use self::{checks::Checks, leases::Leases, places::Places, sessions::Sessions};
 use crate::{
     contents::Contents,
+    convert::runner_to_proto,
     environment::Environment,
     leadership::Leadership,
     raft::{Observer, RaftHandle},
@@ -42,6 +44,7 @@ pub(crate) struct Shared {
     sessions: Sessions,
     places: Places,
     leases: Leases,
+    checks: Checks,
     /// The term in which sessions are served now; cancelled when it is over.
     term: watch::Sender<Option<CancellationToken>>,
     wake: Notify,
@@ -62,6 +65,7 @@ impl DispatchObserver {
             sessions: Sessions::default(),
             places: Places::default(),
             leases: Leases::default(),
+            checks: Checks::default(),
             term: watch::Sender::new(None),
             wake: Notify::new(),
             timing,
@@ -87,11 +91,12 @@ impl Shared {
         self.leases.end();
         self.sessions.clear();
         self.places.clear();
+        self.checks.clear();
     }
 }
 
 impl Observer for DispatchObserver {
-    fn applied(&self, _through: Index, state: &baton_state::State, events: &[Event]) {
+    fn applied(&self, _through: Index, state: &State, events: &[Event]) {
         for event in events {
             match &event.kind {
                 EventKind::JobLeased { job, lease, runner } => {
@@ -119,16 +124,25 @@ impl Observer for DispatchObserver {
                     }
                     self.0.wake.notify_one();
                 }
-                EventKind::RunnerRemoved { runner } => self.0.places.forget(runner),
+                EventKind::QuarantineLifted { runner, .. } => {
+                    self.0.sessions.send(runner, messages::lift());
+                }
+                EventKind::RunnerRemoved { runner, .. } => {
+                    self.0.places.forget(runner);
+                    self.0.checks.forget(runner);
+                }
                 EventKind::JobSubmitted { .. }
                 | EventKind::JobReady { .. }
                 | EventKind::RunnerOnline { .. }
                 | EventKind::RunnerHealth { .. }
                 | EventKind::RunnerScheduling { .. }
-                | EventKind::RunnerLabels { .. } => self.0.wake.notify_one(),
+                | EventKind::RunnerLabels { .. }
+                | EventKind::QueueResumed { .. } => self.0.wake.notify_one(),
                 EventKind::JobStarted { .. }
                 | EventKind::KeyTaken { .. }
                 | EventKind::JobEvicted { .. }
+                | EventKind::JobPriority { .. }
+                | EventKind::QueuePaused { .. }
                 | EventKind::RunnerUnreachable { .. }
                 | EventKind::MemberJoined { .. }
                 | EventKind::MemberChanged { .. }
@@ -170,8 +184,25 @@ impl Dispatch {
     }
 
     /// What a runner said last of its health, over the session that it has here.
-    pub(crate) fn reported(&self, runner: &RunnerId) -> Option<Reported> {
+    fn reported(&self, runner: &RunnerId) -> Option<Reported> {
         self.shared.sessions.health(runner)
+    }
+
+    /// A runner as the API shows it.
+    pub(crate) fn shown(&self, state: &State, runner: &Runner) -> v1::Runner {
+        let id = &runner.facts.id;
+        runner_to_proto(state, runner, self.last_heard(id), self.reported(id))
+    }
+
+    /// A runner has a session here, over which it can be told something.
+    pub(crate) fn has_session(&self, runner: &RunnerId) -> bool {
+        self.shared.sessions.contains(runner)
+    }
+
+    /// What a runner said of its health in the last hour, oldest first, as far as this node
+    /// led.
+    pub(crate) fn checks(&self, runner: &RunnerId) -> Vec<v1::Health> {
+        self.shared.checks.of(runner, Instant::now())
     }
 
     /// Proposes a command about a lease; what the state refuses is no failure

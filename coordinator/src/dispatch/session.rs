@@ -17,6 +17,7 @@ use baton_state::{
 use futures::{
     FutureExt as _, Stream, StreamExt as _, future::BoxFuture, stream::FuturesUnordered,
 };
+use prost::Message as _;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -460,7 +461,8 @@ impl Session {
         let history_seen = raft.state().evicted_at();
         let at = self.dispatch.shared.environment.clock.now();
         let runner = self.facts.id.clone();
-        let command = RemoveRunner { runner, at, request: None, history_seen, left: true };
+        let (request, by) = (None, String::new());
+        let command = RemoveRunner { runner, at, request, history_seen, left: true, by };
         match raft.propose(Command::RemoveRunner(command)).await {
             // Refused: it was removed before, or has no reason to say goodbye.
             Ok(_) | Err(ProposeError::Refused(_)) => Ok(()),
@@ -473,10 +475,11 @@ impl Session {
     async fn health(&self, health: v1::Health) -> Result<(), ApiError> {
         let (shared, runner) = (&self.dispatch.shared, &self.facts.id);
         let at = shared.environment.clock.now();
-        let unhealthy = convert::unhealthy(&health);
+        let (unhealthy, check) = (convert::unhealthy(&health), health.encode_to_vec());
         if !shared.sessions.is_so(runner, &self.outbound, Reported { health, at }) {
             return Ok(());
         }
+        shared.checks.add(runner, check, Instant::now());
         let (known, level) = {
             let state = self.dispatch.raft.state();
             let known = state.runner(runner).map(|runner| runner.unhealthy.clone());

@@ -425,7 +425,7 @@ async fn what_a_runner_understands_is_recorded_as_soon_as_every_coordinator_know
     node.dispatch.raft.propose(upgrade).await.unwrap();
     session.beat(2, vec![]);
     session.acknowledged(2).await;
-    assert_eq!(level(&node), Level(3));
+    assert_eq!(level(&node), Level::NEWEST);
 
     // An older version of the runner, in place of it.
     let mut older = node.session("here", vec![]).await;

@@ -82,6 +82,20 @@ pub enum LogItem {
 }
 
 impl Files {
+    /// Bytes of the chosen stream of a log, or of both together, as it is now; `None` when there
+    /// is no such log. Reads its index.
+    ///
+    /// # Errors
+    /// [`FilesError::Damaged`], [`FilesError::Io`], [`FilesError::Stopping`].
+    pub(crate) async fn log_length(
+        &self,
+        name: FileName,
+        filter: StreamFilter,
+    ) -> Result<Option<u64>> {
+        let (files, entry) = (self.clone(), self.inner.entry(name));
+        self.blocking(move || start::length(&files.inner, &entry, filter)).await
+    }
+
     /// Opens a log for reading.
     ///
     /// # Errors

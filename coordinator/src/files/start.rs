@@ -51,14 +51,14 @@ pub(super) fn locate(
     if !log.sealed && matches!(start, Start::Position(position) if position > log.length) {
         return Ok(Located::Short);
     }
-    let from = |points: &[Point]| match start {
-        Start::Offset(offset) => index::before_offset(points, filter, offset),
-        Start::Position(position) => index::before_position(points, position),
-    };
-    let point = match &log.points {
-        _ if matches!(start, Start::Offset(0) | Start::Position(0)) => Point::default(),
-        Some(points) => from(points),
-        None => from(&index_of(inner, entry.name, &log)?),
+    let point = match start {
+        Start::Offset(0) | Start::Position(0) => Point::default(),
+        Start::Offset(offset) => {
+            index::before_offset(&points(inner, entry.name, &log)?, filter, offset)
+        }
+        Start::Position(position) => {
+            index::before_position(&points(inner, entry.name, &log)?, position)
+        }
     };
     match start {
         Start::Offset(offset) => {
@@ -92,21 +92,36 @@ fn inside(name: FileName, log: &Log, from: Point, position: u64) -> Result<Place
     Ok(Place { position, inside: None, skip: 0 })
 }
 
-/// A log that is on disk.
-struct Log {
-    file: File,
-    length: u64,
-    sealed: bool,
-    /// The index, of a log that is being written.
-    points: Option<Vec<Point>>,
+/// Counted bytes of a log as it is; `None` when there is none.
+pub(super) fn length(inner: &Inner, entry: &Entry, filter: StreamFilter) -> Result<Option<u64>> {
+    let Some(log) = open(inner, entry)? else { return Ok(None) };
+    let last = points(inner, entry.name, &log)?.last().copied().unwrap_or_default();
+    let mut scan = Scan::new(entry.name, &log.file, log.length, last);
+    let mut end = last;
+    while let Some((frame, header)) = scan.next()? {
+        // The last one may have come in part only.
+        let came = log.length - frame.position - HEADER_LEN as u64;
+        let len = header.len.min(u32::try_from(came).unwrap_or(u32::MAX));
+        end = frame.after(Header { len, ..header });
+    }
+    Ok(Some(end.counted(filter)))
 }
 
-fn open(inner: &Inner, entry: &Entry) -> Result<Option<Log>> {
+/// A log that is on disk.
+pub(super) struct Log {
+    pub(super) file: File,
+    pub(super) length: u64,
+    sealed: bool,
+    /// The index, of a log that is being written.
+    points: Option<Arc<[Point]>>,
+}
+
+pub(super) fn open(inner: &Inner, entry: &Entry) -> Result<Option<Log>> {
     // Held, so that the file is not sealed or cut meanwhile.
     let slot = lock(&entry.slot);
     let Some((file, sealed)) = open_log(inner, entry.name)? else { return Ok(None) };
     if let Content::Open(part) = &slot.content {
-        let points = Some(part.points().to_vec());
+        let points = Some(Arc::from(part.points()));
         return Ok(Some(Log { file, length: part.length, sealed, points }));
     }
     let failed =
@@ -127,7 +142,11 @@ pub(super) fn open_log(inner: &Inner, name: FileName) -> Result<Option<(File, bo
     Ok(None)
 }
 
-fn index_of(inner: &Inner, name: FileName, log: &Log) -> Result<Arc<[Point]>> {
+/// The index of a log.
+pub(super) fn points(inner: &Inner, name: FileName, log: &Log) -> Result<Arc<[Point]>> {
+    if let Some(points) = &log.points {
+        return Ok(Arc::clone(points));
+    }
     if let Some(points) = inner.indexes.get(name).filter(|_| log.sealed) {
         return Ok(points);
     }

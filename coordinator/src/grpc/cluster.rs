@@ -10,10 +10,7 @@ use baton_state::{Connection, NodeId};
 use tonic::{Request, Response, Status};
 
 use super::{Answers, Services, gone};
-use crate::{
-    convert, members,
-    problems::{self, Answer, said},
-};
+use crate::{convert, members};
 
 /// Parts of a backup, of about 256 KiB, that wait for their reader.
 const BACKUP_QUEUE: usize = 4;
@@ -24,7 +21,7 @@ impl cluster_server::Cluster for Services {
         &self,
         _request: Request<v1::ClusterStatusRequest>,
     ) -> Result<Response<v1::ClusterStatusResponse>, Status> {
-        let members = self.cluster_members();
+        let members = self.roster.members();
         let raft = self.jobs.raft.status().borrow().clone();
         let state = self.jobs.raft.state();
         let online = state.runners().values().filter(|r| r.connection == Connection::Online);
@@ -50,33 +47,9 @@ impl cluster_server::Cluster for Services {
         &self,
         _request: Request<v1::ListMembersRequest>,
     ) -> Result<Response<v1::ListMembersResponse>, Status> {
-        let members = self.cluster_members();
-        let (leader_id, term, answers) = self.ask_members(&members).await;
-        let committed = said(&answers).map(|(_, answer)| answer.committed).max().unwrap_or(0);
-        let problems: Vec<_> =
-            members.iter().map(|member| problems::of(member, &answers)).collect();
-        let answers = answers.into_iter().map(|(_, answer)| answer);
-        let members =
-            members.into_iter().zip(answers).zip(problems).map(|((member, answer), problem)| {
-                let reachable = answer.is_ok();
-                let answer = answer.unwrap_or_default();
-                v1::MemberStatus {
-                    member: Some(member),
-                    reachable,
-                    applied: answer.applied,
-                    lag: if reachable { committed.saturating_sub(answer.applied) } else { 0 },
-                    disk_free: answer.disk_free,
-                    disk_total: answer.disk_total,
-                    problem,
-                    missing_files: answer.files.and_then(|files| files.missing),
-                }
-            });
-        Ok(Response::new(v1::ListMembersResponse {
-            node_id: self.jobs.raft.status().borrow().node_id,
-            leader_id,
-            term,
-            members: members.collect(),
-        }))
+        let v1::Members { leader_id, term, members } = self.roster.statuses().await;
+        let node_id = self.jobs.raft.status().borrow().node_id;
+        Ok(Response::new(v1::ListMembersResponse { node_id, leader_id, term, members }))
     }
 
     async fn join(
@@ -96,7 +69,7 @@ impl cluster_server::Cluster for Services {
     ) -> Result<Response<v1::RemoveMemberResponse>, Status> {
         let node = NodeId(request.get_ref().node_id);
         let progress = self.members.check_removal(node).await?;
-        let (_, _, answers) = self.ask_members(&self.cluster_members()).await;
+        let (_, _, answers) = self.roster.ask(&self.roster.members()).await;
         members::check_files(&progress, &answers, node)?;
         // It looks again: that took some time.
         self.members.remove(node).await?;
@@ -138,40 +111,5 @@ impl cluster_server::Cluster for Services {
             Ok(())
         });
         Ok(Response::new(parts))
-    }
-}
-
-impl Services {
-    /// The members, as this node's log has them.
-    fn cluster_members(&self) -> Vec<v1::ClusterMember> {
-        let raft = self.jobs.raft.status().borrow().clone();
-        let state = self.jobs.raft.state();
-        let members = state.members().iter().map(|(node, member)| v1::ClusterMember {
-            node_id: node.0,
-            voter: raft.voters.contains(&node.0),
-            address: member.address.clone(),
-            peer_address: member.peer_address.clone(),
-            version: member.version.clone(),
-        });
-        members.collect()
-    }
-
-    /// The leader and the term of whoever knows the newest, and each member's answer.
-    async fn ask_members(&self, members: &[v1::ClusterMember]) -> (u64, u64, Vec<Answer>) {
-        let this = self.jobs.raft.status().borrow().node_id;
-        let answers = members.iter().map(async |member| {
-            let node = NodeId(member.node_id);
-            let answer = if member.node_id == this {
-                Ok(self.peers.own_status())
-            } else {
-                self.peers.directory.status_of(node).await
-            };
-            (node, answer)
-        });
-        let answers = futures::future::join_all(answers).await;
-        let newest = said(&answers).map(|(_, answer)| answer);
-        let newest = newest.max_by_key(|answer| (answer.term, answer.leader_id));
-        let (leader_id, term) = newest.map_or((0, 0), |newest| (newest.leader_id, newest.term));
-        (leader_id, term, answers)
     }
 }

@@ -11,7 +11,7 @@ use baton_state::{Job, JobId, Timestamp, explain::Waiting};
 use prost::Message;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Answers, Services, artifacts, gone, job_id, logs, readers, upload, watch};
+use super::{Answers, Services, artifacts, gone, job_id, logs, readers, search_log, upload, watch};
 use crate::{
     auth::{Principal, principal},
     convert::{self, check_text, invalid, job_to_proto, spec_from_proto},
@@ -60,10 +60,7 @@ impl jobs_server::Jobs for Services {
         request: Request<v1::ListJobsRequest>,
     ) -> Result<Response<v1::ListJobsResponse>, Status> {
         let request = request.into_inner();
-        let page_size = match request.page_size {
-            0 => PAGE_DEFAULT,
-            size => size.min(PAGE_MAX),
-        } as usize;
+        let page_size = page_size(request.page_size) as usize;
         let before = match request.page_token.as_str() {
             "" => JobId::MAX,
             token => token.parse().map_err(|_| invalid("page_token", "is none of this list"))?,
@@ -109,6 +106,18 @@ impl jobs_server::Jobs for Services {
         Ok(Response::new(v1::RetryJobResponse { job: Some(job_to_proto(&job)) }))
     }
 
+    async fn set_priority(
+        &self,
+        request: Request<v1::SetPriorityRequest>,
+    ) -> Result<Response<v1::SetPriorityResponse>, Status> {
+        let caller = caller("set priority", &request, |body| &mut body.idempotency_key)?;
+        let request = request.into_inner();
+        let (id, priority) =
+            (job_id(&request.job_id)?, convert::priority("priority", request.priority)?);
+        let job = self.jobs.set_priority(&caller, id, priority).await?;
+        Ok(Response::new(v1::SetPriorityResponse { job: Some(job_to_proto(&job)) }))
+    }
+
     async fn why(
         &self,
         request: Request<v1::WhyRequest>,
@@ -138,6 +147,24 @@ impl jobs_server::Jobs for Services {
         Ok(Response::new(self.stream_queueing(readers::QUEUE, |answers| async move {
             let _place = place;
             logs::logs(jobs, query, answers).await
+        })))
+    }
+
+    type SearchLogStream = Answers<v1::SearchLogResponse>;
+
+    async fn search_log(
+        &self,
+        request: Request<v1::SearchLogRequest>,
+    ) -> Result<Response<Self::SearchLogStream>, Status> {
+        let id = self.permitted(&request, &request.get_ref().job_id)?;
+        let query = search_log::Query::new(id, request.get_ref())?;
+        let jobs = self.jobs.clone();
+        // An unknown job is refused at once, not in the stream.
+        jobs.get(id).await?;
+        let place = self.readers.take()?;
+        Ok(Response::new(self.stream_queueing(readers::QUEUE, |answers| async move {
+            let _place = place;
+            search_log::search(jobs, query, answers).await
         })))
     }
 
@@ -280,7 +307,15 @@ pub(super) fn caller<T: Message + Clone>(
     Ok(Caller { name, key, digest: hasher.finalize().into() })
 }
 
-fn filter(request: v1::ListJobsRequest) -> Result<JobFilter, ApiError> {
+/// How many a page has.
+pub(super) fn page_size(wanted: u32) -> u32 {
+    match wanted {
+        0 => PAGE_DEFAULT,
+        size => size.min(PAGE_MAX),
+    }
+}
+
+pub(super) fn filter(request: v1::ListJobsRequest) -> Result<JobFilter, ApiError> {
     if request.text.len() > 1000 {
         return Err(invalid("text", "must be at most 1000 bytes"));
     }

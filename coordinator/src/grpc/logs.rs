@@ -24,25 +24,14 @@ pub(super) struct Query {
     /// 0 for the newest.
     attempt: u32,
     filter: StreamFilter,
-    start: Start,
+    start: logs_request::Start,
     follow: bool,
 }
 
 impl Query {
     pub(super) fn new(job: JobId, request: &v1::LogsRequest) -> Result<Self, ApiError> {
-        let filter = match v1::LogStream::try_from(request.stream) {
-            Ok(v1::LogStream::Unspecified) => StreamFilter::Both,
-            Ok(v1::LogStream::Stdout) => StreamFilter::Stdout,
-            Ok(v1::LogStream::Stderr) => StreamFilter::Stderr,
-            Ok(v1::LogStream::Note) | Err(_) => {
-                return Err(invalid("stream", "must be STDOUT, STDERR or unspecified"));
-            }
-        };
-        let start = match request.start {
-            Some(logs_request::Start::Position(position)) => Start::Position(position),
-            Some(logs_request::Start::Offset(offset)) => Start::Offset(offset),
-            None => Start::Offset(0),
-        };
+        let filter = stream_filter(request.stream)?;
+        let start = request.start.unwrap_or(logs_request::Start::Offset(0));
         Ok(Self { job, attempt: request.attempt, filter, start, follow: request.follow })
     }
 
@@ -56,13 +45,37 @@ impl Query {
         }
     }
 
-    /// The attempt that is asked for, with its number, if there is one by now.
-    fn choose<'a>(&self, job: &'a Job) -> Option<(u32, &'a Attempt)> {
-        let newest = u32::try_from(job.attempts.len()).unwrap_or(u32::MAX);
-        let number = if self.attempt == 0 { newest } else { self.attempt };
-        let attempt = job.attempts.get(usize::try_from(number).ok()?.checked_sub(1)?)?;
-        Some((number, attempt))
+    /// Where to begin in a log of so many bytes, and what the caller is told of that.
+    fn place(&self, length: u64) -> (Start, u64) {
+        match self.start {
+            logs_request::Start::Position(position) => (Start::Position(position), 0),
+            logs_request::Start::Offset(offset) => (Start::Offset(offset), offset),
+            logs_request::Start::Tail(tail) => {
+                let offset = length.saturating_sub(tail);
+                (Start::Offset(offset), offset)
+            }
+        }
     }
+}
+
+/// Which stream is asked for.
+pub(super) fn stream_filter(stream: i32) -> Result<StreamFilter, ApiError> {
+    match v1::LogStream::try_from(stream) {
+        Ok(v1::LogStream::Unspecified) => Ok(StreamFilter::Both),
+        Ok(v1::LogStream::Stdout) => Ok(StreamFilter::Stdout),
+        Ok(v1::LogStream::Stderr) => Ok(StreamFilter::Stderr),
+        Ok(v1::LogStream::Note) | Err(_) => {
+            Err(invalid("stream", "must be STDOUT, STDERR or unspecified"))
+        }
+    }
+}
+
+/// An attempt of a job, the newest for 0, with its number, if there is one by now.
+pub(super) fn choose(job: &Job, attempt: u32) -> Option<(u32, &Attempt)> {
+    let newest = u32::try_from(job.attempts.len()).unwrap_or(u32::MAX);
+    let number = if attempt == 0 { newest } else { attempt };
+    let attempt = job.attempts.get(usize::try_from(number).ok()?.checked_sub(1)?)?;
+    Some((number, attempt))
 }
 
 /// Sends what is asked for; waits for the attempt if that is followed.
@@ -74,9 +87,15 @@ pub(super) async fn logs(
     let Some((number, attempt)) = find_attempt(&jobs, &query).await? else {
         return Ok(());
     };
-    let start = v1::LogStart { attempt: number, lease: attempt.lease.0 };
-    answers.send(response(Item::Start(start))).await.map_err(gone)?;
-    match send(&jobs, &query, number, &attempt, &answers).await {
+    let name = FileName::Log { job: query.job, lease: attempt.lease };
+    if !query.follow || attempt.outcome.is_some() {
+        jobs.replication.ensure(name).await?;
+    }
+    let length = length(&jobs, name, &attempt, query.filter).await?;
+    let (start, offset) = query.place(length);
+    let told = v1::LogStart { attempt: number, lease: attempt.lease.0, offset, length };
+    answers.send(response(Item::Start(told))).await.map_err(gone)?;
+    match send(&jobs, &query, start, number, &attempt, &answers).await {
         Err(error) if error.reason == Reason::ChecksumMismatch => {
             Err(repaired(&jobs, &query, number, error).await)
         }
@@ -84,10 +103,30 @@ pub(super) async fn logs(
     }
 }
 
+/// Bytes of the chosen stream as it is now.
+async fn length(
+    jobs: &Jobs,
+    name: FileName,
+    attempt: &Attempt,
+    filter: StreamFilter,
+) -> Result<u64, ApiError> {
+    match (&attempt.log, filter) {
+        (Some(log), StreamFilter::Both) => Ok(log.stdout_length + log.stderr_length),
+        (Some(log), StreamFilter::Stdout) => Ok(log.stdout_length),
+        (Some(log), StreamFilter::Stderr) => Ok(log.stderr_length),
+        (None, filter) => match jobs.files.log_length(name, filter).await {
+            // What is whole of it is sent all the same.
+            Err(FilesError::Damaged { .. }) => Ok(0),
+            length => Ok(length?.unwrap_or(0)),
+        },
+    }
+}
+
 /// Sends the output of an attempt.
 async fn send(
     jobs: &Jobs,
     query: &Query,
+    start: Start,
     number: u32,
     attempt: &Attempt,
     answers: &mpsc::Sender<v1::LogsResponse>,
@@ -96,10 +135,7 @@ async fn send(
     let live = attempt.outcome.is_none();
     let follow = if query.follow && live { Follow::Until(over.clone()) } else { Follow::No };
     let name = FileName::Log { job: query.job, lease: attempt.lease };
-    if !live || !query.follow {
-        jobs.replication.ensure(name).await?;
-    }
-    let reader = match jobs.files.read_log(name, query.start, query.filter, follow).await {
+    let reader = match jobs.files.read_log(name, start, query.filter, follow).await {
         // An attempt that never wrote anything has no file.
         Err(FilesError::NotFound(_)) if attempt.log.is_none() => return Ok(()),
         Err(FilesError::NotFound(_)) => return Err(missing(jobs, query.job, number, name).await),
@@ -126,7 +162,7 @@ async fn send(
 
 /// What to tell of output that is not here. Retention removes a job before its output: where
 /// the job is there, the output is on its way, lost, or on a coordinator that is down.
-async fn missing(jobs: &Jobs, job: JobId, number: u32, name: FileName) -> ApiError {
+pub(super) async fn missing(jobs: &Jobs, job: JobId, number: u32, name: FileName) -> ApiError {
     match jobs.get(job).await {
         Ok(_) if jobs.replication.is_elsewhere(name) => ApiError::new(
             Reason::LogOnItsWay,
@@ -187,7 +223,7 @@ async fn find_attempt(jobs: &Jobs, query: &Query) -> Result<Option<(u32, Attempt
     loop {
         changes.mark_unchanged();
         let job = jobs.get(query.job).await?;
-        if let Some((number, attempt)) = query.choose(&job) {
+        if let Some((number, attempt)) = choose(&job, query.attempt) {
             return Ok(Some((number, attempt.clone())));
         }
         if job.is_finished() || !query.follow {

@@ -3,11 +3,14 @@
 
 mod artifacts;
 mod cluster;
+mod fleet;
 mod forward;
 mod jobs;
 mod logs;
+mod queues;
 mod readers;
 mod runners;
+mod search_log;
 mod send_log;
 mod upload;
 mod watch;
@@ -17,7 +20,10 @@ use std::{pin::Pin, time::Duration};
 use baton_proto::{
     DESCRIPTORS,
     error::ApiError,
-    v1::{cluster_server::ClusterServer, jobs_server::JobsServer, runners_server::RunnersServer},
+    v1::{
+        cluster_server::ClusterServer, fleet_server::FleetServer, jobs_server::JobsServer,
+        queues_server::QueuesServer, runners_server::RunnersServer,
+    },
 };
 use baton_state::JobId;
 use futures::{Stream, StreamExt as _};
@@ -41,11 +47,11 @@ use crate::{
     convert,
     dispatch::Dispatch,
     errors::{no_leader, stopping},
+    fleet::Fleet,
     jobs::Jobs,
     leadership::Leadership,
     members::Members,
-    peers::PeerService,
-    raft::RaftHandle,
+    roster::Roster,
 };
 
 /// What a stream of answers is.
@@ -64,10 +70,11 @@ const CONNECTION_WINDOW: u32 = 1 << 30;
 #[derive(Clone)]
 pub(crate) struct Services {
     pub(crate) jobs: Jobs,
+    pub(crate) fleet: Fleet,
+    pub(crate) roster: Roster,
     pub(crate) dispatch: Dispatch,
     pub(crate) backups: Backups,
     pub(crate) members: Members,
-    pub(crate) peers: PeerService<RaftHandle>,
     pub(crate) leadership: Leadership,
     pub(crate) archive_limit: u64,
     pub(crate) tree_limit: u64,
@@ -143,14 +150,18 @@ pub(crate) async fn serve(
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<JobsServer<Services>>().await;
     health.set_serving::<RunnersServer<Services>>().await;
+    health.set_serving::<QueuesServer<Services>>().await;
     health.set_serving::<ClusterServer<Services>>().await;
+    health.set_serving::<FleetServer<Services>>().await;
     let mut node = services.jobs.raft.status();
     services.tasks.spawn(services.stop.clone().run_until_cancelled_owned(async move {
         // Gone or failed: load balancers must look elsewhere.
         let _ = node.wait_for(|status| status.failure.is_some()).await;
         health.set_not_serving::<JobsServer<Services>>().await;
         health.set_not_serving::<RunnersServer<Services>>().await;
+        health.set_not_serving::<QueuesServer<Services>>().await;
         health.set_not_serving::<ClusterServer<Services>>().await;
+        health.set_not_serving::<FleetServer<Services>>().await;
     }));
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(DESCRIPTORS)
@@ -166,7 +177,7 @@ pub(crate) async fn serve(
     let forward = ForwardLayer::new(
         services.jobs.raft.status().borrow().node_id,
         services.leadership.clone(),
-        services.peers.reach.follow(),
+        services.roster.peers.reach.follow(),
         auth.clone(),
         services.tasks.clone(),
         services.stop.clone(),
@@ -191,6 +202,13 @@ pub(crate) async fn serve(
                 .send_compressed(CompressionEncoding::Zstd),
             auth.clone(),
         ))
+        .add_service(InterceptedService::new(
+            FleetServer::new(services.clone())
+                .accept_compressed(CompressionEncoding::Zstd)
+                .send_compressed(CompressionEncoding::Zstd),
+            auth.clone(),
+        ))
+        .add_service(QueuesServer::with_interceptor(services.clone(), auth.clone()))
         .add_service(ClusterServer::with_interceptor(services, auth))
         .serve_with_incoming_shutdown(
             incoming(listener, Limits::for_callers()),

@@ -5,7 +5,7 @@ use baton_proto::{
     time::duration_from_proto,
     v1::{self, runners_server},
 };
-use baton_state::{JobSpec, Lease, Runner, State};
+use baton_state::{JobSpec, Lease};
 use futures::StreamExt as _;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
@@ -17,7 +17,7 @@ use super::{
     upload,
 };
 use crate::{
-    convert::{self, invalid, runner_to_proto},
+    convert::{self, invalid},
     errors::{from_propose, internal},
     files::{Digest, FileName},
     jobs::Jobs,
@@ -101,7 +101,7 @@ impl runners_server::Runners for Services {
         self.jobs.raft.read_barrier().await.map_err(from_propose)?;
         let mut runners: Vec<_> = {
             let state = self.jobs.raft.state();
-            state.runners().values().map(|runner| self.runner(&state, runner)).collect()
+            state.runners().values().map(|runner| self.dispatch.shown(&state, runner)).collect()
         };
         runners.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
         Ok(Response::new(v1::ListRunnersResponse { runners }))
@@ -113,7 +113,7 @@ impl runners_server::Runners for Services {
     ) -> Result<Response<v1::GetRunnerResponse>, Status> {
         self.jobs.raft.read_barrier().await.map_err(from_propose)?;
         let state = self.jobs.raft.state();
-        let runner = self.runner(&state, runners::find(&state, &request.get_ref().runner)?);
+        let runner = self.dispatch.shown(&state, runners::find(&state, &request.get_ref().runner)?);
         Ok(Response::new(v1::GetRunnerResponse { runner: Some(runner) }))
     }
 
@@ -170,6 +170,30 @@ impl runners_server::Runners for Services {
         let runner = self.jobs.set_runner_labels(&caller, &body.runner, grant, hide).await?;
         Ok(Response::new(v1::SetRunnerLabelsResponse { runner_id: runner.0 }))
     }
+
+    async fn checks(
+        &self,
+        request: Request<v1::ListChecksRequest>,
+    ) -> Result<Response<v1::ListChecksResponse>, Status> {
+        self.jobs.raft.read_barrier().await.map_err(from_propose)?;
+        let runner = {
+            let state = self.jobs.raft.state();
+            runners::find(&state, &request.get_ref().runner)?.facts.id.clone()
+        };
+        let checks = self.dispatch.checks(&runner);
+        Ok(Response::new(v1::ListChecksResponse { checks }))
+    }
+
+    async fn lift(
+        &self,
+        request: Request<v1::LiftQuarantineRequest>,
+    ) -> Result<Response<v1::LiftQuarantineResponse>, Status> {
+        let caller = jobs::caller("lift quarantine", &request, |body| &mut body.idempotency_key)?;
+        let is_connected = |runner: &_| self.dispatch.has_session(runner);
+        let wanted = &request.get_ref().runner;
+        let runner = self.jobs.lift_quarantine(&caller, wanted, is_connected).await?;
+        Ok(Response::new(v1::LiftQuarantineResponse { runner_id: runner.0 }))
+    }
 }
 
 impl Services {
@@ -204,10 +228,5 @@ impl Services {
             Some(content) if content.digests().any(|named| named == chunk) => Ok(chunk),
             Some(_) | None => Err(refused("the job brings no such chunk")),
         }
-    }
-
-    fn runner(&self, state: &State, runner: &Runner) -> v1::Runner {
-        let (id, dispatch) = (&runner.facts.id, &self.dispatch);
-        runner_to_proto(state, runner, dispatch.last_heard(id), dispatch.reported(id))
     }
 }

@@ -97,6 +97,7 @@ impl<F: Fn() -> Result<(), ApiError>> Place<F> {
         }
         jobs.uploads.keep([digest]).await;
         let name = FileName::Upload { digest };
+        jobs.replication.discard_unless(digest, open.size).await?;
         let stored = jobs.files.stat(name).await?;
         if !stored.is_some_and(|stat| stat.sealed) {
             jobs.disk.check()?;

@@ -69,14 +69,20 @@ impl Matcher<'_> {
     #[must_use]
     pub fn matches(&self, job: &Job) -> bool {
         let filter = self.filter;
+        (filter.states.is_empty() || filter.states.contains(&JobState::of(job)))
+            && filter.runner.as_deref().is_none_or(|runner| ran_on(job, runner))
+            && (!filter.dead_letters || is_dead_letter(job))
+            && self.may_have_matched(job)
+    }
+
+    /// Whether the list shows this job at some time of its life, as far as what it was
+    /// submitted with decides that.
+    pub(crate) fn may_have_matched(&self, job: &Job) -> bool {
+        let filter = self.filter;
         let among_ids = filter.first_id() <= job.id && job.id < filter.end_id();
-        let asked = &job.spec.requirements.labels;
         among_ids
             && (filter.projects.is_empty() || filter.projects.contains(&job.spec.project))
-            && (filter.states.is_empty() || filter.states.contains(&JobState::of(job)))
-            && filter.runner.as_deref().is_none_or(|runner| ran_on(job, runner))
-            && filter.labels.is_subset(asked)
-            && (!filter.dead_letters || is_dead_letter(job))
+            && filter.labels.is_subset(&job.spec.requirements.labels)
             && (self.text.is_empty() || fold(&job.spec.name).contains(&self.text))
     }
 }

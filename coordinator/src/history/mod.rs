@@ -8,6 +8,7 @@
 
 mod damage;
 mod error;
+mod event_filter;
 mod feed;
 mod filter;
 mod sql;
@@ -28,13 +29,15 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use self::feed::Feed;
 use self::{
     damage::Damage,
-    sql::{Database, copy, select, shift},
+    sql::{Database, copy, events, select, shift},
     writer::{Order, Writer},
 };
 pub use self::{
     error::{Error, Result},
+    event_filter::{EventFilter, EventId, Subject},
     filter::{JobFilter, JobState, Matcher},
     sql::{
+        events::Recorded,
         prune::{PrunedJob, Retention},
         select::Listed,
     },
@@ -297,6 +300,35 @@ impl History {
         let listed = self.waited(select::list(&self.shared.readers, filter, before, limit)).await?;
         listed.unreadable.iter().for_each(|id| self.shared.damage.note(&format!("job {id}")));
         Ok(listed)
+    }
+
+    /// At most `limit` events that match, the newest first, all of them from before `before`:
+    /// the last event of a page, or [`EventId::MAX`] for the first one.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn events(
+        &self,
+        filter: &EventFilter,
+        before: EventId,
+        limit: u32,
+    ) -> Result<Vec<Recorded>> {
+        let listed = events::list(&self.shared.readers, filter, before, limit);
+        let listed = self.waited(listed).await?;
+        for recorded in &listed {
+            if let Recorded::Damaged { id } = recorded {
+                self.shared.damage.note(&format!("an event of entry {}", id.entry));
+            }
+        }
+        Ok(listed)
+    }
+
+    /// How many finished jobs have used up their attempts, counted up to `most`.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub(crate) async fn dead_letters(&self, most: u32) -> Result<u64> {
+        self.waited(select::dead_letters(&self.shared.readers, most)).await
     }
 
     /// The digest of the request that took this idempotency key, and its job.

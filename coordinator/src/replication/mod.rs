@@ -333,6 +333,7 @@ impl Replication {
     /// Those of the store, and when the others do not answer in time.
     pub(crate) async fn keep_source(&self, digest: Digest, size: u64) -> Result<bool, ApiError> {
         let name = FileName::Upload { digest };
+        self.discard_unless(digest, size).await?;
         if !self.has_whole(name, size).await? {
             return Ok(false);
         }
@@ -368,6 +369,34 @@ impl Replication {
         }
         self.renew_source(digest).await?;
         Ok(true)
+    }
+
+    /// Removes an upload that has not this length because it is damaged.
+    pub(crate) async fn discard_unless(
+        &self,
+        digest: Digest,
+        length: u64,
+    ) -> Result<(), FilesError> {
+        let stat = self.shared.files.stat(FileName::Upload { digest }).await?;
+        if stat.is_some_and(|stat| stat.sealed && stat.length != length) {
+            self.discard_damaged(digest).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes an upload whose bytes are not those that its name says: it is of no use to
+    /// anybody, and can be brought again then. Reads all of it.
+    pub(crate) async fn discard_damaged(&self, digest: Digest) -> Result<(), FilesError> {
+        let (name, files) = (FileName::Upload { digest }, &self.shared.files);
+        match files.is_intact(name, digest).await {
+            Ok(true) | Err(FilesError::NotFound(_)) => {}
+            Ok(false) => {
+                warn!(file = %name, "the copy here is damaged; removing it");
+                files.remove(name).await?;
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
     }
 
     /// Notes that an archive is wanted now, for every node to see, unless it was

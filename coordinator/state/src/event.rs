@@ -1,12 +1,14 @@
 //! What happened, in order. Events feed the history, watchers and the dispatcher.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     ids::{Index, JobId, Lease, NodeId, RunnerId, Timestamp},
     job::{Job, Outcome},
+    queue::QueueName,
+    scheduling::SchedulingChange,
     state::Request,
 };
 
@@ -105,50 +107,150 @@ pub enum EventKind {
         /// Which.
         job: JobId,
     },
+    /// A job has another priority.
+    JobPriority {
+        /// Which.
+        job: JobId,
+        /// The one that it had.
+        from: i32,
+        /// The one that it has.
+        to: i32,
+        /// By whom.
+        by: String,
+    },
     /// A runner connected, for the first time or with other facts, or came back.
     RunnerOnline {
         /// Which.
         runner: RunnerId,
+        /// Its name.
+        #[serde(default)]
+        name: String,
+        /// Baton's version on it.
+        #[serde(default)]
+        version: String,
+        /// It is being stopped.
+        #[serde(default)]
+        leaving: bool,
     },
     /// A runner no longer answers.
     RunnerUnreachable {
         /// Which.
         runner: RunnerId,
+        /// Its name.
+        #[serde(default)]
+        name: String,
     },
-    /// Parts of a runner stopped working, or work again.
+    /// A part of a runner stopped working, does not work for another reason, or works again.
     RunnerHealth {
         /// Which.
         runner: RunnerId,
+        /// Its name.
+        #[serde(default)]
+        name: String,
+        /// The executor, or [`crate::runner::HOST`].
+        #[serde(default)]
+        executor: String,
+        /// None when it works again.
+        #[serde(default)]
+        problem: Option<String>,
+    },
+    /// Somebody lets the executors of a runner take jobs again.
+    QuarantineLifted {
+        /// Which.
+        runner: RunnerId,
+        /// Its name.
+        name: String,
+        /// By whom.
+        by: String,
     },
     /// A runner was cordoned, drained or resumed, or the deadline of its drain is over.
     RunnerScheduling {
         /// Which.
         runner: RunnerId,
+        /// Its name.
+        #[serde(default)]
+        name: String,
+        /// What of these.
+        #[serde(default)]
+        change: Option<SchedulingChange>,
+        /// By whom; of a deadline, by whom that was set.
+        #[serde(default)]
+        by: String,
     },
     /// Labels were granted to a runner, or hidden.
     RunnerLabels {
         /// Which.
         runner: RunnerId,
+        /// Its name.
+        #[serde(default)]
+        name: String,
+        /// Those that it has from now on, whatever it says.
+        #[serde(default)]
+        grant: BTreeSet<String>,
+        /// Those that it has not.
+        #[serde(default)]
+        hide: BTreeSet<String>,
+        /// By whom.
+        #[serde(default)]
+        by: String,
     },
     /// A runner is forgotten.
     RunnerRemoved {
         /// Which.
         runner: RunnerId,
+        /// Its name.
+        #[serde(default)]
+        name: String,
+        /// By whom; empty when its time was over or it has left.
+        #[serde(default)]
+        by: String,
+    },
+    /// The jobs of a queue are kept waiting.
+    QueuePaused {
+        /// Which.
+        queue: QueueName,
+        /// By whom.
+        by: String,
+    },
+    /// The jobs of a queue are given to runners again.
+    QueueResumed {
+        /// Which.
+        queue: QueueName,
+        /// By whom.
+        by: String,
     },
     /// A coordinator became a member.
     MemberJoined {
         /// Which.
         node: NodeId,
+        /// Where it serves the API.
+        #[serde(default)]
+        address: String,
+        /// Baton's version on it.
+        #[serde(default)]
+        version: String,
     },
     /// A coordinator has another address or version.
     MemberChanged {
         /// Which.
         node: NodeId,
+        /// Where it serves the API.
+        #[serde(default)]
+        address: String,
+        /// Baton's version on it.
+        #[serde(default)]
+        version: String,
     },
     /// A coordinator is a member no more.
     MemberRemoved {
         /// Which.
         node: NodeId,
+        /// Where it served the API.
+        #[serde(default)]
+        address: String,
+        /// Baton's version on it.
+        #[serde(default)]
+        version: String,
     },
 }
 
@@ -167,12 +269,16 @@ impl EventKind {
             Self::JobFinished { .. } => "job_finished",
             Self::KeyTaken { .. } => "key_taken",
             Self::JobEvicted { .. } => "job_evicted",
+            Self::JobPriority { .. } => "job_priority",
             Self::RunnerOnline { .. } => "runner_online",
             Self::RunnerUnreachable { .. } => "runner_unreachable",
             Self::RunnerHealth { .. } => "runner_health",
+            Self::QuarantineLifted { .. } => "quarantine_lifted",
             Self::RunnerScheduling { .. } => "runner_scheduling",
             Self::RunnerLabels { .. } => "runner_labels",
             Self::RunnerRemoved { .. } => "runner_removed",
+            Self::QueuePaused { .. } => "queue_paused",
+            Self::QueueResumed { .. } => "queue_resumed",
             Self::MemberJoined { .. } => "member_joined",
             Self::MemberChanged { .. } => "member_changed",
             Self::MemberRemoved { .. } => "member_removed",
@@ -200,14 +306,18 @@ impl EventKind {
             | Self::CancelRequested { job, .. }
             | Self::JobRecalled { job, .. }
             | Self::KeyTaken { job, .. }
+            | Self::JobPriority { job, .. }
             | Self::JobEvicted { job } => Some(*job),
             Self::JobFinished { job } => Some(job.id),
             Self::RunnerOnline { .. }
             | Self::RunnerUnreachable { .. }
             | Self::RunnerHealth { .. }
+            | Self::QuarantineLifted { .. }
             | Self::RunnerScheduling { .. }
             | Self::RunnerLabels { .. }
             | Self::RunnerRemoved { .. }
+            | Self::QueuePaused { .. }
+            | Self::QueueResumed { .. }
             | Self::MemberJoined { .. }
             | Self::MemberChanged { .. }
             | Self::MemberRemoved { .. } => None,
@@ -222,18 +332,22 @@ impl EventKind {
             | Self::JobRequeued { runner, .. }
             | Self::CancelRequested { runner, .. }
             | Self::JobRecalled { runner, .. }
-            | Self::RunnerOnline { runner }
-            | Self::RunnerUnreachable { runner }
-            | Self::RunnerHealth { runner }
-            | Self::RunnerScheduling { runner }
-            | Self::RunnerLabels { runner }
-            | Self::RunnerRemoved { runner } => Some(runner),
+            | Self::RunnerOnline { runner, .. }
+            | Self::RunnerUnreachable { runner, .. }
+            | Self::RunnerHealth { runner, .. }
+            | Self::QuarantineLifted { runner, .. }
+            | Self::RunnerScheduling { runner, .. }
+            | Self::RunnerLabels { runner, .. }
+            | Self::RunnerRemoved { runner, .. } => Some(runner),
             Self::JobFinished { job } => job.attempts.last().map(|attempt| &attempt.runner),
             Self::JobSubmitted { .. }
             | Self::JobStarted { .. }
             | Self::JobReady { .. }
             | Self::KeyTaken { .. }
             | Self::JobEvicted { .. }
+            | Self::JobPriority { .. }
+            | Self::QueuePaused { .. }
+            | Self::QueueResumed { .. }
             | Self::MemberJoined { .. }
             | Self::MemberChanged { .. }
             | Self::MemberRemoved { .. } => None,

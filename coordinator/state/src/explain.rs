@@ -44,6 +44,8 @@ pub enum WaitReason {
     SlotsBusy,
     /// Slots are free, for the jobs before it.
     BehindOthers,
+    /// Somebody paused its queue.
+    QueuePaused,
     /// Its last attempt failed; the next one starts later.
     Backoff,
     /// It is about to start.
@@ -64,6 +66,7 @@ impl WaitReason {
             Self::ExecutorUnhealthy => "EXECUTOR_UNHEALTHY",
             Self::SlotsBusy => "SLOTS_BUSY",
             Self::BehindOthers => "BEHIND_OTHERS",
+            Self::QueuePaused => "QUEUE_PAUSED",
             Self::Backoff => "BACKOFF",
             Self::Starting => "STARTING",
         }
@@ -77,6 +80,11 @@ pub fn explain(state: &State, id: JobId, now: Timestamp) -> Option<Waiting> {
     let Phase::Queued { not_before } = job.phase else {
         return None;
     };
+    if let Some(pause) = state.pause_of(&job.spec.project, &job.spec.requirements) {
+        let time = in_words(now.0.saturating_sub(pause.since.0));
+        let message = format!("{} paused its queue {time} ago", pause.by);
+        return Some(Waiting { reason: WaitReason::QueuePaused, message, ahead: 0 });
+    }
     if let Some(time) = not_before {
         let seconds = time.0.saturating_sub(now.0).div_ceil(1000);
         let message = format!(
@@ -92,8 +100,11 @@ pub fn explain(state: &State, id: JobId, now: Timestamp) -> Option<Waiting> {
 }
 
 fn ahead(state: &State, job: &Job) -> usize {
-    let queue = state.queues().of(&job.spec.requirements);
-    queue.map_or(0, |queue| queue.range(..Place::of(job)).take(AHEAD_LIMIT).count())
+    let requirements = &job.spec.requirements;
+    let queues = state.queues().of(requirements);
+    let taken = queues.filter(|(project, _)| state.pause_of(project, requirements).is_none());
+    let before = taken.flat_map(|(_, queue)| queue.ready().range(..Place::of(job)));
+    before.take(AHEAD_LIMIT).count()
 }
 
 fn blocker(state: &State, job: &Job, ahead: usize) -> (WaitReason, String) {
@@ -147,6 +158,14 @@ fn cordoned(closed: &[&Runner]) -> String {
     let told = groups.iter().filter(|(_, runners)| !runners.is_empty());
     let told: Vec<_> = told.map(|(word, runners)| format!("{word}: {}", names(runners))).collect();
     told.join("; ")
+}
+
+/// So many milliseconds in the largest unit that they fill.
+fn in_words(millis: u64) -> String {
+    const UNITS: [(u64, &str); 3] = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min")];
+    let filled = UNITS.iter().find(|(unit, _)| millis >= *unit);
+    let (unit, name) = filled.unwrap_or(&(1000, "s"));
+    format!("{} {name}", millis / unit)
 }
 
 fn before(ahead: usize) -> String {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    command::{LABELS_MAX, RUNNER_REQUESTS_REMEMBERED},
+    command::{FLEET_REQUESTS_REMEMBERED, LABELS_MAX, PAUSED_MAX},
     ids::{Lease, RunnerId},
     job::{Job, Phase},
     runner::Runner,
@@ -49,6 +49,9 @@ pub fn check(state: &State) -> Result<(), String> {
     state.runners.values().try_for_each(check_runner)?;
     check_requests(state)?;
     check_members(state)?;
+    if state.paused.len() > PAUSED_MAX {
+        return Err("more queues are paused than may be".to_owned());
+    }
     let mut rebuilt = state.clone();
     rebuilt.relink();
     if rebuilt != *state {
@@ -153,11 +156,11 @@ fn check_requests(state: &State) -> Result<(), String> {
     if taken != state.requests {
         return Err("the taken keys are not those of the jobs' requests".to_owned());
     }
-    if let Some(key) = state.runner_requests.keys().find(|key| taken.contains_key(*key)) {
-        return Err(format!("the key {key} stands for a job and for a runner"));
+    if let Some(key) = state.fleet_requests.keys().find(|key| taken.contains_key(*key)) {
+        return Err(format!("the key {key} stands for a job and for something else"));
     }
-    if state.runner_requests.len() > RUNNER_REQUESTS_REMEMBERED {
-        return Err("more requests about runners are remembered than may be".to_owned());
+    if state.fleet_requests.len() > FLEET_REQUESTS_REMEMBERED {
+        return Err("more requests about the fleet are remembered than may be".to_owned());
     }
     Ok(())
 }

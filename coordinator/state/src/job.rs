@@ -266,6 +266,14 @@ impl Job {
         self.spec.on_lost != OnLost::Wait || self.cancellation.is_some()
     }
 
+    /// Since when it waits, if it does: since it was accepted, or its last attempt was over.
+    #[must_use]
+    pub fn waits_since(&self) -> Timestamp {
+        let over = self.attempts.last().and_then(|attempt| attempt.finished_at);
+        // By the clock of a runner.
+        over.unwrap_or_default().max(self.submitted_at)
+    }
+
     /// When the job must have started; none if it may wait for ever or no longer waits.
     #[must_use]
     pub fn queue_deadline(&self) -> Option<Timestamp> {

@@ -31,12 +31,13 @@ pub use event::{Event, EventKind};
 pub use ids::{Index, JobId, Lease, NodeId, RunnerId, Timestamp};
 pub use job::{Attempt, Cancellation, Final, Job, LogEnd, Outcome, Phase};
 pub use member::{Level, Member};
+pub use queue::{Paused, Queue, QueueName};
 pub use refound::{RefoundError, Refounding};
 pub use runner::{Connection, Executors, HOST, Runner, RunnerFacts, Target, Unhealthy};
-pub use scheduling::{AtDeadline, Cordon, Drain};
+pub use scheduling::{AtDeadline, Cordon, Drain, SchedulingChange};
 pub use secret::JobTokenKey;
 pub use spec::{
     Archive, Container, Executor, Git, JobSpec, Mount, OnLost, Pull, Requirements, Resources,
     Service, Source, Tmpfs, Trace, Tree, Workspace,
 };
-pub use state::{Request, RunnerRequest, State};
+pub use state::{FleetRequest, Request, State};

@@ -30,5 +30,5 @@ pub struct Level(pub u32);
 impl Level {
     /// Of this version of Baton. Grows by one with each version that has new commands,
     /// or new fields in old ones.
-    pub const NEWEST: Self = Self(3);
+    pub const NEWEST: Self = Self(4);
 }

@@ -1,16 +1,65 @@
-//! Queued jobs, by what they require. Everything here follows from the jobs, so
-//! none of it is in a snapshot.
+//! Live jobs, by what they require and, below that, by project. [`Queues`] follows from the
+//! jobs, so none of it is in a snapshot.
 
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
+    fmt,
 };
+
+use serde::{Deserialize, Serialize};
 
 use crate::{
     ids::{Index, JobId, Timestamp},
     job::{Job, Phase},
-    spec::Requirements,
+    spec::{Executor, JobSpec, Requirements},
 };
+
+/// Which queue. It has the jobs of all levels, which nobody asks for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QueueName {
+    /// Whose jobs.
+    pub project: String,
+    /// As in [`Requirements`].
+    pub labels: BTreeSet<String>,
+    /// As in [`Requirements`].
+    pub executor: Executor,
+}
+
+impl QueueName {
+    /// The queue of a project's jobs with these requirements.
+    #[must_use]
+    pub fn of(project: &str, requirements: &Requirements) -> Self {
+        Self {
+            project: project.to_owned(),
+            labels: requirements.labels.clone(),
+            executor: requirements.executor.clone(),
+        }
+    }
+}
+
+impl fmt::Display for QueueName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { project, labels, executor } = self;
+        write!(f, "project {project}, {executor}")?;
+        for (position, label) in labels.iter().enumerate() {
+            let separator = if position == 0 { ", labels: " } else { ", " };
+            write!(f, "{separator}{label}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Somebody keeps the jobs of a queue waiting.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Paused {
+    /// Who.
+    pub by: String,
+    /// Since when.
+    pub since: Timestamp,
+}
 
 /// A job's place in its queue: priority, then arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,11 +78,47 @@ impl Place {
     }
 }
 
+/// The live jobs of one project that require the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Queue {
+    ready: BTreeSet<Place>,
+    /// Those that could start and those in back-off, by since when they wait.
+    queued: BTreeSet<(Timestamp, JobId)>,
+    running: usize,
+}
+
+impl Queue {
+    /// Those that could start now, in order.
+    #[must_use]
+    pub fn ready(&self) -> &BTreeSet<Place> {
+        &self.ready
+    }
+
+    /// How many wait, those in back-off included.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.queued.len()
+    }
+
+    /// How many a runner has, started or not.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.running
+    }
+
+    /// Since when the one waits that has waited longest.
+    #[must_use]
+    pub fn oldest_queued(&self) -> Option<Timestamp> {
+        self.queued.first().map(|(since, _)| *since)
+    }
+}
+
 /// Queues and the times at which queued jobs need attention.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Queues {
-    ready: BTreeMap<Requirements, BTreeSet<Place>>,
-    length: usize,
+    /// None of them is empty.
+    queues: BTreeMap<Requirements, BTreeMap<String, Queue>>,
+    queued: usize,
     /// Jobs in back-off, by its end.
     backoff: BTreeSet<(Timestamp, JobId)>,
     /// Jobs with a limit on their wait, by its end.
@@ -41,58 +126,75 @@ pub struct Queues {
 }
 
 impl Queues {
-    /// Puts a queued job where it belongs.
+    /// Puts a live job where it belongs.
     pub(crate) fn insert(&mut self, job: &Job) {
         let Phase::Queued { not_before } = job.phase else {
+            self.with_queue_of(job, |queue| queue.running += 1);
             return;
         };
-        if let Some(time) = not_before {
-            self.backoff.insert((time, job.id));
+        self.queued += 1;
+        self.backoff.extend(not_before.map(|time| (time, job.id)));
+        self.deadlines.extend(job.queue_deadline().map(|deadline| (deadline, job.id)));
+        self.with_queue_of(job, |queue| {
+            queue.queued.insert((job.waits_since(), job.id));
+            if not_before.is_none() {
+                queue.ready.insert(Place::of(job));
+            }
+        });
+    }
+
+    fn with_queue_of(&mut self, job: &Job, change: impl FnOnce(&mut Queue)) {
+        let JobSpec { requirements, project, .. } = &*job.spec;
+        let known = self.queues.get_mut(requirements).and_then(|queues| queues.get_mut(project));
+        if let Some(queue) = known {
+            change(queue);
         } else {
-            let requirements = &job.spec.requirements;
-            let place = Place::of(job);
-            if let Some(queue) = self.ready.get_mut(requirements) {
-                self.length += usize::from(queue.insert(place));
-            } else {
-                self.ready.insert(requirements.clone(), BTreeSet::from([place]));
-                self.length += 1;
-            }
-        }
-        if let Some(deadline) = job.queue_deadline() {
-            self.deadlines.insert((deadline, job.id));
+            let queues = self.queues.entry(requirements.clone()).or_default();
+            change(queues.entry(project.clone()).or_default());
         }
     }
 
-    /// Takes a job out, given as it was when it was put in.
+    /// Takes a live job out, given as it was when it was put in.
     pub(crate) fn remove(&mut self, job: &Job) {
-        if let Phase::Queued { not_before: Some(time) } = job.phase {
-            self.backoff.remove(&(time, job.id));
-        } else if let Some(queue) = self.ready.get_mut(&job.spec.requirements) {
-            self.length -= usize::from(queue.remove(&Place::of(job)));
-            if queue.is_empty() {
-                self.ready.remove(&job.spec.requirements);
+        let JobSpec { requirements, project, .. } = &*job.spec;
+        let Some(queues) = self.queues.get_mut(requirements) else { return };
+        let Some(queue) = queues.get_mut(project) else { return };
+        if let Phase::Queued { not_before } = job.phase {
+            queue.queued.remove(&(job.waits_since(), job.id));
+            queue.ready.remove(&Place::of(job));
+            self.queued -= 1;
+            if let Some(time) = not_before {
+                self.backoff.remove(&(time, job.id));
             }
+            if let Some(deadline) = job.queue_deadline() {
+                self.deadlines.remove(&(deadline, job.id));
+            }
+        } else {
+            queue.running -= 1;
         }
-        if let Some(deadline) = job.queue_deadline() {
-            self.deadlines.remove(&(deadline, job.id));
+        if *queue == Queue::default() {
+            queues.remove(project);
+        }
+        if queues.is_empty() {
+            self.queues.remove(requirements);
         }
     }
 
-    /// Jobs that could start now, by requirements, each queue in its order.
-    pub fn ready(&self) -> impl Iterator<Item = (&Requirements, &BTreeSet<Place>)> {
-        self.ready.iter()
+    /// All that have jobs: by requirements, and below that by project.
+    pub fn iter(&self) -> impl Iterator<Item = (&Requirements, &BTreeMap<String, Queue>)> {
+        self.queues.iter()
     }
 
-    /// The queue of these requirements.
-    #[must_use]
-    pub fn of(&self, requirements: &Requirements) -> Option<&BTreeSet<Place>> {
-        self.ready.get(requirements)
+    /// Those with these requirements, by project.
+    pub fn of(&self, requirements: &Requirements) -> impl Iterator<Item = (&str, &Queue)> {
+        let queues = self.queues.get(requirements);
+        queues.into_iter().flatten().map(|(project, queue)| (project.as_str(), queue))
     }
 
     /// Queued jobs, those in back-off included.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.length + self.backoff.len()
+        self.queued
     }
 
     /// No job waits.

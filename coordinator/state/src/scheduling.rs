@@ -38,6 +38,28 @@ impl Drain {
     }
 }
 
+/// What happened to whether a runner is given jobs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SchedulingChange {
+    /// It gets no new jobs.
+    Cordoned,
+    /// It is being emptied.
+    Draining {
+        /// As in [`Drain`].
+        deadline: Option<Timestamp>,
+        /// As in [`Drain`].
+        then: AtDeadline,
+    },
+    /// The deadline of its drain is over.
+    DeadlineOver {
+        /// What happens to the jobs that it still has.
+        then: AtDeadline,
+    },
+    /// It gets jobs again.
+    Resumed,
+}
+
 /// What becomes of jobs that still run at the deadline of a drain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AtDeadline {

@@ -9,11 +9,11 @@ use crate::{
     ids::{Index, JobId, NodeId, Timestamp},
     job::Job,
     member::{Level, Member},
-    queue::Queues,
+    queue::{Paused, QueueName, Queues},
     runner::{Connection, Runner, RunnerFacts, Unhealthy},
     scheduling::Cordon,
     secret::JobTokenKey,
-    state::{RunnerRequest, State},
+    state::{FleetRequest, State},
 };
 
 const VERSION: u8 = 2;
@@ -51,7 +51,9 @@ struct Written<'a> {
     requests: Vec<(&'a str, &'a [u8; 32], JobId)>,
     late: &'a BTreeMap<Index, String>,
     #[serde(rename = "removals")]
-    runner_requests: &'a BTreeMap<String, RunnerRequest>,
+    fleet_requests: &'a BTreeMap<String, FleetRequest>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    paused: &'a BTreeMap<QueueName, Paused>,
 }
 
 #[derive(Deserialize)]
@@ -70,7 +72,9 @@ struct Read {
     requests: Vec<(String, [u8; 32], JobId)>,
     late: BTreeMap<Index, String>,
     #[serde(rename = "removals")]
-    runner_requests: BTreeMap<String, RunnerRequest>,
+    fleet_requests: BTreeMap<String, FleetRequest>,
+    #[serde(default)]
+    paused: BTreeMap<QueueName, Paused>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -111,7 +115,8 @@ pub fn encode(state: &State) -> Vec<u8> {
             .map(|(key, (digest, job))| (key.as_str(), digest, *job))
             .collect(),
         late: &state.late,
-        runner_requests: &state.runner_requests,
+        fleet_requests: &state.fleet_requests,
+        paused: &state.paused,
     };
     let mut bytes = vec![VERSION];
     #[expect(clippy::expect_used, reason = "writing to memory, and every type can be encoded")]
@@ -154,7 +159,8 @@ pub fn decode(bytes: &[u8]) -> Result<State, SnapshotError> {
             .map(|(key, digest, job)| (key, (digest, job)))
             .collect(),
         late: read.late,
-        runner_requests: read.runner_requests,
+        fleet_requests: read.fleet_requests,
+        paused: read.paused,
         queues: Queues::default(),
         finished: BTreeSet::new(),
         leased: 0,

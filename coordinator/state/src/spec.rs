@@ -13,7 +13,8 @@ use crate::{
     member::Level,
 };
 
-/// A job as asked for. Never changes once accepted. Durations are milliseconds.
+/// A job as asked for. Never changes once accepted, but for its priority. Durations are
+/// milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JobSpec {

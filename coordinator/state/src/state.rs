@@ -14,9 +14,10 @@ use crate::{
     ids::{Index, JobId, NodeId, RunnerId, Timestamp},
     job::{Job, Phase},
     member::{Level, Member},
-    queue::Queues,
+    queue::{Paused, QueueName, Queues},
     runner::Runner,
     secret::JobTokenKey,
+    spec::Requirements,
 };
 
 /// What the cluster agrees on. Holds what is live: a finished job stays only
@@ -44,8 +45,10 @@ pub struct State {
     /// The keys among those that were taken after their job's end, by the entry
     /// that did it. The job may have been evicted.
     pub(crate) late: BTreeMap<Index, String>,
-    /// Requests about runners, by key.
-    pub(crate) runner_requests: BTreeMap<String, RunnerRequest>,
+    /// Requests about runners and queues, by key.
+    pub(crate) fleet_requests: BTreeMap<String, FleetRequest>,
+    /// Queues whose jobs are kept waiting; they may be empty.
+    pub(crate) paused: BTreeMap<QueueName, Paused>,
     // What follows from the jobs.
     pub(crate) queues: Queues,
     pub(crate) finished: BTreeSet<(Index, JobId)>,
@@ -62,16 +65,17 @@ pub struct Request {
     pub digest: [u8; 32],
 }
 
-/// A request about a runner that was carried out.
+/// A request about a runner or a queue that was carried out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct RunnerRequest {
+pub struct FleetRequest {
     /// The entry that did it.
     pub index: Index,
     /// A hash of the request.
     pub digest: [u8; 32],
-    /// Which runner.
-    pub runner: RunnerId,
+    /// Which runner; none for a queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runner: Option<RunnerId>,
 }
 
 /// One entry's effects, as they are gathered.
@@ -202,10 +206,10 @@ impl State {
         self.requests.get(key).copied()
     }
 
-    /// The request about a runner that took this key.
+    /// The request about a runner or a queue that took this key.
     #[must_use]
-    pub fn runner_request(&self, key: &str) -> Option<&RunnerRequest> {
-        self.runner_requests.get(key)
+    pub fn fleet_request(&self, key: &str) -> Option<&FleetRequest> {
+        self.fleet_requests.get(key)
     }
 
     /// The next time at which a [`Command::Tick`] would change something.
@@ -215,10 +219,25 @@ impl State {
         self.queues.next_due().into_iter().chain(drains).min()
     }
 
-    /// Queued jobs.
+    /// Live jobs, by queue.
     #[must_use]
     pub fn queues(&self) -> &Queues {
         &self.queues
+    }
+
+    /// Queues whose jobs are kept waiting.
+    #[must_use]
+    pub fn paused(&self) -> &BTreeMap<QueueName, Paused> {
+        &self.paused
+    }
+
+    /// Who keeps the jobs of a project with these requirements waiting, if somebody does.
+    #[must_use]
+    pub fn pause_of(&self, project: &str, requirements: &Requirements) -> Option<&Paused> {
+        // Mostly nothing is, and no name has to be made.
+        (!self.paused.is_empty())
+            .then(|| self.paused.get(&QueueName::of(project, requirements)))
+            .flatten()
     }
 
     /// Leased or running jobs.
@@ -257,6 +276,7 @@ impl State {
         match &job.phase {
             Phase::Queued { .. } => self.queues.remove(job),
             Phase::Leased | Phase::Running => {
+                self.queues.remove(job);
                 self.leased -= 1;
                 if let Some(attempt) = job.current()
                     && let Some(runner) = self.runners.get_mut(&attempt.runner)
@@ -274,6 +294,7 @@ impl State {
         match &job.phase {
             Phase::Queued { .. } => self.queues.insert(job),
             Phase::Leased | Phase::Running => {
+                self.queues.insert(job);
                 self.leased += 1;
                 if let Some(attempt) = job.current()
                     && let Some(runner) = self.runners.get_mut(&attempt.runner)

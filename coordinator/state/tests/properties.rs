@@ -215,20 +215,22 @@ proptest! {
             for job in ready {
                 // The arrival is the submission's, however often the job was queued again.
                 let place = (Reverse(job.spec.priority), arrivals[&job.id], job.id);
-                expected.entry(&job.spec.requirements).or_default().push(place);
+                let queue = (&job.spec.requirements, job.spec.project.as_str());
+                expected.entry(queue).or_default().push(place);
             }
             let expected: BTreeMap<_, Vec<JobId>> = expected
                 .into_iter()
-                .map(|(requirements, mut places)| {
+                .map(|(queue, mut places)| {
                     places.sort_unstable();
-                    (requirements, places.into_iter().map(|(.., job)| job).collect())
+                    (queue, places.into_iter().map(|(.., job)| job).collect())
                 })
                 .collect();
-            let queues = world.state.queues().ready();
+            let queues = world.state.queues().iter().flat_map(|(requirements, projects)| {
+                projects.iter().map(move |(project, queue)| ((requirements, project.as_str()), queue))
+            });
             let queues: BTreeMap<_, Vec<JobId>> = queues
-                .map(|(requirements, queue)| {
-                    (requirements, queue.iter().map(|place| place.job).collect())
-                })
+                .map(|(name, queue)| (name, queue.ready().iter().map(|place| place.job).collect()))
+                .filter(|(_, ready): &(_, Vec<JobId>)| !ready.is_empty())
                 .collect();
             prop_assert_eq!(queues, expected);
         }
@@ -305,7 +307,8 @@ fn removal(request: Request) -> Command {
     let runner = RunnerId("runner-0".to_owned());
     let request = Some(request);
     let at = Timestamp(0);
-    Command::RemoveRunner(RemoveRunner { runner, at, request, history_seen: 0, left: false })
+    let by = String::new();
+    Command::RemoveRunner(RemoveRunner { runner, at, request, history_seen: 0, left: false, by })
 }
 
 fn lease_of(command: &Command) -> Option<(JobId, Lease)> {

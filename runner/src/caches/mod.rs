@@ -168,7 +168,8 @@ impl Caches {
                 Choice::of_paths(std::slice::from_ref(path)).map_err(CacheError::Choice)?;
             let picked = collect::pick(&from, &choice, limits, stopped)?;
             let mut to = Creation::within(work.try_clone()?, FILES_MAX);
-            restored.bytes += collect::copy(&from, &picked, &mut to, stopped)?;
+            restored.bytes +=
+                collect::copy(&from, &picked, &mut to, stopped).map_err(io::Error::from)?;
         }
         // It only tells what to remove first.
         let _ = record::touch(&folder, now);
@@ -257,9 +258,9 @@ impl Caches {
         stopped: &dyn Fn() -> bool,
     ) -> Result<Saved, CacheError> {
         let content = draft.join(CONTENT);
-        fs::create_dir_all(&content)?;
+        untrusted::make_folder(&content)?;
         let mut to = Creation::within(open_folder(&content)?, FILES_MAX);
-        let bytes = collect::copy(work, picked, &mut to, stopped)?;
+        let bytes = collect::copy(work, picked, &mut to, stopped).map_err(io::Error::from)?;
         let (key, paths) = (wanted.key.to_owned(), wanted.paths.to_vec());
         let record = Record { key, paths, bytes, saved_at: now };
         record.write(draft)?;
@@ -275,7 +276,7 @@ impl Caches {
         let folder = self.folder(&name);
         // What cannot be read is none.
         untrusted::remove(&folder)?;
-        fs::create_dir_all(folder.parent().unwrap_or(&self.0.dir))?;
+        untrusted::make_folder(folder.parent().unwrap_or(&self.0.dir))?;
         fs::rename(draft, &folder)?;
         index.add(name, record, now);
         Ok(Saved::Kept(bytes))
@@ -291,7 +292,7 @@ impl Caches {
     /// Takes its name away from a cache: whoever reads it goes on.
     fn withdraw(&self, name: &Name) -> io::Result<PathBuf> {
         let draft = self.draft();
-        fs::create_dir_all(&self.0.incoming)?;
+        untrusted::make_folder(&self.0.incoming)?;
         fs::rename(self.folder(name), &draft)?;
         Ok(draft)
     }

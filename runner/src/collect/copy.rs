@@ -16,7 +16,7 @@ use std::{
 };
 
 use baton_client::{
-    source::layout,
+    source::layout::{self, entry::Refusal},
     tree::{Creation, CreationFault},
 };
 use nix::{
@@ -25,6 +25,37 @@ use nix::{
 };
 
 use super::{Choice, Limits, Picked, PickedKind, open_folder, pick};
+
+/// Why something could not be copied.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CopyError {
+    /// It must not be where it should go; most often something else is there.
+    #[error("{path}: {refusal}")]
+    Refused { path: String, refusal: Refusal },
+    /// This host failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl CopyError {
+    fn of(path: &[u8], fault: CreationFault) -> Self {
+        match fault {
+            CreationFault::Refused(refusal) => {
+                Self::Refused { path: String::from_utf8_lossy(path).into_owned(), refusal }
+            }
+            fault => Self::Io(failed(fault)),
+        }
+    }
+}
+
+impl From<CopyError> for io::Error {
+    fn from(error: CopyError) -> Self {
+        match error {
+            CopyError::Io(error) => error,
+            refused @ CopyError::Refused { .. } => Self::other(refused),
+        }
+    }
+}
 
 /// Opens a regular file below `top`, without any link on the way.
 pub(crate) fn open_file(top: &OwnedFd, path: &Path) -> io::Result<File> {
@@ -56,20 +87,22 @@ pub(crate) fn copy(
     picked: &[Picked],
     to: &mut Creation,
     stopped: &dyn Fn() -> bool,
-) -> io::Result<u64> {
+) -> Result<u64, CopyError> {
     let mut bytes = 0;
     for Picked { path, kind } in picked {
         if stopped() {
-            return Err(io::Error::other("copying was stopped"));
+            return Err(io::Error::other("copying was stopped").into());
         }
+        let refused = |fault| CopyError::of(path, fault);
         let names = layout::names(path).map_err(io::Error::other)?;
         let Some((name, folders)) = names.split_last() else { continue };
         match kind {
-            PickedKind::Folder => to.enter(&names).map_err(failed)?,
-            PickedKind::Link(target) => to.symlink(folders, name, target, None).map_err(failed)?,
+            PickedKind::Folder => to.enter(&names).map_err(refused)?,
+            PickedKind::Link(target) => to.symlink(folders, name, target, None).map_err(refused)?,
+            PickedKind::Special => {}
             PickedKind::File(found) => {
                 let mut source = open_file(from, Path::new(OsStr::from_bytes(path)))?;
-                let mut copy = to.create(folders, name).map_err(failed)?;
+                let mut copy = to.create(folders, name).map_err(refused)?;
                 // The kernel copies, and shares the blocks where the file system can.
                 bytes += io::copy(&mut source, &mut copy)?;
                 copy.set_times(FileTimes::new().set_modified(found.modified()?))?;
@@ -87,14 +120,15 @@ pub(crate) fn put(
     to: &OwnedFd,
     path: &str,
     stopped: &dyn Fn() -> bool,
-) -> io::Result<()> {
+) -> Result<(), CopyError> {
     let limits = Limits { bytes: u64::MAX, files: u64::MAX };
     let all = Choice::of_globs(&["**".to_owned()]).map_err(io::Error::other)?;
     let from = open_folder(from)?;
     let picked = pick(&from, &all, limits, stopped).map_err(io::Error::other)?;
     let names: Vec<_> = path.as_bytes().split(|byte| *byte == b'/').collect();
     let names = if path.is_empty() { &[][..] } else { &names };
-    let mut below = Creation::within(to.try_clone()?, u64::MAX).below(names).map_err(failed)?;
+    let below = Creation::within(to.try_clone()?, u64::MAX).below(names);
+    let mut below = below.map_err(|fault| CopyError::of(path.as_bytes(), fault))?;
     copy(&from, &picked, &mut below, stopped).map(drop)
 }
 

@@ -11,7 +11,7 @@ mod wanted;
 pub use self::wanted::{Chosen, Leaves};
 pub(crate) use self::{
     choice::Choice,
-    copy::{copy, failed, open_file, put},
+    copy::{CopyError, copy, failed, open_file, put},
     pick::{Limits, PickError, Picked, PickedKind, pick},
     wanted::{BROUGHT, Brought, OUTPUT_NAME, Part, left, left_folder},
 };

@@ -51,10 +51,12 @@ pub(crate) enum PickedKind {
     File(Metadata),
     /// And where it leads.
     Link(Vec<u8>),
+    /// Neither file, folder nor link: nothing is kept of it.
+    Special,
 }
 
 /// What was found, each after the folder that it is in, and names in the order of their
-/// bytes. Left out is what is neither file, folder nor link.
+/// bytes.
 pub(crate) fn pick(
     top: &OwnedFd,
     choice: &Choice,
@@ -131,6 +133,8 @@ impl Picking<'_> {
                 let target = nix::fcntl::readlinkat(folder, name.as_os_str())
                     .map_err(|error| read_error(&path, error.into()))?;
                 self.take(&path, PickedKind::Link(target.into_vec()))?;
+            } else if taken {
+                self.take(&path, PickedKind::Special)?;
             }
         }
         Ok(())
@@ -191,7 +195,7 @@ mod tests {
         symlink("z.txt", work.join("a/link.txt")).unwrap();
         nix::unistd::mkfifo(&work.join("a/pipe.txt"), nix::sys::stat::Mode::S_IRWXU).unwrap();
         let found = picked(&work, &["**/*.txt"]).unwrap();
-        assert_eq!(found, ["a/2.txt", "a/b/1.txt", "a/link.txt", "z.txt"]);
+        assert_eq!(found, ["a/2.txt", "a/b/1.txt", "a/link.txt", "a/pipe.txt", "z.txt"]);
         assert_eq!(picked(&work, &["a/b"]).unwrap(), ["a/b", "a/b/1.bin", "a/b/1.txt"]);
         assert_eq!(picked(&work, &["out/*"]).unwrap(), [""; 0]);
         // The link itself may be meant.

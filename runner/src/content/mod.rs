@@ -53,10 +53,10 @@ impl ContentStore {
     /// # Errors
     /// What the system said.
     pub fn open(root: PathBuf, limit: u64) -> io::Result<Self> {
-        fs::create_dir_all(&root)?;
+        untrusted::make_folder(&root)?;
         let new = root.join(NEW);
         untrusted::remove(&new)?;
-        fs::create_dir(&new)?;
+        untrusted::make_folder(&new)?;
         let mut found = chunks(&root)?;
         found.sort_by_key(|(_, _, used)| *used);
         let mut index = Index::default();
@@ -101,7 +101,7 @@ impl ContentStore {
         let path = self.path(digest);
         let written = write(&new, bytes).and_then(|()| match fs::rename(&new, &path) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                path.parent().map_or(Ok(()), fs::create_dir_all)?;
+                path.parent().map_or(Ok(()), untrusted::make_folder)?;
                 fs::rename(&new, &path)
             }
             renamed => renamed,

@@ -3,6 +3,31 @@
 //!
 //! An executor knows nothing of leases or coordinators.
 
+/// How an executor, whose `shims` stand by a monitor for each job, starts jobs, finds them
+/// again and lets go of them.
+macro_rules! by_shims {
+    () => {
+        fn start<'a>(
+            &'a self,
+            dir: &'a AttemptDir,
+            launch: &'a Launch,
+        ) -> BoxFuture<'a, Result<Execution, ExecutorError>> {
+            self.shims.start(dir, launch)
+        }
+
+        fn recover<'a>(
+            &'a self,
+            dir: &'a AttemptDir,
+        ) -> BoxFuture<'a, Result<Recovered, ExecutorError>> {
+            self.shims.recover(dir)
+        }
+
+        fn detach(&self) -> BoxFuture<'_, ()> {
+            self.shims.detach()
+        }
+    };
+}
+
 mod choice;
 pub mod docker;
 pub mod local;

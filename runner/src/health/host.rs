@@ -6,6 +6,7 @@ use nix::sys::statvfs::statvfs;
 use tracing::info;
 
 use super::Stores;
+use crate::shim::human_bytes;
 
 /// What this host has, and what of it is left. A figure that cannot be had is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -22,8 +23,8 @@ impl Host {
     /// Why no job should start here.
     pub(super) fn problem(&self, folder: &Path, min_free: u64) -> Option<String> {
         (self.disk_total > 0 && self.disk_available < min_free).then(|| {
-            let folder = folder.display();
-            format!("less than {min_free} bytes are free on the disk of {folder}; make room there")
+            let (wanted, folder) = (human_bytes(min_free), folder.display());
+            format!("less than {wanted} are free on the disk of {folder}; make room there")
         })
     }
 }
@@ -87,6 +88,7 @@ mod tests {
         let folder = Path::new("/data");
         let host = Host { disk_total: 100, disk_available: 9, ..Host::default() };
         assert!(host.problem(folder, 10).unwrap().contains("/data"));
+        assert!(host.problem(folder, 256 << 20).unwrap().contains("less than 256 MiB are free"));
         assert_eq!(host.problem(folder, 9), None);
         assert_eq!(Host::default().problem(folder, 10), None);
     }

@@ -20,7 +20,10 @@ use baton_proto::{
     time::{duration_to_proto, timestamp_from_micros},
     v1,
 };
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{Notify, watch},
+    time::{Instant, sleep},
+};
 use tracing::{info, warn};
 
 use crate::{clock, executor::Executors};
@@ -37,6 +40,8 @@ struct Shared {
     executors: Mutex<BTreeMap<String, Condition>>,
     /// What the coordinator is told; none before the first look.
     report: watch::Sender<Option<v1::Health>>,
+    /// Not to wait for the next look.
+    look: Notify,
 }
 
 /// How one executor is.
@@ -84,19 +89,38 @@ impl Health {
         let is_healthy = condition.is_healthy();
         drop(executors);
         if was_healthy != is_healthy {
-            self.0.report.send_modify(|report| {
-                if let Some(report) = report {
-                    report.executors = self.executors();
-                }
-            });
+            self.tell();
         }
     }
 
-    /// Looks at everything every so often.
+    /// Forgets that executors failed, and has all of them looked at now.
+    pub(crate) fn lift(&self) {
+        for condition in self.lock().values_mut() {
+            condition.note(Ok(()));
+        }
+        info!("the quarantine of executors is lifted");
+        self.tell();
+        self.0.look.notify_one();
+    }
+
+    /// Has the coordinator told how the executors are, if it was told before.
+    fn tell(&self) {
+        self.0.report.send_modify(|report| {
+            if let Some(report) = report {
+                report.executors = self.executors();
+            }
+        });
+    }
+
+    /// Looks at everything every so often, and when the quarantine is lifted.
     pub(crate) async fn keep_checking(&self, checks: &Checks) {
         loop {
             self.check(checks).await;
-            tokio::time::sleep(checks.interval).await;
+            tokio::select! {
+                biased;
+                () = self.0.look.notified() => {}
+                () = sleep(checks.interval) => {}
+            }
         }
     }
 
@@ -198,6 +222,24 @@ mod tests {
         health.note_start("docker", Ok(()));
         let told = reports.borrow().clone().unwrap().executors;
         assert_eq!((told[0].healthy, &*told[0].problem, told[0].failures), (true, "", 0));
+    }
+
+    #[test]
+    fn a_lifted_quarantine_is_told_and_lasts_until_three_more_failures() {
+        let health = health();
+        for _ in 0..3 {
+            health.note_start("docker", Err("no answer"));
+        }
+        let mut reports = health.reports();
+        health.lift();
+        let told = reports.borrow_and_update().clone().unwrap().executors;
+        assert_eq!((told[0].healthy, &*told[0].problem, told[0].failures), (true, "", 0));
+        for _ in 0..2 {
+            health.note_start("docker", Err("no answer"));
+        }
+        assert!(!reports.has_changed().unwrap());
+        health.note_start("docker", Err("no answer"));
+        assert!(!reports.borrow_and_update().clone().unwrap().executors[0].healthy);
     }
 
     #[test]

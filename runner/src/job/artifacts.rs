@@ -44,7 +44,7 @@ use crate::{
 const PATIENCE: Patience = Patience(Duration::from_secs(600));
 /// The wait before it is tried whether there is room again.
 const ROOM_AFTER: Duration = Duration::from_secs(5);
-/// Links that are named when they are left out.
+/// Files that are named when they are left out.
 const NAMED: usize = 5;
 
 /// What was chosen.
@@ -66,7 +66,7 @@ pub(super) fn build(
     let picked = collect::pick(&top, &choice, limits, stopped).map_err(io::Error::other)?;
     let mut notes: Vec<_> =
         choice.unmet().iter().map(|glob| format!("artifacts: nothing matches {glob}")).collect();
-    let (mut found, mut left_out) = (Vec::new(), Vec::new());
+    let (mut found, mut left_out, mut special) = (Vec::new(), Vec::new(), Vec::new());
     let mut made = BTreeSet::new();
     for picked in picked {
         let names = layout::names(&picked.path).map_err(io::Error::other)?;
@@ -76,12 +76,16 @@ pub(super) fn build(
                 executable: metadata.permissions().mode() & 0o111 != 0,
                 stamp: Stamp::of(&metadata),
             },
+            PickedKind::Special => {
+                special.push(shown(&picked.path));
+                continue;
+            }
             PickedKind::Link(target) => {
                 // By its text, and by what is there.
                 let leads_out = layout::check_link(names.len() - 1, &target).is_err()
                     || layout::winds(&target) && tree::strays(&top, &picked.path).is_some();
                 if leads_out {
-                    left_out.push(String::from_utf8_lossy(&picked.path).into_owned());
+                    left_out.push(shown(&picked.path));
                     continue;
                 }
                 FoundKind::Link { target: path(&target) }
@@ -98,10 +102,17 @@ pub(super) fn build(
             found.push(Found { path: path(&picked.path), kind });
         }
     }
-    if !left_out.is_empty() {
-        let named: Vec<_> = left_out.iter().take(NAMED).map(String::as_str).collect();
-        let (count, named) = (left_out.len(), named.join(", "));
-        notes.push(format!("artifacts: {count} links that lead out are left out: {named}"));
+    let kinds = [
+        (left_out, ["1 link that leads out", "links that lead out"]),
+        (special, ["1 pipe, socket or device", "pipes, sockets and devices"]),
+    ];
+    for (paths, [one, many]) in kinds {
+        let named = paths.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+        match paths.len() {
+            0 => {}
+            1 => notes.push(format!("artifacts: {one} is left out: {named}")),
+            count => notes.push(format!("artifacts: {count} {many} are left out: {named}")),
+        }
     }
     if found.is_empty() {
         return Ok(Built { tree: None, notes });
@@ -110,6 +121,10 @@ pub(super) fn build(
     let open = move |path: &Path| collect::open_file(&top, path);
     let built = tree::build_from(found, Arc::new(open), &limits, &|_| {}, stopped);
     Ok(Built { tree: Some(built.map_err(io::Error::other)?), notes })
+}
+
+fn shown(path: &[u8]) -> String {
+    String::from_utf8_lossy(path).into_owned()
 }
 
 fn path(bytes: &[u8]) -> PathBuf {
@@ -194,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn links_that_lead_out_by_way_of_others_are_left_out_and_told() {
+    fn links_that_lead_out_by_way_of_others_and_pipes_are_left_out_and_told() {
         let work = tempfile::tempdir().unwrap();
         fs::create_dir_all(work.path().join("d/e")).unwrap();
         fs::write(work.path().join("d/file"), "kept").unwrap();
@@ -206,6 +221,9 @@ mod tests {
         ] {
             symlink(target, work.path().join(link)).unwrap();
         }
+        for pipe in ["d/one", "d/other"] {
+            nix::unistd::mkfifo(&work.path().join(pipe), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        }
         let chosen = Chosen { names: vec!["d".to_owned()], bytes: 100, files: 100 };
         let top = collect::open_folder(work.path()).unwrap();
         let built = build(top, &chosen, &|| false).unwrap();
@@ -213,6 +231,10 @@ mod tests {
         let entries = tree.tree().entries().iter();
         let paths: Vec<_> = entries.map(|entry| String::from_utf8_lossy(&entry.path)).collect();
         assert_eq!(paths, ["d", "d/e", "d/e/inside", "d/e/up", "d/file", "d/nowhere"]);
-        assert_eq!(built.notes, ["artifacts: 1 links that lead out are left out: d/e/out"]);
+        let notes = [
+            "artifacts: 1 link that leads out is left out: d/e/out",
+            "artifacts: 2 pipes, sockets and devices are left out: d/one, d/other",
+        ];
+        assert_eq!(built.notes, notes);
     }
 }

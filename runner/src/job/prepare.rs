@@ -29,7 +29,7 @@ use super::{
 use crate::{
     Blocking, Config, Environment, Link,
     caches::Caches,
-    collect,
+    collect::{self, CopyError},
     content::ContentStore,
     environment,
     executor::AttemptDir,
@@ -85,7 +85,7 @@ pub(super) enum PrepareError {
         /// The other one.
         job_id: String,
         /// Why not.
-        error: io::Error,
+        error: CopyError,
     },
     /// Its caches could not be brought.
     #[error(transparent)]
@@ -162,10 +162,11 @@ impl Preparation<'_> {
                     None => collect::open_folder(&work)?,
                 };
                 collect::put(&folder, &work, &path, &|| given_up.load(Ordering::Relaxed))?;
-                untrusted::remove(&folder)
+                Ok(untrusted::remove(&folder)?)
             };
-            let put = blocking(&*self.environment.blocking, put).await;
-            put.map_err(|error| PrepareError::Input { job_id, error })?;
+            let put = environment::blocking(&*self.environment.blocking, put).await;
+            put.map_err(io::Error::other)?
+                .map_err(|error| PrepareError::Input { job_id, error })?;
         }
         Ok(())
     }
@@ -282,7 +283,8 @@ impl Preparation<'_> {
 }
 
 impl PrepareError {
-    /// Another attempt would meet the same.
+    /// Another attempt would meet the same, unless it came to a runner that is set up
+    /// otherwise.
     pub(super) fn is_permanent(&self) -> bool {
         match self {
             Self::Unpack(error) => error.is_permanent(),
@@ -290,10 +292,10 @@ impl PrepareError {
             Self::Materialize(error) => error.is_permanent(),
             Self::Git(error) => error.is_permanent(),
             Self::Workspace(error) => error.is_permanent(),
+            Self::Input { error, .. } => matches!(error, CopyError::Refused { .. }),
             Self::Fetch(_)
             | Self::Damaged
             | Self::Short { .. }
-            | Self::Input { .. }
             | Self::Caches(_)
             | Self::UnknownKind
             | Self::Stopped

@@ -45,9 +45,9 @@ fn make_folder(path: &Path) -> io::Result<()> {
         Ok(metadata) if metadata.is_dir() => Ok(()),
         Ok(_) => {
             untrusted::remove(path)?;
-            fs::create_dir(path)
+            untrusted::make_folder(path)
         }
-        Err(error) if error.kind() == ErrorKind::NotFound => fs::create_dir_all(path),
+        Err(error) if error.kind() == ErrorKind::NotFound => untrusted::make_folder(path),
         Err(error) => Err(error),
     }
 }

@@ -82,6 +82,8 @@ pub(super) struct Unpacking {
     buffer: Vec<u8>,
     /// Other names of files that did not come along.
     missed: Vec<PathBuf>,
+    /// Neither file, folder nor link.
+    special: Vec<PathBuf>,
 }
 
 impl Unpacking {
@@ -98,6 +100,7 @@ impl Unpacking {
             limit: chosen.bytes,
             buffer: vec![0; BUFFER],
             missed: Vec::new(),
+            special: Vec::new(),
         })
     }
 
@@ -125,6 +128,13 @@ impl Unpacking {
     /// The paths of what has to be asked for by itself.
     pub(super) fn missed(&mut self) -> Vec<PathBuf> {
         std::mem::take(&mut self.missed)
+    }
+
+    /// What is to be said of what was left out.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let told =
+            |path: &PathBuf| format!("left out: {}, a pipe, socket or device", path.display());
+        self.special.iter().map(told).collect()
     }
 
     fn entry(
@@ -159,8 +169,10 @@ impl Unpacking {
                 }
                 Ok(())
             }
-            // Neither file, folder nor link, as on the runner's own host.
-            _ => Ok(()),
+            _ => {
+                self.special.push(std::ffi::OsStr::from_bytes(path).into());
+                Ok(())
+            }
         }
     }
 
@@ -248,7 +260,7 @@ mod tests {
     fn unpack(
         entries: &[(EntryType, &str, &str)],
         chosen: &Chosen,
-    ) -> (tempfile::TempDir, io::Result<Vec<PathBuf>>) {
+    ) -> (tempfile::TempDir, io::Result<(Vec<PathBuf>, Vec<String>)>) {
         let dir = tempfile::tempdir().unwrap();
         begin(dir.path()).unwrap();
         let mut archive = tar::Builder::new(Vec::new());
@@ -258,7 +270,7 @@ mod tests {
         let archive = archive.into_inner().unwrap();
         let mut unpacking = Unpacking::begin(dir.path(), chosen, Part::Artifacts).unwrap();
         let taken = unpacking.take(&archive[..], 1, Path::new("out"));
-        let missed = taken.map(|()| unpacking.missed());
+        let missed = taken.map(|()| (unpacking.missed(), unpacking.notes()));
         (dir, missed)
     }
 
@@ -272,8 +284,10 @@ mod tests {
             (EntryType::Link, "base/d.txt", "base/b.bin"),
             (EntryType::Fifo, "base/e.txt", ""),
         ];
-        let (dir, missed) = unpack(&entries, &chosen(&["out/*.txt"], 100));
-        assert_eq!(missed.unwrap(), [PathBuf::from("out/d.txt")]);
+        let (dir, taken) = unpack(&entries, &chosen(&["out/*.txt"], 100));
+        let (missed, notes) = taken.unwrap();
+        assert_eq!(missed, [PathBuf::from("out/d.txt")]);
+        assert_eq!(notes, ["left out: out/e.txt, a pipe, socket or device"]);
         let out = dir.path().join("left/artifacts/out");
         let mut names: Vec<_> =
             fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name()).collect();

@@ -25,8 +25,8 @@ use tracing::{error, info, warn};
 pub(crate) use self::stay::{Stay, Staying};
 use self::{delays::Delays, heartbeats::Heartbeats};
 use crate::{
-    Answers, Config, Environment, Link, executor::ssh::TargetConfig, identity::Identity,
-    job::Attempts,
+    Answers, Config, Environment, Link, executor::ssh::TargetConfig, health::Health,
+    identity::Identity, job::Attempts,
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -40,8 +40,9 @@ pub(crate) struct Session {
     pub(crate) environment: Environment,
     pub(crate) identity: Identity,
     pub(crate) attempts: Attempts,
-    /// What the coordinator is to be told of the runner's health.
-    pub(crate) health: watch::Receiver<Option<v1::Health>>,
+    pub(crate) health: Health,
+    /// What the coordinator is to be told of it.
+    pub(crate) health_reports: watch::Receiver<Option<v1::Health>>,
     /// Where the rest of the runner finds the connection.
     pub(crate) link: watch::Sender<Option<Arc<dyn Link>>>,
     /// How long the runner stays.
@@ -205,7 +206,7 @@ impl Session {
                 Some(report) = self.reports.recv() => {
                     let _ = open.sender.send(report);
                 }
-                Ok(()) = self.health.changed() => self.send_health(&open),
+                Ok(()) = self.health_reports.changed() => self.send_health(&open),
                 answer = cooperative(open.answers.next()) => match answer {
                     Some(Ok(answer)) => {
                         heard = Instant::now();
@@ -244,7 +245,7 @@ impl Session {
 
     /// Says how the runner is, once that is known.
     fn send_health(&mut self, open: &Open) {
-        let health = self.health.borrow_and_update().clone();
+        let health = self.health_reports.borrow_and_update().clone();
         if let Some(health) = health {
             send(&open.sender, session_request::Item::Health(health));
         }
@@ -272,6 +273,7 @@ impl Session {
             }
             Item::Stop(stop) => self.attempts.stop(&stop),
             Item::Settled(settled) => self.attempts.settled(settled.lease),
+            Item::Lift(v1::Lift {}) => self.health.lift(),
             // The first message, and the last one.
             Item::Welcome(_) | Item::Redirect(_) => {}
         }

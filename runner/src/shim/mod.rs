@@ -39,6 +39,7 @@ use nix::sys::{
 
 pub(crate) use control::{Report, Request};
 pub(crate) use limits::human;
+pub(crate) use output::human_bytes;
 use supervisor::Supervisor;
 
 /// The environment variable that marks a job's processes: its value is the

@@ -357,7 +357,7 @@ fn append(spool: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// A number of bytes for people, always exact.
-fn human_bytes(bytes: u64) -> String {
+pub(crate) fn human_bytes(bytes: u64) -> String {
     for (shift, unit) in [(30, "GiB"), (20, "MiB"), (10, "KiB")] {
         if bytes > 0 && bytes.trailing_zeros() >= shift {
             return format!("{} {unit}", bytes >> shift);

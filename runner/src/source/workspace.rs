@@ -60,15 +60,24 @@ pub enum WorkspaceError {
         /// Its path.
         path: PathBuf,
         /// Why not, and what to do.
-        reason: String,
+        reason: &'static str,
+    },
+    /// This host failed.
+    #[error("the workspace {} of this runner cannot be opened: {error}", path.display())]
+    Failed {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
     },
 }
 
 impl WorkspaceError {
-    /// No other runner has it either.
+    /// Another attempt would meet the same, unless it came to a runner that is set up
+    /// otherwise.
     #[must_use]
     pub fn is_permanent(&self) -> bool {
-        matches!(self, Self::Refused(_))
+        !matches!(self, Self::Failed { .. })
     }
 }
 
@@ -85,15 +94,17 @@ impl Workspace {
         match workspace.open() {
             Ok(_) => Ok(workspace),
             Err(error) => {
+                let path = workspace.path();
                 let reason = match error.raw_os_error().map(Errno::from_raw) {
                     Some(Errno::EXDEV | Errno::ELOOP) => {
-                        "a link in it leads out of the `workspaces` folder".to_owned()
+                        "a link in it leads out of the `workspaces` folder"
                     }
-                    Some(Errno::ENOENT) => "it is not there; make the folder first".to_owned(),
-                    Some(Errno::ENOTDIR) => "it is no folder".to_owned(),
-                    _ => error.to_string(),
+                    Some(Errno::ENOENT) => "it is not there; make the folder first",
+                    Some(Errno::ENOTDIR) => "it is no folder",
+                    Some(Errno::EACCES) => "its permissions do not let the runner in",
+                    _ => return Err(WorkspaceError::Failed { path, error }),
                 };
-                Err(WorkspaceError::Open { path: workspace.path(), reason })
+                Err(WorkspaceError::Open { path, reason })
             }
         }
     }
@@ -178,6 +189,7 @@ mod tests {
         for path in ["up", "up/base/app", "root", "root/tmp", "magic", "loop"] {
             assert!(told(&base, path).contains("leads out"), "{path}: {}", told(&base, path));
         }
+        assert!(Workspace::find(Some(&base), "none").unwrap_err().is_permanent());
         assert!(told(&base, "none").contains("make the folder"));
         assert!(told(&base, "file").contains("no folder"));
         for path in ["../base/app", "/", "a/../app", ""] {
@@ -185,7 +197,7 @@ mod tests {
             assert!(refused.is_permanent(), "{path}: {refused}");
         }
         let none = Workspace::find(None, "app").unwrap_err();
-        assert!(none.to_string().contains("set `workspaces`") && !none.is_permanent());
+        assert!(none.to_string().contains("set `workspaces`") && none.is_permanent());
     }
 
     #[test]

@@ -6,7 +6,7 @@ mod tree;
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::Path,
 };
 
@@ -67,6 +67,12 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
         }
         renamed => renamed,
     }
+}
+
+/// Makes the folder at `path`, where it is missing, and those on the way: for nobody but
+/// the runner's user.
+pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// Removes whatever is at `path`, with all that is below it.

@@ -193,6 +193,7 @@ fn describe_answer(answer: &Served<v1::SessionResponse>) -> String {
         Ok(Some(Answer::Assign(assign))) => format!("assign {} {}", assign.job_id, assign.lease),
         Ok(Some(Answer::Stop(stop))) => format!("stop {} {}", stop.lease, stop.reason),
         Ok(Some(Answer::Settled(settled))) => format!("settled {}", settled.lease),
+        Ok(Some(Answer::Lift(_))) => "lift".to_owned(),
         Ok(None) => "nothing".to_owned(),
         Err(error) => format!("refused {}", error.reason.as_str()),
     }

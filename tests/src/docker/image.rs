@@ -23,6 +23,10 @@ impl Image {
     /// Makes it; takes less than a second.
     #[must_use]
     pub fn make() -> Self {
+        Self::import(&[])
+    }
+
+    fn import(changes: &[&str]) -> Self {
         let programs = PROGRAMS.map(|program| format!("/bin/{program}"));
         let mut files: BTreeSet<String> = libraries(baton().to_str().unwrap());
         for program in programs {
@@ -36,7 +40,11 @@ impl Image {
         let mut tar = tar.args(files).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let image = Self { name: unique() };
         let mut import = Command::new("docker");
-        import.args(["import", "-", &image.name]).stdin(tar.stdout.take().unwrap());
+        import
+            .arg("import")
+            .args(changes)
+            .args(["-", &image.name])
+            .stdin(tar.stdout.take().unwrap());
         let imported = import.output().unwrap();
         assert!(tar.wait().unwrap().success(), "tar failed");
         let told = String::from_utf8_lossy(&imported.stderr);
@@ -46,6 +54,12 @@ impl Image {
 }
 
 impl Image {
+    /// Makes one whose `folder` is a volume of each container.
+    #[must_use]
+    pub fn with_volume(folder: &str) -> Self {
+        Self::import(&["--change", &format!("VOLUME {folder}")])
+    }
+
     /// What the engine knows it by.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -68,6 +68,24 @@ pub fn list(filter: &str) -> String {
     format!("{containers}{networks}")
 }
 
+/// The volumes of the containers that pass this filter, by their names.
+#[must_use]
+pub fn volumes_of(filter: &str) -> Vec<String> {
+    let containers = docker(&["ps", "--all", "--quiet", "--filter", filter]);
+    let mut inspect = vec!["inspect", "--format", "{{range .Mounts}}{{println .Name}}{{end}}"];
+    inspect.extend(containers.split_whitespace());
+    if containers.is_empty() {
+        return Vec::new();
+    }
+    docker(&inspect).split_whitespace().map(str::to_owned).collect()
+}
+
+/// Whether there is a volume of this name.
+#[must_use]
+pub fn has_volume(name: &str) -> bool {
+    docker(&["volume", "ls", "--quiet", "--filter", &format!("name={name}")]) == name
+}
+
 /// Starts a container that waits for nothing and has these labels; its name.
 #[must_use]
 pub fn leave_behind(image: &Image, labels: &[&str]) -> String {

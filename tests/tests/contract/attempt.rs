@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
-use baton_proto::spool::{HEADER_LEN, Header, Kind, decode_end};
 use baton_runner::{
     Chosen, Leaves,
     executor::{
@@ -10,6 +9,7 @@ use baton_runner::{
         Resources, StopCause,
     },
 };
+use baton_tests::spool::Log;
 use tempfile::TempDir;
 use tokio::time::timeout;
 
@@ -37,21 +37,6 @@ pub(crate) struct Left {
     /// It is not where the job was.
     pub(crate) is_brought: bool,
     _folder: TempDir,
-}
-
-/// What a job wrote.
-#[derive(Debug, Default)]
-pub(crate) struct Log {
-    pub(crate) stdout: Vec<u8>,
-    pub(crate) stderr: Vec<u8>,
-    /// It has its end.
-    whole: bool,
-}
-
-impl Log {
-    pub(crate) fn text(&self) -> &str {
-        std::str::from_utf8(&self.stdout).unwrap()
-    }
 }
 
 /// A launch of `sh -c SCRIPT` without any limit.
@@ -228,26 +213,7 @@ impl<'a> Attempt<'a> {
 
     /// What is in the spool now. The last frame may be on its way.
     pub(crate) fn log(&self) -> Log {
-        let bytes = std::fs::read(self.dir.spool()).unwrap_or_default();
-        let mut log = Log::default();
-        let mut rest = &bytes[..];
-        while let Some((header, after)) = rest.split_first_chunk::<HEADER_LEN>() {
-            let header = Header::decode(header).unwrap();
-            let Some((payload, after)) = after.split_at_checked(header.len as usize) else { break };
-            match header.kind {
-                Kind::Stdout => log.stdout.extend_from_slice(payload),
-                Kind::Stderr => log.stderr.extend_from_slice(payload),
-                Kind::Note => {}
-                Kind::End => {
-                    let end = decode_end(payload).unwrap();
-                    assert_eq!(end.stdout_length, log.stdout.len() as u64);
-                    assert_eq!(end.stderr_length, log.stderr.len() as u64);
-                    log.whole = true;
-                }
-            }
-            rest = after;
-        }
-        log
+        Log::read(&self.dir.spool())
     }
 
     /// A file in the attempt's work folder on this host.

@@ -45,15 +45,22 @@ pub(crate) async fn a_signal_is_an_exit_code_beyond_128(backend: &dyn Backend) {
 }
 
 pub(crate) async fn a_command_that_is_not_there_exits_127(backend: &dyn Backend) {
-    let (exit, _) = Attempt::run(backend, command(&["no-such-program", "x"])).await;
-    assert_eq!(code(&exit.status), 127);
+    let (exit, log) = Attempt::run(backend, command(&["no-such-program", "x"])).await;
+    let ExitStatus::NotStarted { code: 127, message } = exit.status else { panic!("{exit:?}") };
+    assert!(message.starts_with("no-such-program: command not found"), "{message}");
+    assert_eq!(log.notes, [message], "it is told once");
+    // A shell that finds no command was started.
+    let (exit, _) = Attempt::run(backend, sh("no-such-program")).await;
+    assert_eq!(exit.status, ExitStatus::Exited(127));
 }
 
 pub(crate) async fn a_command_that_cannot_be_executed_exits_126(backend: &dyn Backend) {
     let launch = command(&["./text"]);
     let attempt = Attempt::start_with(backend, launch, &[("text", "no program")]).await;
-    let (exit, _) = attempt.end().await;
-    assert_eq!(code(&exit.status), 126);
+    let (exit, log) = attempt.end().await;
+    let ExitStatus::NotStarted { code: 126, message } = exit.status else { panic!("{exit:?}") };
+    assert!(message.starts_with("./text: "), "{message}");
+    assert_eq!(log.notes, [message], "it is told once");
 }
 
 pub(crate) async fn both_streams_arrive_byte_for_byte(backend: &dyn Backend) {

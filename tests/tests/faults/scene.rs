@@ -24,7 +24,7 @@ impl Scene {
     pub(crate) async fn begin(cluster: Option<Containers>) -> Option<Self> {
         let cluster = cluster?;
         let connection = cluster.connect().await;
-        let side = |spec| Side { spec, waits: true };
+        let side = |spec| Side { spec, live: 1 };
         let short = (0..4).map(|_| side(traced::short()));
         let sides: Vec<_> = short.chain((0..2).map(|_| side(traced::long()))).collect();
         let load = Load::start(&connection, &sides);

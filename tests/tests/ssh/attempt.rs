@@ -6,10 +6,7 @@ use std::{
     time::Duration,
 };
 
-use baton_proto::{
-    spool::{HEADER_LEN, Header, Kind, decode_end},
-    v1,
-};
+use baton_proto::v1;
 use baton_runner::executor::{
     AttemptDir, Control, Execution, Executor as _, Exit, Launch, Names, Notes, Place, Progress,
     Recovered, Resources, StopCause, Unready,
@@ -18,6 +15,7 @@ use baton_runner::executor::{
 };
 use baton_tests::{
     baton,
+    spool::Log,
     ssh::{Server, Way},
     wait::{until, within},
 };
@@ -163,21 +161,6 @@ pub(crate) struct Attempt<'a> {
     _folder: TempDir,
 }
 
-/// What a job wrote, and what was noted about it.
-#[derive(Debug, Default)]
-pub(crate) struct Log {
-    pub(crate) stdout: Vec<u8>,
-    pub(crate) stderr: Vec<u8>,
-    pub(crate) notes: Vec<String>,
-    whole: bool,
-}
-
-impl Log {
-    pub(crate) fn text(&self) -> &str {
-        std::str::from_utf8(&self.stdout).unwrap()
-    }
-}
-
 /// A folder for an attempt.
 pub(crate) fn folder() -> (TempDir, AttemptDir) {
     let folder = tempfile::Builder::new().prefix("baton-ssh-").tempdir().unwrap();
@@ -281,25 +264,6 @@ impl<'a> Attempt<'a> {
 
     /// What is in the spool now. The last frame may be on its way.
     pub(crate) fn log(&self) -> Log {
-        let bytes = std::fs::read(self.dir.spool()).unwrap_or_default();
-        let mut log = Log::default();
-        let mut rest = &bytes[..];
-        while let Some((header, after)) = rest.split_first_chunk::<HEADER_LEN>() {
-            let header = Header::decode(header).unwrap();
-            let Some((payload, after)) = after.split_at_checked(header.len as usize) else { break };
-            match header.kind {
-                Kind::Stdout => log.stdout.extend_from_slice(payload),
-                Kind::Stderr => log.stderr.extend_from_slice(payload),
-                Kind::Note => log.notes.push(String::from_utf8(payload.to_vec()).unwrap()),
-                Kind::End => {
-                    let end = decode_end(payload).unwrap();
-                    assert_eq!(end.stdout_length, log.stdout.len() as u64);
-                    assert_eq!(end.stderr_length, log.stderr.len() as u64);
-                    log.whole = true;
-                }
-            }
-            rest = after;
-        }
-        log
+        Log::read(&self.dir.spool())
     }
 }

@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use baton_runner::executor::{Executor as _, ExitStatus, Progress};
-use baton_tests::wait::{until, within};
+use baton_tests::{
+    spool::Log,
+    wait::{until, within},
+};
 
 use nix::sys::signal::Signal;
 
-use crate::attempt::{Attempt, Log, Target, config, executor, folder, sh};
+use crate::attempt::{Attempt, Target, config, executor, folder, sh};
 
 const NUMBERS: usize = 60_000;
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use baton_runner::executor::{Control, Executor as _, ExitStatus, Launch, Progress, StopCause};
 use baton_tests::{
+    spool::Log,
     ssh::Server,
     wait::{until, within},
 };
@@ -13,7 +14,7 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::attempt::{Attempt, Log, RUNNER, Target, boottime, sh};
+use crate::attempt::{Attempt, RUNNER, Target, boottime, sh};
 
 fn kill(pid: i32) {
     signal::kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();

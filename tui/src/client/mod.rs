@@ -4,6 +4,7 @@
 
 mod actions;
 mod link;
+mod log;
 mod pages;
 mod watch;
 
@@ -16,7 +17,7 @@ use tokio::{
     task::{JoinError, JoinSet},
 };
 
-use self::link::Link;
+use self::{link::Link, log::Fetching};
 use crate::event::{Event, Intent};
 
 /// How long a console goes on trying to reach a cluster: for as long as it is open.
@@ -31,6 +32,7 @@ pub(crate) async fn serve(
     let link = Link::new(endpoint);
     let mut tasks = JoinSet::new();
     let mut watching = JoinSet::new();
+    let mut fetching = Fetching::default();
     tasks.spawn(who_am_i(link.clone(), events.clone()));
     loop {
         let intent = tokio::select! {
@@ -58,6 +60,8 @@ pub(crate) async fn serve(
             Some(Intent::OlderEvents(number, request)) => {
                 tasks.spawn(pages::events(link, number, *request, events));
             }
+            Some(Intent::Log(log, asked)) => fetching.take(&mut tasks, link, log, asked, events),
+            Some(Intent::StopLog) => fetching.stop(),
             Some(Intent::Act(list)) => {
                 tasks.spawn(actions::carry_out(link, list, events));
             }

@@ -71,6 +71,10 @@ pub struct Model {
     /// The number of the last watch, and what was asked for.
     pub(crate) generation: u64,
     pub(crate) wants: Option<Wants>,
+    /// The job whose log is shown.
+    pub(crate) log_of: Option<String>,
+    /// The number of that log: a new one each time that another one is shown.
+    pub(crate) log: u64,
     pub(crate) mouse: bool,
     seed: String,
     keys_made: u64,
@@ -120,6 +124,8 @@ impl Model {
             batch: None,
             generation: 0,
             wants: None,
+            log_of: None,
+            log: 0,
             mouse: false,
             seed: settings.seed,
             keys_made: 0,
@@ -175,6 +181,7 @@ impl Model {
         }
         let known = self.before.iter().rposition(|screen| same(screen.as_ref()));
         let screen = known.map_or_else(|| (kind.open)(argument), |at| self.before.remove(at));
+        self.screen.leave();
         self.before.push(std::mem::replace(&mut self.screen, screen));
         if self.before.len() > MOST_SCREENS {
             self.before.remove(0);

@@ -22,6 +22,7 @@ use ratatui::{
 use crate::{
     event::{Intent, News, Wants},
     keys::{Action, KeyMap},
+    log::{self, Log, messages::Effect},
     operation::Operation,
     theme::Theme,
 };
@@ -110,6 +111,8 @@ pub(crate) enum Question {
     Priority(Vec<(String, String)>),
     /// Of runners: id and name.
     Drain(Vec<(String, String)>),
+    /// Of a log: what, how it is asked, and what it begins with.
+    Log(log::Question, String, String),
 }
 
 /// One place of the console.
@@ -156,6 +159,19 @@ pub(crate) trait Screen {
 
     /// Takes away all marks.
     fn unmark(&mut self) {}
+
+    /// The log that it shows.
+    fn log(&mut self) -> Option<&mut Log> {
+        None
+    }
+
+    /// Gives its log the room that it has now. What the log asks for.
+    fn settle(&mut self, _context: &Context<'_>) -> Vec<Effect> {
+        Vec::new()
+    }
+
+    /// Another screen is shown in its place.
+    fn leave(&mut self) {}
 
     /// The mouse was pressed.
     fn click(&mut self, _position: Position, _context: &Context<'_>) {}

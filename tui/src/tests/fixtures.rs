@@ -6,9 +6,9 @@ use std::time::Duration;
 use baton_proto::v1::{
     Alert, AlertLevel, ArtifactTree, AtDeadline, Attempt, Cancellation, ClusterMember, Event,
     EventChanges, ExecutorHealth, Health, Job, JobChanges, JobSpec, JobState, JobSummary,
-    ListQueuesResponse, LogEnd, MemberStatus, Members, Outcome, Overview, Paused, Queue, QueueName,
-    Runner, RunnerChanges, RunnerLease, RunnerState, Scheduling, SchedulingState, Throughput,
-    Unhealthy, Waiting, WatchFleetResponse, WhoAmIResponse,
+    ListQueuesResponse, LogEnd, LogPiece, LogStream, MemberStatus, Members, Outcome, Overview,
+    Paused, Queue, QueueName, Runner, RunnerChanges, RunnerLease, RunnerState, Scheduling,
+    SchedulingState, Throughput, Unhealthy, Waiting, WatchFleetResponse, WhoAmIResponse,
 };
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use jiff::{Timestamp, tz::TimeZone};
@@ -16,6 +16,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use crate::{
     event::{Event as Input, Intent, News},
     keys::{Action, KeyMap},
+    log::messages::{Answer, Request},
     model::{Model, Settings},
     theme::Palette,
     time::{Now, to_proto},
@@ -87,7 +88,52 @@ pub(super) fn learn(model: &mut Model, news: News, second: u64) {
 pub(super) fn tell(model: &mut Model, fleet: Fleet, second: u64) {
     let wants = model.screen().wants();
     for news in news(fleet, wants.job.is_some(), wants.checks.is_some()) {
-        learn(model, news, second);
+        let number = model.generation;
+        let intents = send(model, Input::News(number, news), second);
+        tell_log(model, fleet, intents, second);
+    }
+}
+
+/// Tells what the log asks for.
+pub(super) fn tell_log(model: &mut Model, fleet: Fleet, mut intents: Vec<Intent>, second: u64) {
+    while let Some(intent) = intents.pop() {
+        if let Intent::Log(log, asked) = intent {
+            for answer in log_answers(fleet, &asked.request) {
+                intents.extend(send(model, Input::Log(log, asked.number, answer), second));
+            }
+        }
+    }
+}
+
+/// A log that is short, or has no end and is hostile.
+fn log_answers(fleet: Fleet, request: &Request) -> Vec<Answer> {
+    let piece = |stream: LogStream, text: &str| LogPiece {
+        stream: stream.into(),
+        data: text.to_owned().into(),
+        time: ago(70),
+        ..LogPiece::default()
+    };
+    let typical = [
+        piece(LogStream::Stdout, "\x1b[32m   Compiling\x1b[0m web v0.1.0\n"),
+        piece(LogStream::Stdout, "\x1b[32m     Running\x1b[0m tests/unit.rs\n"),
+        piece(LogStream::Stderr, "thread 'main' panicked at tests/unit.rs:7: 2 is not 3\n"),
+        piece(LogStream::Stdout, "test sums ... \x1b[31mFAILED\x1b[0m\n"),
+    ];
+    let line = format!("{HOSTILE}\x1b[31m {}\n", "all work and no play ".repeat(20));
+    let (offset, pieces) = match fleet {
+        Fleet::Empty => (0, Vec::new()),
+        Fleet::Typical => (0, typical.to_vec()),
+        Fleet::Overloaded => (1 << 30, vec![piece(LogStream::Stderr, &line.repeat(99))]),
+    };
+    let length = offset + pieces.iter().map(|piece| piece.data.len() as u64).sum::<u64>();
+    match request {
+        Request::Follow(_) => vec![
+            Answer::Began { offset, length },
+            Answer::Output { offset, pieces },
+            Answer::Ended(None),
+        ],
+        Request::Search { .. } => vec![Answer::NotFound],
+        _ => Vec::new(),
     }
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod coordinator;
 mod fixtures;
 mod keys;
+mod log;
 mod pictures;
 mod random;
 mod terminal;

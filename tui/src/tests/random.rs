@@ -5,7 +5,7 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent,
 use proptest::prelude::*;
 
 use super::{
-    fixtures::{Fleet, admin, console, learn, news, send, settings},
+    fixtures::{Fleet, admin, console, news, send, settings, tell_log},
     pictures::{argument, buffer},
 };
 use crate::{
@@ -90,7 +90,8 @@ fn take(model: &mut Model, step: Step, second: &mut u64, open: &mut Vec<crate::T
         Step::News(fleet) => {
             let wants = model.screen().wants();
             for news in news(fleet, wants.job.is_some(), wants.checks.is_some()) {
-                learn(model, news, *second);
+                let intents = send(model, Event::News(model.generation, news), *second);
+                tell_log(model, fleet, intents, *second);
             }
             return;
         }
@@ -106,11 +107,15 @@ fn take(model: &mut Model, step: Step, second: &mut u64, open: &mut Vec<crate::T
             Event::Tick
         }
     };
-    for intent in send(model, event, *second) {
+    let (acts, others): (Vec<_>, Vec<_>) = send(model, event, *second)
+        .into_iter()
+        .partition(|intent| matches!(intent, Intent::Act(_)));
+    for intent in acts {
         if let Intent::Act(tasks) = intent {
             open.extend(tasks);
         }
     }
+    tell_log(model, Fleet::Overloaded, others, *second);
 }
 
 proptest! {

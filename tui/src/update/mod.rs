@@ -12,6 +12,7 @@ use jiff::SignedDuration;
 
 use crate::{
     event::{Event, Intent, News, Wants},
+    log::messages::Effect,
     model::{
         Model,
         batch::Batch,
@@ -52,6 +53,14 @@ pub fn update(model: &mut Model, event: Event, now: Now) -> Vec<Intent> {
             done(model, task, result);
             Vec::new()
         }
+        Event::Log(log, number, answer) => {
+            if log == model.log
+                && let Some(log) = model.screen_mut().0.log()
+            {
+                log.answer(number, answer);
+            }
+            Vec::new()
+        }
         Event::Told(Ok(text)) => {
             model.say(text, Tone::Good);
             Vec::new()
@@ -62,6 +71,25 @@ pub fn update(model: &mut Model, event: Event, now: Now) -> Vec<Intent> {
         }
     };
     intents.extend(watch(model));
+    intents.extend(log(model));
+    intents
+}
+
+/// Passes on what the log asks for that is shown now.
+fn log(model: &mut Model) -> Vec<Intent> {
+    let (screen, context) = model.screen_mut();
+    let effects = screen.settle(&context);
+    let log_of = screen.log().is_some().then(|| screen.argument().to_owned());
+    let mut intents = Vec::new();
+    if model.log_of != log_of {
+        intents.extend(model.log_of.take().map(|_| Intent::StopLog));
+        model.log_of = log_of;
+        model.log += 1;
+    }
+    intents.extend(effects.into_iter().map(|effect| match effect {
+        Effect::Ask(request) => Intent::Log(model.log, request),
+        Effect::Copy(text) => Intent::Copy(text),
+    }));
     intents
 }
 
@@ -135,6 +163,7 @@ fn take(model: &mut Model, steps: Vec<Step>) -> Vec<Intent> {
                 let text = match &question {
                     Question::Priority(_) => String::new(),
                     Question::Drain(_) => "30m requeue".to_owned(),
+                    Question::Log(_, _, begin) => begin.clone(),
                 };
                 model.overlay = Some(Overlay::Prompt(Prompt::new(Purpose::Ask(question), text)));
             }

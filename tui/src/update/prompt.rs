@@ -84,7 +84,7 @@ fn candidates(model: &Model, prompt: &Prompt) -> Vec<String> {
         Purpose::Command => argument_words(model, &prompt.text),
         Purpose::Filter(_) => model.screen().filter_words(),
         Purpose::Ask(Question::Drain(_)) => ["wait", "requeue", "cancel"].map(str::to_owned).into(),
-        Purpose::Ask(Question::Priority(_)) => Vec::new(),
+        Purpose::Ask(Question::Priority(_) | Question::Log(..)) => Vec::new(),
     };
     words.into_iter().filter(|known| known.starts_with(word) && known != word).collect()
 }
@@ -107,6 +107,10 @@ fn submit(model: &mut Model, mut prompt: Prompt) -> Vec<Intent> {
     let result = match prompt.purpose.clone() {
         Purpose::Command => command(model, &prompt.text),
         Purpose::Filter(_) => model.screen_mut().0.set_filter(&prompt.text).map(|()| Vec::new()),
+        Purpose::Ask(Question::Log(question, ..)) => match model.screen_mut().0.log() {
+            Some(log) => log.answered(question, &prompt.text).map(|()| Vec::new()),
+            None => Ok(Vec::new()),
+        },
         Purpose::Ask(question) => answer(&question, &prompt.text).map(|operations| {
             confirm(model, operations);
             Vec::new()
@@ -187,6 +191,7 @@ fn answer(question: &Question, text: &str) -> Result<Vec<(Operation, String)>, S
             };
             Ok(runners.iter().map(operation).collect())
         }
+        Question::Log(..) => Ok(Vec::new()),
     }
 }
 

@@ -72,6 +72,7 @@ fn draw_prompt(
         Purpose::Filter(_) => "/".to_owned(),
         Purpose::Ask(Question::Priority(_)) => "priority, -100 to 100: ".to_owned(),
         Purpose::Ask(Question::Drain(_)) => "deadline and what then: ".to_owned(),
+        Purpose::Ask(Question::Log(_, label, _)) => label.clone(),
     };
     let before = width(&label) + width(&prompt.text[..prompt.cursor]);
     let mut line = vec![Cell::new(label, Tone::Key), Cell::from(prompt.text.as_str())];

@@ -13,6 +13,7 @@ use super::Context;
 
 /// The arguments of `cluster`.
 #[derive(Args, Debug)]
+#[command(after_help = "Example:\n  baton cluster status")]
 pub(crate) struct ClusterArgs {
     #[command(subcommand)]
     command: ClusterCommand,

@@ -6,7 +6,11 @@ use baton_coordinator::{backup, environment::Environment};
 use clap::Args;
 
 use super::Context;
-use crate::output::{self, Format, text::bytes, views::RestoreView};
+use crate::output::{
+    self, Format,
+    text::{bytes, counted},
+    views::RestoreView,
+};
 
 const EXAMPLE: &str = "\
 Example:
@@ -35,9 +39,9 @@ pub(crate) async fn run(args: RestoreArgs, context: &Context) -> anyhow::Result<
     context.messages.note(&format!("checking {} and restoring it", file.display()));
     let restored = backup::restore(&file, &data, &Environment::system()).await?;
     context.messages.note(&format!(
-        "restored {} files, {}, and the history of cluster {} into {}; it is cluster {} now: \
+        "restored {}, {}, and the history of cluster {} into {}; it is cluster {} now: \
          start `baton coordinator` with this data folder",
-        restored.files,
+        counted(restored.files, "file"),
         bytes(restored.file_bytes),
         restored.from_cluster,
         data.display(),

@@ -7,6 +7,7 @@ use crate::{
     fleet::{Answer, Caller, Ended, Fleet, Requests, RunnerOptions},
     interrupts::Interrupts,
     messages::{Messages, describe},
+    output::text::counted,
 };
 
 pub(super) async fn run(
@@ -19,7 +20,9 @@ pub(super) async fn run(
     let messages = context.messages;
     let mut fleet = Fleet::open(&folder.path, coordinators, runners, options)?;
     messages.note(&format!(
-        "starting {coordinators} coordinators and {runners} runners in {}",
+        "starting {} and {} in {}",
+        counted(coordinators as u64, "coordinator"),
+        counted(runners as u64, "runner"),
         folder.path.display()
     ));
     let looked_after = look_after(&mut fleet, &mut interrupts, &folder.path, context).await;

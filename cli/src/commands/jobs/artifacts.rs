@@ -80,8 +80,8 @@ pub(super) async fn run(args: ArtifactsArgs, context: &Context) -> anyhow::Resul
     let extraction = Extraction::new(tree, wanted);
     if let Some(folder) = &args.download {
         let made = download(&reached, &asked, &extraction, folder, context).await?;
-        let all = extraction.entries().count();
-        let told = format!("{all} artifacts in {}, {made} of them new", folder.display());
+        let all = text::counted(extraction.entries().count() as u64, "artifact");
+        let told = format!("{all} in {}, {made} new", folder.display());
         context.messages.note(&told);
         if context.format == Format::Text {
             return Ok(());

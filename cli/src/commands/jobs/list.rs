@@ -155,7 +155,8 @@ impl ListArgs {
     }
 }
 
-fn parse_time(text: &str) -> anyhow::Result<Timestamp> {
+/// A point in time, or how long ago.
+pub(in crate::commands) fn parse_time(text: &str) -> anyhow::Result<Timestamp> {
     if let Ok(ago) = humantime::parse_duration(text) {
         return before(Timestamp::now(), ago);
     }

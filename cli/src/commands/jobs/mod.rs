@@ -3,6 +3,7 @@
 mod artifacts;
 mod cancel;
 mod list;
+mod priority;
 mod retry;
 mod show;
 mod wait;
@@ -10,11 +11,12 @@ mod why;
 
 use clap::{Args, Subcommand};
 
-pub(super) use self::show::get;
+pub(super) use self::{list::parse_time, show::get};
 use super::Context;
 
 /// The arguments of `jobs`.
 #[derive(Args, Debug)]
+#[command(after_help = "Example:\n  baton jobs list --state failed --after 1d")]
 pub(crate) struct JobsArgs {
     #[command(subcommand)]
     command: JobsCommand,
@@ -32,6 +34,8 @@ enum JobsCommand {
     Wait(Box<wait::WaitArgs>),
     /// Ask to stop a job
     Cancel(cancel::CancelArgs),
+    /// Change the priority of a job that has not ended
+    Priority(priority::PriorityArgs),
     /// Submit a finished job again; also replays a dead letter
     Retry(retry::RetryArgs),
     /// Why is this job waiting?
@@ -45,6 +49,7 @@ pub(super) async fn run(args: JobsArgs, context: &Context) -> anyhow::Result<u8>
         JobsCommand::Artifacts(args) => artifacts::run(args, context).await.map(|()| 0),
         JobsCommand::Wait(args) => wait::run(*args, context).await,
         JobsCommand::Cancel(args) => cancel::run(args, context).await.map(|()| 0),
+        JobsCommand::Priority(args) => priority::run(args, context).await.map(|()| 0),
         JobsCommand::Retry(args) => retry::run(args, context).await.map(|()| 0),
         JobsCommand::Why(args) => why::run(args, context).await.map(|()| 0),
     }

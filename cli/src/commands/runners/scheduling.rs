@@ -20,7 +20,7 @@ use crate::{
     commands::runner::check_labels,
     connect::ClientArgs,
     exit::UsageError,
-    output::{self, Format, views::ChangedView},
+    output::{self, Format, text, views::ChangedView},
     quantities::Span,
     random,
 };
@@ -33,9 +33,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 pub(super) struct OneRunner {
     /// Id or name of the runner
     #[arg(value_name = "RUNNER")]
-    runner: String,
+    pub(super) runner: String,
     #[command(flatten)]
-    client: ClientArgs,
+    pub(super) client: ClientArgs,
 }
 
 /// The arguments of `runners drain`.
@@ -110,7 +110,8 @@ Example:
   baton runners label -o json build-1 -old
 
 Options come before the runner. What is granted and hidden outlasts the runner's sessions,
-whatever its own settings say.";
+whatever its own settings say. The other sign takes it back: +old shows a hidden label again,
+and -gpu takes a granted one away.";
 
 pub(super) async fn cordon(args: OneRunner, context: &Context) -> anyhow::Result<()> {
     let reached = context.connect(&args.client).await?;
@@ -171,15 +172,15 @@ async fn until_empty(
             .await?;
         let Some(runner) = runner else { return Ok(()) };
         let left = runner.leases.len();
+        let jobs = |left: usize| text::counted(left as u64, "job");
         if left == 0 {
             return Ok(());
         }
         if runner.scheduling.is_none_or(|it| it.state() == SchedulingState::Active) {
-            anyhow::bail!("runner {name} was resumed meanwhile, and has {left} jobs");
+            anyhow::bail!("runner {name} was resumed meanwhile, and has {}", jobs(left));
         }
         if told.replace(left) != Some(left) {
-            let jobs = if left == 1 { "1 job".to_owned() } else { format!("{left} jobs") };
-            context.messages.note(&format!("runner {name}: {jobs} left"));
+            context.messages.note(&format!("runner {name}: {} left", jobs(left)));
         }
         sleep(LOOK_EVERY).await;
     }
@@ -233,7 +234,7 @@ fn grant_and_hide(changes: &[String]) -> Result<(Vec<String>, Vec<String>), Usag
     Ok((grant, hide))
 }
 
-fn say(context: &Context, id: String, text: &str) -> anyhow::Result<()> {
+pub(super) fn say(context: &Context, id: String, text: &str) -> anyhow::Result<()> {
     match context.format {
         Format::Json => output::write_json(&ChangedView { id }),
         Format::Text => output::write(format!("{text}\n").as_bytes()),

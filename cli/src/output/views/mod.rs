@@ -6,8 +6,10 @@
 mod backup;
 mod cluster;
 mod error;
+mod event;
 mod job;
 mod log;
+mod queue;
 mod runner;
 
 use jiff::Timestamp;
@@ -16,12 +18,14 @@ pub(crate) use self::{
     backup::{BackupView, RestoreView},
     cluster::{ClusterView, RemovedMemberView, TransferView},
     error::ErrorView,
+    event::{EventView, EventsView},
     job::{
         ArtifactView, ArtifactsListView, AttemptView, CancellationView, ExecutorView, JobView,
         JobsView, ResourcesView, SourceView, SpecView, SubmittedView, WhyView, job_state,
     },
     log::LogPieceView,
-    runner::{ChangedView, RunnerView, RunnersView},
+    queue::{PausedView, QueueNameView, QueueView, QueuesView},
+    runner::{ChangedView, ChecksView, HealthView, RunnerView, RunnersView},
 };
 
 /// A time of the API; none when it is out of any calendar's range.

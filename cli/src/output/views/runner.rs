@@ -62,6 +62,7 @@ pub(crate) struct HealthView {
     pub(crate) memory_available: u64,
     pub(crate) disk_total: u64,
     pub(crate) disk_available: u64,
+    pub(crate) problem: String,
     pub(crate) executors: Vec<ExecutorHealthView>,
 }
 
@@ -93,7 +94,13 @@ pub(crate) struct LeaseView {
     pub(crate) state: &'static str,
 }
 
-/// A runner that was removed, cordoned, drained, resumed or labelled.
+/// What a runner found when it looked at itself in the last hour, oldest first.
+#[derive(Debug, Serialize)]
+pub(crate) struct ChecksView {
+    pub(crate) checks: Vec<HealthView>,
+}
+
+/// A runner that was changed or removed.
 #[derive(Debug, Serialize)]
 pub(crate) struct ChangedView {
     pub(crate) id: String,
@@ -155,6 +162,12 @@ impl From<&Unhealthy> for UnhealthyView {
     }
 }
 
+impl From<&Health> for HealthView {
+    fn from(health: &Health) -> Self {
+        Self::new(health, None)
+    }
+}
+
 impl HealthView {
     fn new(health: &Health, clock_offset: Option<&prost_types::Duration>) -> Self {
         let executor = |executor: &ExecutorHealth| ExecutorHealthView {
@@ -174,6 +187,7 @@ impl HealthView {
             memory_available: health.memory_available,
             disk_total: health.disk_total,
             disk_available: health.disk_available,
+            problem: health.problem.clone(),
             executors: health.executors.iter().map(executor).collect(),
         }
     }

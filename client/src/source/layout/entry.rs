@@ -40,7 +40,7 @@ pub enum Refusal {
     #[error("its header cannot be read")]
     Header,
     /// Its place is taken, or what should be a folder is none.
-    #[error("another entry of the archive is in its place or in its way")]
+    #[error("something else is in its place or in its way")]
     Taken,
 }
 

@@ -7,6 +7,7 @@ mod crashes;
 mod faults;
 mod log;
 mod place;
+mod search;
 mod stored;
 
 use std::{future::Future, num::NonZeroUsize, path::Path, time::Duration};

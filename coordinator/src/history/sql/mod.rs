@@ -2,6 +2,7 @@
 //! statements. No other module names a table.
 
 pub(super) mod copy;
+pub(super) mod events;
 pub(super) mod insert;
 pub(super) mod list;
 pub(super) mod prune;

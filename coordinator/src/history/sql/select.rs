@@ -4,7 +4,7 @@ use baton_state::{Job, JobId};
 use sqlx::{AssertSqlSafe, QueryBuilder, Row as _, Sqlite, SqlitePool};
 
 use super::{
-    TREE, TREE_END, list,
+    TREE, TREE_END, from_sql, list,
     rows::{RECORDS, REQUESTS, Read},
 };
 use crate::history::{
@@ -120,4 +120,11 @@ pub(in crate::history) async fn trees(readers: &SqlitePool) -> Result<Vec<String
         .await?;
     trees.extend(sources.iter().filter_map(|it| it.strip_prefix(TREE)).map(str::to_owned));
     Ok(trees)
+}
+
+/// How many finished jobs have used up their attempts, counted up to `most`.
+pub(in crate::history) async fn dead_letters(readers: &SqlitePool, most: u32) -> Result<u64> {
+    let statement = "SELECT COUNT(*) FROM (SELECT 1 FROM jobs WHERE dead_letter = 1 LIMIT ?)";
+    let count: i64 = sqlx::query_scalar(statement).bind(most).fetch_one(readers).await?;
+    Ok(from_sql(count))
 }

@@ -95,7 +95,15 @@ impl Finished {
         let event = |ordinal, kind| Event { index: self.number, ordinal, at, kind };
         vec![
             event(0, EventKind::JobFinished { job: Arc::new(self.job()) }),
-            event(1, EventKind::RunnerOnline { runner: RunnerId("r-1".to_owned()) }),
+            event(
+                1,
+                EventKind::RunnerOnline {
+                    runner: RunnerId("r-1".to_owned()),
+                    name: "build-1".to_owned(),
+                    version: "1".to_owned(),
+                    leaving: false,
+                },
+            ),
         ]
     }
 }

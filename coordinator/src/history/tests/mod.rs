@@ -3,6 +3,7 @@
 mod copies;
 mod damage;
 mod durability;
+mod events;
 mod exactly_once;
 mod fixtures;
 mod lists;

@@ -53,7 +53,7 @@ fn put_state(raft_dir: &Path, index: u64, state: &[u8]) {
 
 async fn fill(history: &History, through: u64, length: usize) {
     let runner = RunnerId("r".repeat(length));
-    let kind = EventKind::RunnerOnline { runner };
+    let kind = EventKind::RunnerUnreachable { runner, name: String::new() };
     let event = Event { index: through, ordinal: 0, at: Timestamp(1), kind };
     let batch = Batch { through, events: vec![event] };
     history.sender().send(batch).await.unwrap();

@@ -204,6 +204,18 @@ async fn a_copy_that_its_disk_has_damaged_is_fetched_anew_when_a_reader_finds_ou
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_content_that_is_too_short_is_fetched_anew() {
+    let world = World::new(2).await;
+    let content = b"archive";
+    let (name, digest) = (upload_name(content), blake3::hash(content).into());
+    store(world.files(1), name, content).await;
+    until_sealed(world.files(2), name).await;
+    world.damage(2, name, b"arch");
+    assert!(soon(world.node(2).replication.keep_source(digest, 7)).await.unwrap());
+    assert_eq!(world.on_disk(2, name).unwrap(), content);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_waits_for_a_file_gets_it_although_nothing_else_needs_it() {
     let world = World::new(2).await;
     let content = b"archive";

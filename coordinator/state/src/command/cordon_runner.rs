@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Refusal, Reply, runner_request};
+use super::{Refusal, Reply, fleet_request};
 use crate::{
     event::EventKind,
     ids::{Index, RunnerId, Timestamp},
-    scheduling::Cordon,
+    scheduling::{Cordon, SchedulingChange},
     state::{Applying, Request},
 };
 
@@ -27,17 +27,21 @@ pub struct CordonRunner {
 }
 
 pub(super) fn apply(ctx: &mut Applying<'_>, command: CordonRunner) -> Result<Reply, Refusal> {
-    if runner_request::repeated(ctx, command.request.as_ref(), command.history_seen)? {
+    if fleet_request::repeated(ctx, command.request.as_ref(), command.history_seen)? {
         return Ok(Reply::Done);
     }
     let runner = ctx.state.runners.get_mut(&command.runner).ok_or(Refusal::UnknownRunner)?;
     let is_new = runner.cordon.is_none();
     if is_new {
-        runner.cordon = Some(Cordon { by: command.by, since: command.at, drain: None });
+        let by = command.by.clone();
+        runner.cordon = Some(Cordon { by, since: command.at, drain: None });
     }
-    runner_request::remember(ctx, command.request, &command.runner);
+    let name = runner.facts.name.clone();
+    let CordonRunner { runner, by, request, .. } = command;
+    fleet_request::remember(ctx, request, Some(&runner));
     if is_new {
-        ctx.emit(EventKind::RunnerScheduling { runner: command.runner });
+        let change = Some(SchedulingChange::Cordoned);
+        ctx.emit(EventKind::RunnerScheduling { runner, name, change, by });
     }
     Ok(Reply::Done)
 }

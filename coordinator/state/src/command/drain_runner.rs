@@ -2,13 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Refusal, Reply, runner_request};
+use super::{Refusal, Reply, fleet_request};
 use crate::{
     event::EventKind,
     ids::{Index, JobId, Lease, RunnerId, Timestamp},
     job::Cancellation,
     runner::Runner,
-    scheduling::{AtDeadline, Cordon, Drain},
+    scheduling::{AtDeadline, Cordon, Drain, SchedulingChange},
     spec::OnLost,
     state::{Applying, Request},
 };
@@ -34,15 +34,18 @@ pub struct DrainRunner {
 }
 
 pub(super) fn apply(ctx: &mut Applying<'_>, command: DrainRunner) -> Result<Reply, Refusal> {
-    if runner_request::repeated(ctx, command.request.as_ref(), command.history_seen)? {
+    if fleet_request::repeated(ctx, command.request.as_ref(), command.history_seen)? {
         return Ok(Reply::Done);
     }
     let runner = ctx.state.runners.get_mut(&command.runner).ok_or(Refusal::UnknownRunner)?;
     let drain = Drain { deadline: command.deadline, then: command.then, overdue: false };
     let since = runner.cordon.as_ref().map_or(command.at, |cordon| cordon.since);
-    runner.cordon = Some(Cordon { by: command.by, since, drain: Some(drain) });
-    runner_request::remember(ctx, command.request, &command.runner);
-    ctx.emit(EventKind::RunnerScheduling { runner: command.runner });
+    runner.cordon = Some(Cordon { by: command.by.clone(), since, drain: Some(drain) });
+    let name = runner.facts.name.clone();
+    let DrainRunner { runner, by, deadline, then, request, .. } = command;
+    fleet_request::remember(ctx, request, Some(&runner));
+    let change = Some(SchedulingChange::Draining { deadline, then });
+    ctx.emit(EventKind::RunnerScheduling { runner, name, change, by });
     Ok(Reply::Done)
 }
 
@@ -58,7 +61,12 @@ pub(super) fn end_overdue(ctx: &mut Applying<'_>, now: Timestamp) {
         let (then, by, name) = (drain.then, by.clone(), runner.facts.name.clone());
         let leases: Vec<(Lease, JobId)> =
             runner.leases.iter().map(|(lease, job)| (*lease, *job)).collect();
-        ctx.emit(EventKind::RunnerScheduling { runner: id.clone() });
+        ctx.emit(EventKind::RunnerScheduling {
+            runner: id.clone(),
+            name: name.clone(),
+            change: Some(SchedulingChange::DeadlineOver { then }),
+            by: by.clone(),
+        });
         for (lease, job) in leases {
             match then {
                 AtDeadline::Wait => {}

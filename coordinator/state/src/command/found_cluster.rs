@@ -30,8 +30,9 @@ pub(super) fn apply(ctx: &mut Applying<'_>, command: FoundCluster) -> Result<Rep
     }
     ctx.state.cluster_id = command.cluster_id;
     ctx.state.newest_node = command.node;
+    let (address, version) = (command.member.address.clone(), command.member.version.clone());
     ctx.state.members.insert(command.node, command.member);
     ctx.state.raise_level();
-    ctx.emit(EventKind::MemberJoined { node: command.node });
+    ctx.emit(EventKind::MemberJoined { node: command.node, address, version });
     Ok(Reply::Done)
 }

@@ -29,6 +29,9 @@ pub(super) fn apply(ctx: &mut Applying<'_>, command: &Grant) -> Result<Reply, Re
     if job.phase != (Phase::Queued { not_before: None }) {
         return Err(Refusal::NotReady(command.job));
     }
+    if ctx.state.pause_of(&job.spec.project, &job.spec.requirements).is_some() {
+        return Err(Refusal::QueuePaused);
+    }
     let runner = ctx.state.runner(&command.runner).ok_or(Refusal::UnknownRunner)?;
     if runner.connection != Connection::Online {
         return Err(Refusal::RunnerUnreachable);

@@ -26,7 +26,8 @@ pub(super) fn apply(ctx: &mut Applying<'_>, command: &MarkUnreachable) -> Result
     if runner.connection == Connection::Online {
         runner.connection = Connection::Unreachable;
         runner.changed_at = command.at;
-        ctx.emit(EventKind::RunnerUnreachable { runner: command.runner.clone() });
+        let (runner, name) = (command.runner.clone(), runner.facts.name.clone());
+        ctx.emit(EventKind::RunnerUnreachable { runner, name });
     }
     Ok(Reply::Done)
 }

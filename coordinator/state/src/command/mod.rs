@@ -9,19 +9,23 @@ mod cordon_runner;
 mod drain_runner;
 mod evict;
 mod finish;
+mod fleet_request;
 mod found_cluster;
 mod grant;
+mod lift_quarantine;
 mod lose_lease;
 mod mark_unreachable;
+mod pause_queue;
 mod put_member;
 mod register_runner;
 mod remove_member;
 mod remove_runner;
+mod resume_queue;
 mod resume_runner;
-mod runner_request;
 mod set_health;
 mod set_job_token_key;
 mod set_labels;
+mod set_priority;
 mod start;
 mod submit;
 mod tick;
@@ -36,22 +40,27 @@ pub use self::{
     finish::Finish,
     found_cluster::FoundCluster,
     grant::Grant,
+    lift_quarantine::LiftQuarantine,
     lose_lease::{LoseLease, LossCause},
     mark_unreachable::MarkUnreachable,
+    pause_queue::PauseQueue,
     put_member::PutMember,
     register_runner::RegisterRunner,
     remove_member::RemoveMember,
     remove_runner::RemoveRunner,
+    resume_queue::ResumeQueue,
     resume_runner::ResumeRunner,
     set_health::SetHealth,
     set_job_token_key::SetJobTokenKey,
     set_labels::SetLabels,
+    set_priority::SetPriority,
     start::Start,
     submit::Submit,
     tick::Tick,
 };
 pub(crate) use self::{
-    runner_request::REMEMBERED as RUNNER_REQUESTS_REMEMBERED, set_labels::LABELS_MAX,
+    fleet_request::REMEMBERED as FLEET_REQUESTS_REMEMBERED, pause_queue::PAUSED_MAX,
+    set_labels::LABELS_MAX,
 };
 use crate::{
     event::EventKind,
@@ -104,6 +113,14 @@ pub enum Command {
     SetLabels(SetLabels),
     /// Give the cluster the key of its jobs' tokens.
     SetJobTokenKey(SetJobTokenKey),
+    /// Change the priority of a job.
+    SetPriority(SetPriority),
+    /// Keep the jobs of a queue waiting.
+    PauseQueue(PauseQueue),
+    /// Give jobs of a queue to runners again.
+    ResumeQueue(ResumeQueue),
+    /// Let a runner's executors take jobs again.
+    LiftQuarantine(LiftQuarantine),
 }
 
 /// What a command led to.
@@ -156,6 +173,18 @@ pub enum Refusal {
     /// What the job needs of the runner does not work.
     #[error("the runner's executor does not work at the moment")]
     RunnerUnhealthy,
+    /// It does not know what to do when its quarantine is lifted.
+    #[error("the runner's version of Baton cannot lift a quarantine")]
+    RunnerTooOld,
+    /// Somebody keeps the job's queue waiting.
+    #[error("the job's queue is paused")]
+    QueuePaused,
+    /// More queues would be paused than may be.
+    #[error("at most {PAUSED_MAX} queues can be paused")]
+    TooManyPaused,
+    /// The job has ended.
+    #[error("job {0} has ended")]
+    JobFinished(JobId),
     /// The runner has a session, or had one a moment ago.
     #[error("the runner is connected, or was a moment ago")]
     RunnerOnline,
@@ -224,6 +253,10 @@ impl Command {
             Self::ResumeRunner(command) => command.at,
             Self::SetLabels(command) => command.at,
             Self::SetJobTokenKey(command) => command.at,
+            Self::SetPriority(command) => command.at,
+            Self::PauseQueue(command) => command.at,
+            Self::ResumeQueue(command) => command.at,
+            Self::LiftQuarantine(command) => command.at,
         }
     }
 
@@ -235,6 +268,17 @@ impl Command {
             Self::RegisterRunner(command) => command.facts.level(),
             Self::Finish(command) => command.level(),
             Self::SetHealth(_) => Level(2),
+            Self::RemoveRunner(RemoveRunner { by, .. })
+            | Self::ResumeRunner(ResumeRunner { by, .. })
+            | Self::SetLabels(SetLabels { by, .. })
+                if !by.is_empty() =>
+            {
+                Level(4)
+            }
+            Self::SetPriority(_)
+            | Self::PauseQueue(_)
+            | Self::ResumeQueue(_)
+            | Self::LiftQuarantine(_) => Level(4),
             Self::RemoveRunner(RemoveRunner { left: true, .. })
             | Self::CordonRunner(_)
             | Self::DrainRunner(_)
@@ -293,6 +337,10 @@ pub(crate) fn apply(ctx: &mut Applying<'_>, command: Command) -> Result<Reply, R
         Command::ResumeRunner(command) => resume_runner::apply(ctx, command),
         Command::SetLabels(command) => set_labels::apply(ctx, command),
         Command::SetJobTokenKey(command) => set_job_token_key::apply(ctx, command),
+        Command::SetPriority(command) => set_priority::apply(ctx, command),
+        Command::PauseQueue(command) => pause_queue::apply(ctx, command),
+        Command::ResumeQueue(command) => resume_queue::apply(ctx, command),
+        Command::LiftQuarantine(command) => lift_quarantine::apply(ctx, command),
     }
 }
 
@@ -304,7 +352,7 @@ fn repeated(ctx: &Applying<'_>, request: Option<&Request>) -> Result<Option<Repl
     match ctx.state.requests.get(&request.key) {
         Some((digest, job)) if *digest == request.digest => Ok(Some(Reply::Job(*job))),
         Some(_) => Err(Refusal::KeyReused),
-        None if ctx.state.runner_requests.contains_key(&request.key) => Err(Refusal::KeyReused),
+        None if ctx.state.fleet_requests.contains_key(&request.key) => Err(Refusal::KeyReused),
         None => Ok(None),
     }
 }

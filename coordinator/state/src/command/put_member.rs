@@ -35,6 +35,7 @@ pub(super) fn apply(ctx: &mut Applying<'_>, command: PutMember) -> Result<Reply,
     if member.level < ctx.state.level {
         return Err(Refusal::TooOld { known: member.level, needed: ctx.state.level });
     }
+    let (address, version) = (member.address.clone(), member.version.clone());
     let event = match ctx.state.members.entry(node) {
         Entry::Occupied(known) if known.get().instance != member.instance => {
             return Err(Refusal::NodeIdTaken(node));
@@ -42,7 +43,7 @@ pub(super) fn apply(ctx: &mut Applying<'_>, command: PutMember) -> Result<Reply,
         Entry::Occupied(known) if *known.get() == member => return Ok(Reply::Done),
         Entry::Occupied(mut known) => {
             known.insert(member);
-            EventKind::MemberChanged { node }
+            EventKind::MemberChanged { node, address, version }
         }
         Entry::Vacant(_) if node <= ctx.state.newest_node => {
             return Err(Refusal::NodeIdTaken(node));
@@ -50,7 +51,7 @@ pub(super) fn apply(ctx: &mut Applying<'_>, command: PutMember) -> Result<Reply,
         Entry::Vacant(free) => {
             free.insert(member);
             ctx.state.newest_node = node;
-            EventKind::MemberJoined { node }
+            EventKind::MemberJoined { node, address, version }
         }
     };
     ctx.state.raise_level();

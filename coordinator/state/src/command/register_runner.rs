@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Refusal, Reply};
+use super::{Refusal, Reply, set_health};
 use crate::{
     event::EventKind,
     ids::Timestamp,
@@ -25,6 +25,9 @@ pub struct RegisterRunner {
 
 pub(super) fn apply(ctx: &mut Applying<'_>, command: RegisterRunner) -> Result<Reply, Refusal> {
     let (id, level) = (command.facts.id.clone(), ctx.state.level);
+    let facts = &command.facts;
+    let (name, version, leaving) = (facts.name.clone(), facts.version.clone(), facts.leaving);
+    let mut is_other = false;
     if let Some(runner) = ctx.state.runners.get_mut(&id) {
         if runner.connection == Connection::Online && runner.facts == command.facts {
             return Ok(Reply::Done);
@@ -33,12 +36,8 @@ pub(super) fn apply(ctx: &mut Applying<'_>, command: RegisterRunner) -> Result<R
             runner.connection = Connection::Online;
             runner.changed_at = command.at;
         }
-        let is_other = runner.facts.version != command.facts.version
+        is_other = runner.facts.version != command.facts.version
             || runner.facts.executors != command.facts.executors;
-        // Members that do not know this rule yet would come to another state.
-        if is_other && level >= Level(3) {
-            runner.unhealthy.clear();
-        }
         runner.served &= command.facts.ephemeral;
         runner.facts = command.facts;
     } else {
@@ -57,6 +56,10 @@ pub(super) fn apply(ctx: &mut Applying<'_>, command: RegisterRunner) -> Result<R
         };
         ctx.state.runners.insert(id.clone(), runner);
     }
-    ctx.emit(EventKind::RunnerOnline { runner: id });
+    ctx.emit(EventKind::RunnerOnline { runner: id.clone(), name, version, leaving });
+    // Members that do not know this rule yet would come to another state.
+    if is_other && level >= Level(3) {
+        set_health::replace(ctx, &id, BTreeMap::new());
+    }
     Ok(Reply::Done)
 }

@@ -20,14 +20,14 @@ pub struct RemoveMember {
 }
 
 pub(super) fn apply(ctx: &mut Applying<'_>, command: &RemoveMember) -> Result<Reply, Refusal> {
-    if !ctx.state.members.contains_key(&command.node) {
-        return Err(Refusal::UnknownMember(command.node));
-    }
+    let member = ctx.state.members.get(&command.node);
+    let member = member.ok_or(Refusal::UnknownMember(command.node))?;
+    let (address, version) = (member.address.clone(), member.version.clone());
     if ctx.state.members.len() == 1 {
         return Err(Refusal::LastMember);
     }
     ctx.state.members.remove(&command.node);
     ctx.state.raise_level();
-    ctx.emit(EventKind::MemberRemoved { node: command.node });
+    ctx.emit(EventKind::MemberRemoved { node: command.node, address, version });
     Ok(Reply::Done)
 }

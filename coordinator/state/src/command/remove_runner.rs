@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Refusal, Reply, runner_request};
+use super::{Refusal, Reply, fleet_request};
 use crate::{
     event::EventKind,
     ids::{Index, RunnerId, Timestamp},
@@ -26,10 +26,14 @@ pub struct RemoveRunner {
     /// It has said that it had its only job and is gone for good.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub left: bool,
+    /// By whom; empty when its time was over or it has left, and while not every member
+    /// knows of this.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub by: String,
 }
 
 pub(super) fn apply(ctx: &mut Applying<'_>, command: RemoveRunner) -> Result<Reply, Refusal> {
-    if runner_request::repeated(ctx, command.request.as_ref(), command.history_seen)? {
+    if fleet_request::repeated(ctx, command.request.as_ref(), command.history_seen)? {
         return Ok(Reply::Done);
     }
     let runner = ctx.state.runners.get(&command.runner).ok_or(Refusal::UnknownRunner)?;
@@ -40,8 +44,10 @@ pub(super) fn apply(ctx: &mut Applying<'_>, command: RemoveRunner) -> Result<Rep
     if !runner.leases.is_empty() {
         return Err(Refusal::RunnerHoldsLeases(runner.leases.len()));
     }
-    ctx.state.runners.remove(&command.runner);
-    runner_request::remember(ctx, command.request, &command.runner);
-    ctx.emit(EventKind::RunnerRemoved { runner: command.runner });
+    let name = runner.facts.name.clone();
+    let RemoveRunner { runner, by, request, .. } = command;
+    ctx.state.runners.remove(&runner);
+    fleet_request::remember(ctx, request, Some(&runner));
+    ctx.emit(EventKind::RunnerRemoved { runner, name, by });
     Ok(Reply::Done)
 }

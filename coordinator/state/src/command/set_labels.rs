@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Refusal, Reply, runner_request};
+use super::{Refusal, Reply, fleet_request};
 use crate::{
     event::EventKind,
     ids::{Index, RunnerId, Timestamp},
@@ -15,7 +15,8 @@ use crate::{
 /// Labels that can be granted to a runner, and hidden from what it says.
 pub(crate) const LABELS_MAX: usize = 100;
 
-/// Change what counts of a runner's labels. What is in neither set stays as it is.
+/// Change what counts of a runner's labels. What is in neither set stays as it is. What was
+/// hidden or granted only has that taken back, where this is enough.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SetLabels {
@@ -23,32 +24,46 @@ pub struct SetLabels {
     pub runner: RunnerId,
     /// When.
     pub at: Timestamp,
-    /// It has these, whatever it says.
+    /// It is to have these.
     pub grant: BTreeSet<String>,
-    /// It has none of these, whatever it says; what is in both is hidden.
+    /// It is to have none of these; what is in both is hidden.
     pub hide: BTreeSet<String>,
     /// The idempotency key, if one was given.
     pub request: Option<Request>,
     /// The eviction index before the proposer looked for the key in the history.
     pub history_seen: Index,
+    /// By whom; empty while not every member knows of this.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub by: String,
 }
 
 pub(super) fn apply(ctx: &mut Applying<'_>, command: SetLabels) -> Result<Reply, Refusal> {
-    if runner_request::repeated(ctx, command.request.as_ref(), command.history_seen)? {
+    if fleet_request::repeated(ctx, command.request.as_ref(), command.history_seen)? {
         return Ok(Reply::Done);
     }
     let runner = ctx.state.runners.get_mut(&command.runner).ok_or(Refusal::UnknownRunner)?;
     let SetLabels { grant, hide, .. } = &command;
-    let granted = (&runner.granted | grant).difference(hide).cloned().collect::<BTreeSet<_>>();
-    let hidden = (&runner.hidden - grant).union(hide).cloned().collect::<BTreeSet<_>>();
+    let (mut granted, mut hidden) = (runner.granted.clone(), runner.hidden.clone());
+    for label in grant.difference(hide) {
+        if !(hidden.remove(label) && runner.facts.labels.contains(label)) {
+            granted.insert(label.clone());
+        }
+    }
+    for label in hide {
+        if !granted.remove(label) || runner.facts.labels.contains(label) {
+            hidden.insert(label.clone());
+        }
+    }
     if granted.len() > LABELS_MAX || hidden.len() > LABELS_MAX {
         return Err(Refusal::TooManyLabels);
     }
     let is_new = granted != runner.granted || hidden != runner.hidden;
     (runner.granted, runner.hidden) = (granted, hidden);
-    runner_request::remember(ctx, command.request, &command.runner);
+    let name = runner.facts.name.clone();
+    let SetLabels { runner, grant, hide, request, by, .. } = command;
+    fleet_request::remember(ctx, request, Some(&runner));
     if is_new {
-        ctx.emit(EventKind::RunnerLabels { runner: command.runner });
+        ctx.emit(EventKind::RunnerLabels { runner, name, grant, hide, by });
     }
     Ok(Reply::Done)
 }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use baton_state::{
     AtDeadline, Command, EventKind, Executors, Final, Index, Job, JobId, JobSpec, Lease, Level,
-    OnLost, Outcome, Phase, Refusal, Reply, Request, Requirements, RunnerFacts, RunnerId, State,
-    Timestamp,
+    OnLost, Outcome, Phase, QueueName, Refusal, Reply, Request, Requirements, RunnerFacts,
+    RunnerId, State, Timestamp,
     command::{
-        Cancel, CordonRunner, DrainRunner, Evict, Finish, Grant, LoseLease, LossCause,
-        MarkUnreachable, RegisterRunner, RemoveRunner, ResumeRunner, SetLabels, Start, Submit,
-        Tick,
+        Cancel, CordonRunner, DrainRunner, Evict, Finish, Grant, LiftQuarantine, LoseLease,
+        LossCause, MarkUnreachable, PauseQueue, RegisterRunner, RemoveRunner, ResumeQueue,
+        ResumeRunner, SetLabels, SetPriority, Start, Submit, Tick,
     },
     invariants,
 };
@@ -186,7 +186,14 @@ impl Fixture {
 
     pub(crate) fn removal_of(&self, runner: &str) -> RemoveRunner {
         let history_seen = self.state.applied();
-        RemoveRunner { runner: id(runner), at: self.now, request: None, history_seen, left: false }
+        RemoveRunner {
+            runner: id(runner),
+            at: self.now,
+            request: None,
+            history_seen,
+            left: false,
+            by: String::new(),
+        }
     }
 
     pub(crate) fn cordon_of(&self, runner: &str) -> CordonRunner {
@@ -209,7 +216,8 @@ impl Fixture {
 
     pub(crate) fn resume_of(&self, runner: &str) -> ResumeRunner {
         let history_seen = self.state.applied();
-        ResumeRunner { runner: id(runner), at: self.now, request: None, history_seen }
+        let by = "ann".to_owned();
+        ResumeRunner { runner: id(runner), at: self.now, request: None, history_seen, by }
     }
 
     pub(crate) fn labels_of(&self, runner: &str, grant: &[&str], hide: &[&str]) -> SetLabels {
@@ -221,7 +229,28 @@ impl Fixture {
             hide: set(hide),
             request: None,
             history_seen: self.state.applied(),
+            by: "ann".to_owned(),
         }
+    }
+
+    pub(crate) fn pause_of(&self, queue: QueueName) -> PauseQueue {
+        let (by, history_seen) = ("ann".to_owned(), self.state.applied());
+        PauseQueue { queue, at: self.now, by, request: None, history_seen }
+    }
+
+    pub(crate) fn resume_queue_of(&self, queue: QueueName) -> ResumeQueue {
+        let (by, history_seen) = ("bob".to_owned(), self.state.applied());
+        ResumeQueue { queue, at: self.now, by, request: None, history_seen }
+    }
+
+    pub(crate) fn priority_of(&self, job: JobId, priority: i32) -> SetPriority {
+        let (by, history_seen) = ("ann".to_owned(), self.state.applied());
+        SetPriority { job, priority, at: self.now, by, request: None, history_seen }
+    }
+
+    pub(crate) fn lift_of(&self, runner: &str) -> LiftQuarantine {
+        let (by, history_seen) = ("ann".to_owned(), self.state.applied());
+        LiftQuarantine { runner: id(runner), at: self.now, by, request: None, history_seen }
     }
 
     /// Lets time pass and says so.
@@ -252,8 +281,9 @@ impl Fixture {
 
     /// Jobs that could start, of those without requirements.
     pub(crate) fn queue(&self) -> Vec<JobId> {
-        let queue = self.state.queues().of(&Requirements::default());
-        queue.into_iter().flatten().map(|place| place.job).collect()
+        let requirements = Requirements::default();
+        let queues = self.state.queues().of(&requirements);
+        queues.flat_map(|(_, queue)| queue.ready()).map(|place| place.job).collect()
     }
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, reason = "a test fails by a panic")]
 
 mod cancel;
+mod events;
 mod evict;
 mod explain;
 mod finish;
@@ -11,6 +12,8 @@ mod grant;
 mod lose_lease;
 mod mark_unreachable;
 mod members;
+mod priority;
+mod queues;
 mod refound;
 mod register_runner;
 mod remove_runner;

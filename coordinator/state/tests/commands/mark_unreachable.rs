@@ -10,7 +10,8 @@ use crate::{
 #[test]
 fn an_unreachable_runner_keeps_its_leases_and_may_still_report() {
     let (mut fixture, job, lease) = Fixture::with_lease(spec::plain());
-    let gone = EventKind::RunnerUnreachable { runner: id("r1") };
+    let name = "name of r1".to_owned();
+    let gone = EventKind::RunnerUnreachable { runner: id("r1"), name };
     assert_eq!(fixture.unreachable("r1"), [gone]);
     let runner = fixture.state.runner(&id("r1")).expect("it is registered");
     assert_eq!(runner.connection, Connection::Unreachable);

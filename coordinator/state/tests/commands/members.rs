@@ -36,9 +36,13 @@ fn remove(fixture: &Fixture, node: u64) -> Command {
 
 fn of_two() -> Fixture {
     let mut fixture = Fixture::new();
-    let joined = |node| EventKind::MemberJoined { node: NodeId(node) };
-    assert_eq!(fixture.accepted(found(&fixture)), [joined(1)]);
-    assert_eq!(fixture.accepted(put(&fixture, 2, member("b"))), [joined(2)]);
+    let joined = |node, Member { address, version, .. }| EventKind::MemberJoined {
+        node: NodeId(node),
+        address,
+        version,
+    };
+    assert_eq!(fixture.accepted(found(&fixture)), [joined(1, member("a"))]);
+    assert_eq!(fixture.accepted(put(&fixture, 2, member("b"))), [joined(2, member("b"))]);
     fixture
 }
 
@@ -55,7 +59,8 @@ fn a_number_is_never_given_again() {
     let mut fixture = of_two();
     let taken = Refusal::NodeIdTaken(NodeId(2));
     assert_eq!(fixture.refused(put(&fixture, 2, member("c"))), taken);
-    let removed = EventKind::MemberRemoved { node: NodeId(2) };
+    let Member { address, version, .. } = member("b");
+    let removed = EventKind::MemberRemoved { node: NodeId(2), address, version };
     assert_eq!(fixture.accepted(remove(&fixture, 2)), [removed]);
     assert_eq!(fixture.refused(put(&fixture, 2, member("c"))), taken);
     assert_eq!(fixture.refused(put(&fixture, 2, member("b"))), taken, "not even to the same one");
@@ -72,7 +77,8 @@ fn a_member_has_one_number() {
 fn what_is_new_about_a_member_is_noted_once() {
     let mut fixture = of_two();
     let moved = Member { address: "elsewhere:1".to_owned(), ..member("b") };
-    let changed = EventKind::MemberChanged { node: NodeId(2) };
+    let (address, version) = (moved.address.clone(), moved.version.clone());
+    let changed = EventKind::MemberChanged { node: NodeId(2), address, version };
     assert_eq!(fixture.accepted(put(&fixture, 2, moved.clone())), [changed]);
     assert_eq!(fixture.accepted(put(&fixture, 2, moved.clone())), []);
     assert_eq!(fixture.state.members()[&NodeId(2)], moved);

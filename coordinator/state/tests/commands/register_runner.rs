@@ -3,14 +3,19 @@
 use baton_state::{Connection, EventKind, Final, Level, Refusal, RunnerFacts};
 
 use crate::{
-    fixture::{Fixture, id},
+    fixture::{Fixture, id, names},
     spec,
 };
 
 #[test]
 fn a_new_runner_is_online() {
     let mut fixture = Fixture::new();
-    let online = EventKind::RunnerOnline { runner: id("r1") };
+    let online = EventKind::RunnerOnline {
+        runner: id("r1"),
+        name: "name of r1".to_owned(),
+        version: "1".to_owned(),
+        leaving: false,
+    };
     assert_eq!(fixture.register("r1", &["linux"], 2), [online]);
     let runner = fixture.state.runner(&id("r1")).expect("it is registered");
     assert_eq!(runner.connection, Connection::Online);
@@ -40,7 +45,7 @@ fn a_runner_that_comes_back_keeps_its_leases() {
     let registered_at = fixture.now;
     fixture.unreachable("r1");
     fixture.now = fixture.now.plus(1_000);
-    assert_eq!(fixture.register("r1", &[], 2), [EventKind::RunnerOnline { runner: id("r1") }]);
+    assert_eq!(names(&fixture.register("r1", &[], 2)), ["runner_online"]);
     let runner = fixture.state.runner(&id("r1")).expect("it is registered");
     assert_eq!((runner.registered_at, runner.changed_at), (registered_at, fixture.now));
     assert_eq!(runner.leases.get(&lease), Some(&job));

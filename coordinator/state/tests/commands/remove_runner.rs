@@ -20,7 +20,8 @@ fn gone() -> Fixture {
 fn an_unreachable_runner_without_leases_is_forgotten() {
     let mut fixture = gone();
     let removal = fixture.removal_of("r1");
-    let removed = EventKind::RunnerRemoved { runner: id("r1") };
+    let name = "name of r1".to_owned();
+    let removed = EventKind::RunnerRemoved { runner: id("r1"), name, by: String::new() };
     assert_eq!(fixture.accepted(Command::RemoveRunner(removal)), [removed]);
     assert!(fixture.state.runners().is_empty());
 }
@@ -68,7 +69,7 @@ fn the_same_request_again_removes_nothing_more() {
     let mut fixture = gone();
     let removal = RemoveRunner { request: Some(request("k", 1)), ..fixture.removal_of("r1") };
     fixture.accepted(Command::RemoveRunner(removal.clone()));
-    assert_eq!(fixture.state.runner_request("k").expect("a removal").runner, id("r1"));
+    assert_eq!(fixture.state.fleet_request("k").expect("a removal").runner, Some(id("r1")));
     fixture.register("r1", &[], 2);
     fixture.unreachable("r1");
     assert_eq!(fixture.apply(Command::RemoveRunner(removal)), (Ok(Reply::Done), vec![]));
@@ -102,9 +103,9 @@ fn the_oldest_keys_are_given_up() {
         let removal = RemoveRunner { request, at: Timestamp(0), ..fixture.removal_of("r1") };
         fixture.accepted(Command::RemoveRunner(removal));
     }
-    assert!(fixture.state.runner_request("k0").is_none());
+    assert!(fixture.state.fleet_request("k0").is_none());
     assert!(
-        fixture.state.runner_request("k1").is_some()
-            && fixture.state.runner_request("k1000").is_some()
+        fixture.state.fleet_request("k1").is_some()
+            && fixture.state.fleet_request("k1000").is_some()
     );
 }

@@ -4,11 +4,11 @@ use baton_state::{
     AtDeadline, Command, Executors, Final, JobId, JobSpec, Lease, Level, Member, OnLost, Refusal,
     Reply,
     command::{
-        CordonRunner, FoundCluster, LossCause, RegisterRunner, RemoveRunner, ResumeRunner,
-        SetHealth,
+        CordonRunner, FoundCluster, LiftQuarantine, LossCause, RegisterRunner, RemoveRunner,
+        ResumeRunner, SetHealth, SetLabels,
     },
     explain::{WaitReason, explain},
-    runner::RunnerFacts,
+    runner::{HOST, RunnerFacts},
 };
 
 use crate::{
@@ -146,9 +146,19 @@ fn granted_and_hidden_labels_outlast_the_sessions_and_decide_what_a_runner_offer
     fixture.grant(job, "r1");
     let job = fixture.submit(requiring(&["old"]));
     assert_eq!(fixture.refused(fixture.grant_of(job, "r1")), Refusal::RequirementsNotMet);
+    // The other sign takes back what was said before.
     let labels = Command::SetLabels(fixture.labels_of("r1", &["old"], &["gpu"]));
     fixture.accepted(labels);
     fixture.grant(job, "r1");
+    let runner = fixture.state.runner(&id("r1")).expect("it is registered");
+    assert_eq!(runner.labels(), ["linux", "new", "old"].into());
+    assert!(runner.granted.is_empty() && runner.hidden.is_empty());
+    // Once more, it counts whatever the runner says.
+    let labels = Command::SetLabels(fixture.labels_of("r1", &["old"], &["gpu"]));
+    fixture.accepted(labels);
+    fixture.register("r1", &["gpu"], 9);
+    let runner = fixture.state.runner(&id("r1")).expect("it is registered");
+    assert_eq!(runner.labels(), ["old"].into());
     let many: Vec<String> = (0..101).map(|n| format!("l{n}")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     let labels = Command::SetLabels(fixture.labels_of("r1", &many, &[]));
@@ -232,16 +242,51 @@ fn a_runner_with_another_version_or_other_executors_is_healthy_until_it_says_oth
 }
 
 #[test]
+fn a_lifted_quarantine_lets_executors_take_jobs_and_leaves_the_host_as_it_is() {
+    let mut fixture = Fixture::new();
+    fixture.register_of(Level(3), "r1");
+    let unhealthy = [("local", "no shell"), (HOST, "disk full")];
+    let unhealthy = unhealthy.map(|(name, problem)| (name.to_owned(), problem.to_owned()));
+    let ill = SetHealth { runner: id("r1"), unhealthy: unhealthy.into(), at: fixture.now };
+    fixture.accepted(Command::SetHealth(ill));
+    let lift = fixture.lift_of("r1");
+    assert_eq!(fixture.refused(Command::LiftQuarantine(lift.clone())), Refusal::RunnerTooOld);
+    fixture.register_of(Level(4), "r1");
+    let lift = LiftQuarantine { request: Some(request("k", 1)), ..lift };
+    let events = fixture.accepted(Command::LiftQuarantine(lift.clone()));
+    assert_eq!(names(&events), ["quarantine_lifted", "runner_health"]);
+    let left: Vec<_> = fixture.state.runners()[&id("r1")].unhealthy.keys().collect();
+    assert_eq!(left, [HOST]);
+    assert_eq!(fixture.accepted(Command::LiftQuarantine(lift)), [], "it was lifted by this key");
+    let again = Command::LiftQuarantine(fixture.lift_of("r1"));
+    assert_eq!(names(&fixture.accepted(again)), ["quarantine_lifted"], "the runner forgets anew");
+    fixture.unreachable("r1");
+    let gone = Command::LiftQuarantine(fixture.lift_of("r1"));
+    assert_eq!(fixture.refused(gone), Refusal::RunnerUnreachable);
+    let unknown = Command::LiftQuarantine(fixture.lift_of("r2"));
+    assert_eq!(fixture.refused(unknown), Refusal::UnknownRunner);
+}
+
+#[test]
 fn only_new_members_know_what_is_said_about_scheduling() {
     let fixture = Fixture::with_runner();
+    let by = String::new();
     let left = RemoveRunner { left: true, ..fixture.removal_of("r1") };
     let commands = [
         Command::CordonRunner(fixture.cordon_of("r1")),
         Command::DrainRunner(fixture.drain_of("r1", 0, AtDeadline::Wait)),
-        Command::ResumeRunner(fixture.resume_of("r1")),
-        Command::SetLabels(fixture.labels_of("r1", &[], &[])),
+        Command::ResumeRunner(ResumeRunner { by: by.clone(), ..fixture.resume_of("r1") }),
+        Command::SetLabels(SetLabels { by, ..fixture.labels_of("r1", &[], &[]) }),
         Command::RemoveRunner(left),
     ];
-    assert!(commands.iter().all(|command| command.level().0 == 3));
-    assert_eq!(Command::RemoveRunner(fixture.removal_of("r1")).level().0, 1);
+    assert!(commands.iter().all(|command| command.level() == Level(3)));
+    assert_eq!(Command::RemoveRunner(fixture.removal_of("r1")).level(), Level(1));
+    let by = "ann".to_owned();
+    let named = [
+        Command::ResumeRunner(fixture.resume_of("r1")),
+        Command::SetLabels(fixture.labels_of("r1", &[], &[])),
+        Command::RemoveRunner(RemoveRunner { by, ..fixture.removal_of("r1") }),
+        Command::LiftQuarantine(fixture.lift_of("r1")),
+    ];
+    assert!(named.iter().all(|command| command.level() == Level(4)));
 }

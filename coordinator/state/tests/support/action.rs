@@ -4,7 +4,8 @@
 
 use baton_state::{
     Archive, Artifacts, AtDeadline, Cache, Executor, Final, Git, JobSpec, Level, LogEnd, OnLost,
-    Outcome, Requirements, RunnerFacts, Source, Trace, Tree, Workspace, command::LossCause,
+    Outcome, QueueName, Requirements, RunnerFacts, Source, Trace, Tree, Workspace,
+    command::LossCause,
 };
 use proptest::{
     collection::{btree_set, vec},
@@ -46,6 +47,10 @@ pub(crate) enum Action {
     Drain { runner: BusyPick, deadline: Option<u64>, then: AtDeadline, key: Option<Key> },
     Resume { runner: u8, key: Option<Key>, history: History },
     Labels { runner: u8, grant: Vec<&'static str>, hide: Vec<&'static str>, key: Option<Key> },
+    Priority { job: JobPick, priority: i32, key: Option<Key>, history: History },
+    PauseQueue { queue: QueueName, key: Option<Key>, history: History },
+    ResumeQueue { queue: QueueName, key: Option<Key>, history: History },
+    Lift { runner: u8, key: Option<Key>, history: History },
     Tick { elapsed: u64 },
     Evict { age: u64 },
     FoundCluster,
@@ -171,6 +176,14 @@ fn action() -> impl Strategy<Value = Action> {
         2 => (runner_request(), granted(), labels()).prop_map(|((runner, key, _), grant, hide)| {
             Action::Labels { runner, grant, hide, key }
         }),
+        3 => (changed_job(), -1..=1_i32, option::weighted(0.5, key()), history()).prop_map(
+            |(job, priority, key, history)| Action::Priority { job, priority, key, history }
+        ),
+        1 => queue_request()
+            .prop_map(|(queue, key, history)| Action::PauseQueue { queue, key, history }),
+        2 => queue_request()
+            .prop_map(|(queue, key, history)| Action::ResumeQueue { queue, key, history }),
+        2 => runner_request().prop_map(|(runner, key, history)| Action::Lift { runner, key, history }),
         5 => (0..4_000_u64).prop_map(|elapsed| Action::Tick { elapsed }),
         1 => (0..40_u64).prop_map(|age| Action::Evict { age }),
         1 => Just(Action::FoundCluster),
@@ -233,7 +246,7 @@ fn register() -> impl Strategy<Value = Action> {
         2 => Just(How::Ephemeral),
         1 => Just(How::Leaving)
     ];
-    let level = prop_oneof![1 => Just(2_u32), 6 => Just(3)];
+    let level = prop_oneof![1 => Just(2_u32), 1 => Just(3), 6 => Just(4)];
     (0..RUNNERS - 1, labels, slots, 0..2_u8, how, level).prop_map(
         |(runner, labels, slots, boot, how, level)| Action::Register {
             runner,
@@ -249,6 +262,19 @@ fn register() -> impl Strategy<Value = Action> {
 /// A request about a runner, and when the proposer looked for its key.
 fn runner_request() -> impl Strategy<Value = (u8, Option<Key>, History)> {
     (0..RUNNERS, option::weighted(0.5, removal_key()), history())
+}
+
+/// A request about a queue, of few that jobs are in, and seldom of one too many.
+fn queue_request() -> impl Strategy<Value = (QueueName, Option<Key>, History)> {
+    let queue = (project(), labels(), executor()).prop_map(|(project, labels, executor)| {
+        let labels = labels.into_iter().map(str::to_owned).collect();
+        QueueName { project, labels, executor }
+    });
+    (queue, option::weighted(0.5, removal_key()), history())
+}
+
+fn project() -> impl Strategy<Value = String> {
+    prop_oneof![3 => Just("default".to_owned()), 1 => Just("other".to_owned())]
 }
 
 fn drain() -> impl Strategy<Value = Action> {
@@ -309,6 +335,7 @@ fn job_spec() -> impl Strategy<Value = JobSpec> {
         "\\PC{0,8}",
         option::weighted(0.2, any::<bool>()),
         any::<bool>(),
+        project(),
     )
         .prop_map(
             |(
@@ -322,6 +349,7 @@ fn job_spec() -> impl Strategy<Value = JobSpec> {
                 name,
                 keeps,
                 new,
+                project,
             )| {
                 let mut spec = JobSpec {
                     requirements: Requirements {
@@ -335,6 +363,7 @@ fn job_spec() -> impl Strategy<Value = JobSpec> {
                     queue_timeout,
                     source,
                     name,
+                    project,
                     artifacts: keeps
                         .map(|always| Artifacts { globs: vec!["out/**".to_owned()], always }),
                     caches: keeps.into_iter().map(cache).collect(),
@@ -400,6 +429,16 @@ fn cancel() -> impl Strategy<Value = Action> {
         key,
         history,
     })
+}
+
+/// Mostly one that has not ended.
+fn changed_job() -> impl Strategy<Value = JobPick> {
+    prop_oneof![
+        3 => any::<Pick>().prop_map(JobPick::Ready),
+        2 => any::<Pick>().prop_map(JobPick::Leased),
+        1 => any::<Pick>().prop_map(JobPick::Finished),
+        1 => Just(JobPick::Unknown),
+    ]
 }
 
 fn history() -> impl Strategy<Value = History> {

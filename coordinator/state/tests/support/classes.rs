@@ -6,7 +6,7 @@ use super::world::{Entry, finished};
 
 /// What the actions must lead to, as [`classes`] names it. Ticks, evictions and
 /// registrations are never refused; they have or have no effect.
-pub(crate) const EXPECTED: [&str; 98] = [
+pub(crate) const EXPECTED: [&str; 120] = [
     "submit: effect",
     "submit: no effect",
     "submit: JobIdTaken",
@@ -77,6 +77,24 @@ pub(crate) const EXPECTED: [&str; 98] = [
     "remove member: effect",
     "remove member: UnknownMember",
     "remove member: LastMember",
+    "set priority: effect",
+    "set priority: no effect",
+    "set priority: UnknownJob",
+    "set priority: JobFinished",
+    "set priority: KeyReused",
+    "set priority: HistoryMoved",
+    "grant: QueuePaused",
+    "pause queue: effect",
+    "pause queue: no effect",
+    "pause queue: KeyReused",
+    "resume queue: effect",
+    "resume queue: no effect",
+    "resume queue: KeyReused",
+    "lift quarantine: effect",
+    "lift quarantine: no effect",
+    "lift quarantine: UnknownRunner",
+    "lift quarantine: RunnerUnreachable",
+    "lift quarantine: RunnerTooOld",
     "set job token key: no effect",
     "set job token key: JobTokenKeyGiven",
     "job_submitted",
@@ -93,6 +111,10 @@ pub(crate) const EXPECTED: [&str; 98] = [
     "runner_online",
     "runner_unreachable",
     "runner_health",
+    "job_priority",
+    "queue_paused",
+    "queue_resumed",
+    "quarantine_lifted",
     "runner_scheduling",
     "runner_labels",
     "runner_removed",
@@ -129,6 +151,10 @@ pub(crate) fn classes(entry: &Entry) -> Vec<String> {
         Command::ResumeRunner(_) => "resume",
         Command::SetLabels(_) => "set labels",
         Command::SetJobTokenKey(_) => "set job token key",
+        Command::SetPriority(_) => "set priority",
+        Command::PauseQueue(_) => "pause queue",
+        Command::ResumeQueue(_) => "resume queue",
+        Command::LiftQuarantine(_) => "lift quarantine",
     };
     let answer = match &entry.reply {
         Ok(_) if entry.events.is_empty() => "no effect".to_owned(),

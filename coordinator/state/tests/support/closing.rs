@@ -1,8 +1,11 @@
 //! The last phase of a run: everything comes to its end.
 
 use baton_state::{
-    Command, Final, JobId, Lease, Level, Outcome, RunnerFacts, RunnerId,
-    command::{Evict, Finish, Grant, LoseLease, LossCause, MarkUnreachable, RegisterRunner, Tick},
+    Command, Final, JobId, Lease, Level, Outcome, QueueName, RunnerFacts, RunnerId,
+    command::{
+        Evict, Finish, Grant, LoseLease, LossCause, MarkUnreachable, RegisterRunner, ResumeQueue,
+        Tick,
+    },
 };
 
 use super::world::{World, all_executors};
@@ -28,6 +31,12 @@ pub(crate) fn close(world: &mut World) {
         level: Level::NEWEST,
     };
     let runner = last.id.clone();
+    let paused: Vec<QueueName> = world.state.paused().keys().cloned().collect();
+    for queue in paused {
+        let (by, history_seen) = ("ann".to_owned(), world.state.applied());
+        let resume = ResumeQueue { queue, at: world.now, by, request: None, history_seen };
+        world.next(Command::ResumeQueue(resume));
+    }
     world.next(Command::RegisterRunner(RegisterRunner { facts: last, at: world.now }));
     // Three attempts at most, and one round more than that.
     for _ in 0..4 {
@@ -38,7 +47,8 @@ pub(crate) fn close(world: &mut World) {
         }
         world.now = world.now.plus(120_000);
         world.next(Command::Tick(Tick { at: world.now }));
-        let ready = world.state.queues().ready().flat_map(|(_, queue)| queue.iter());
+        let queues = world.state.queues().iter().flat_map(|(_, projects)| projects.values());
+        let ready = queues.flat_map(|queue| queue.ready());
         let ready: Vec<JobId> = ready.map(|place| place.job).collect();
         for job in ready {
             world.next(Command::Grant(Grant { job, runner: runner.clone(), at: world.now }));

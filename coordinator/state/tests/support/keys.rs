@@ -54,6 +54,18 @@ impl Keys {
                 command.request.as_ref().zip(Some(command.history_seen))
             }
             Command::SetLabels(command) => command.request.as_ref().zip(Some(command.history_seen)),
+            Command::SetPriority(command) => {
+                command.request.as_ref().zip(Some(command.history_seen))
+            }
+            Command::PauseQueue(command) => {
+                command.request.as_ref().zip(Some(command.history_seen))
+            }
+            Command::ResumeQueue(command) => {
+                command.request.as_ref().zip(Some(command.history_seen))
+            }
+            Command::LiftQuarantine(command) => {
+                command.request.as_ref().zip(Some(command.history_seen))
+            }
             Command::Evict(command) => return self.forget(entry, command),
             _ => None,
         };

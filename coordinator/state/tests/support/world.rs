@@ -7,9 +7,10 @@ use baton_state::{
     Lease, Level, Member, NodeId, Phase, Refusal, Reply, Request, RunnerFacts, RunnerId, State,
     Target, Timestamp,
     command::{
-        Cancel, CordonRunner, DrainRunner, Evict, Finish, FoundCluster, Grant, LoseLease,
-        MarkUnreachable, PutMember, RegisterRunner, RemoveMember, RemoveRunner, ResumeRunner,
-        SetHealth, SetJobTokenKey, SetLabels, Start, Submit, Tick,
+        Cancel, CordonRunner, DrainRunner, Evict, Finish, FoundCluster, Grant, LiftQuarantine,
+        LoseLease, MarkUnreachable, PauseQueue, PutMember, RegisterRunner, RemoveMember,
+        RemoveRunner, ResumeQueue, ResumeRunner, SetHealth, SetJobTokenKey, SetLabels, SetPriority,
+        Start, Submit, Tick,
     },
 };
 use proptest::sample::Index as Pick;
@@ -175,6 +176,7 @@ impl World {
                     request: key.map(|key| of_call(key, 2)),
                     history_seen: self.history_seen(history),
                     left,
+                    by: String::new(),
                 })
             }
             Action::Cordon { runner, key, history } => Command::CordonRunner(CordonRunner {
@@ -198,6 +200,7 @@ impl World {
                 at,
                 request: key.map(|key| of_call(key, 8)),
                 history_seen: self.history_seen(history),
+                by: "bob".to_owned(),
             }),
             Action::Labels { runner, grant, hide, key } => Command::SetLabels(SetLabels {
                 runner: runner_id(runner),
@@ -206,6 +209,36 @@ impl World {
                 hide: hide.into_iter().map(str::to_owned).collect(),
                 request: key.map(|key| of_call(key, 10)),
                 history_seen: self.state.applied(),
+                by: "bob".to_owned(),
+            }),
+            Action::Priority { job, priority, key, history } => Command::SetPriority(SetPriority {
+                job: self.job(&job),
+                priority,
+                at,
+                by: "bob".to_owned(),
+                request: key.map(|key| of_call(key, 12)),
+                history_seen: self.history_seen(history),
+            }),
+            Action::PauseQueue { queue, key, history } => Command::PauseQueue(PauseQueue {
+                queue,
+                at,
+                by: "ann".to_owned(),
+                request: key.map(|key| of_call(key, 14)),
+                history_seen: self.history_seen(history),
+            }),
+            Action::ResumeQueue { queue, key, history } => Command::ResumeQueue(ResumeQueue {
+                queue,
+                at,
+                by: "bob".to_owned(),
+                request: key.map(|key| of_call(key, 16)),
+                history_seen: self.history_seen(history),
+            }),
+            Action::Lift { runner, key, history } => Command::LiftQuarantine(LiftQuarantine {
+                runner: runner_id(runner),
+                at,
+                by: "ann".to_owned(),
+                request: key.map(|key| of_call(key, 18)),
+                history_seen: self.history_seen(history),
             }),
             Action::Tick { elapsed } => {
                 self.now = at.plus(elapsed);

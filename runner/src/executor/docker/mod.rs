@@ -116,20 +116,7 @@ impl Executor for DockerExecutor {
         .boxed()
     }
 
-    fn start<'a>(
-        &'a self,
-        dir: &'a AttemptDir,
-        launch: &'a Launch,
-    ) -> BoxFuture<'a, Result<Execution, ExecutorError>> {
-        self.shims.start(dir, launch)
-    }
-
-    fn recover<'a>(
-        &'a self,
-        dir: &'a AttemptDir,
-    ) -> BoxFuture<'a, Result<Recovered, ExecutorError>> {
-        self.shims.recover(dir)
-    }
+    by_shims!();
 
     fn check(&self) -> BoxFuture<'_, Result<String, String>> {
         async move {
@@ -159,10 +146,6 @@ impl Executor for DockerExecutor {
             remove(&docker, with_label(RUNNER_LABEL, runner), is_orphan).await
         }
         .boxed()
-    }
-
-    fn detach(&self) -> BoxFuture<'_, ()> {
-        self.shims.detach()
     }
 }
 

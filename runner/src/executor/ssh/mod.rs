@@ -111,20 +111,7 @@ impl Executor for SshExecutor {
         .boxed()
     }
 
-    fn start<'a>(
-        &'a self,
-        dir: &'a AttemptDir,
-        launch: &'a Launch,
-    ) -> BoxFuture<'a, Result<Execution, ExecutorError>> {
-        self.shims.start(dir, launch)
-    }
-
-    fn recover<'a>(
-        &'a self,
-        dir: &'a AttemptDir,
-    ) -> BoxFuture<'a, Result<Recovered, ExecutorError>> {
-        self.shims.recover(dir)
-    }
+    by_shims!();
 
     fn check(&self) -> BoxFuture<'_, Result<String, String>> {
         async move {
@@ -147,10 +134,6 @@ impl Executor for SshExecutor {
             removed.map_err(|problem| format!("the target {}: {problem}", self.target))
         }
         .boxed()
-    }
-
-    fn detach(&self) -> BoxFuture<'_, ()> {
-        self.shims.detach()
     }
 }
 

@@ -122,7 +122,7 @@ if ! command -v find >/dev/null 2>&1; then
 elif ! cd "$D/work"; then
     :
 elif find . \( -name "*$end*" -o -name '*\\*' \) -prune -o \
-    \( -type f -o -type l -o -type d \) -print 2>"$D/unread"
+    \( -type f -o -type l -o -type d -o -type p \) -print 2>"$D/unread"
 then
     echo done >&2
 elif [ -s "$D/unread" ]; then

@@ -36,6 +36,7 @@ use crate::{
         },
     },
     retry::Delays,
+    shim::mask::Masks,
 };
 
 /// The wait after the first call that an engine did not answer.
@@ -102,7 +103,13 @@ impl Job {
         let cannot = |action: &str, error: &Error| {
             failed(format!("the Docker engine cannot {action}: {}", describe(error)))
         };
-        unless_killed(shim, self.services.start()).await?.map_err(failed)?;
+        if let Err(not_ready) = unless_killed(shim, self.services.start()).await? {
+            let (masks, _) = Masks::of_variables(&task.launch.masks, &task.launch.env);
+            for line in not_ready.last_lines {
+                shim.note(masks.as_ref().map_or(line.clone(), |masks| masks.mask(&line))).await;
+            }
+            return Err(failed(not_ready.problem));
+        }
         let network = self.services.network();
         creation::create(&self.docker, &self.name, task, container, network)
             .await
@@ -148,7 +155,7 @@ impl Job {
             match over {
                 Ok(state) => {
                     output.drain(&self.docker, &self.name).await;
-                    return self.outcome(&state);
+                    return self.outcome(&state, &output);
                 }
                 Err(error) if is_missing(&error) => {
                     return failed("somebody removed the container".to_owned());
@@ -213,10 +220,14 @@ impl Job {
         self.docker.kill_container(&self.name, Some(options)).await
     }
 
-    fn outcome(&self, state: &ContainerState) -> Ended {
+    fn outcome(&self, state: &ContainerState, output: &Output) -> Ended {
         let code = state.exit_code.and_then(|code| i32::try_from(code).ok()).unwrap_or(-1);
+        let status = match output.refused_program() {
+            Some(program) if matches!(code, 126 | 127) => refused(code, program),
+            _ => ExitStatus::Exited(code),
+        };
         Ended {
-            status: ExitStatus::Exited(code),
+            status,
             out_of_memory: state.oom_killed.unwrap_or_default(),
             killed: u32::from(self.killed),
         }
@@ -281,7 +292,11 @@ fn not_started(error: &Error, command: &[String]) -> Ended {
     } else {
         return failed(format!("the Docker engine cannot start the container: {message}"));
     };
+    ended(refused(code, program))
+}
+
+/// The program of the command cannot be started in the container.
+fn refused(code: i32, program: &str) -> ExitStatus {
     let reason = if code == 126 { "cannot be executed" } else { "command not found" };
-    let message = format!("{program}: {reason} in the image");
-    ended(ExitStatus::NotStarted { code, message })
+    ExitStatus::NotStarted { code, message: format!("{program}: {reason} in the image") }
 }

@@ -18,6 +18,10 @@ use crate::monitor::shim::Streams;
 /// ended. Then its log is read.
 const SILENCE: Duration = Duration::from_secs(10);
 
+/// The longest of what an init process says when it cannot start the command: a path, and
+/// some words.
+const COMPLAINT_MAX: usize = 4096 + 128;
+
 type Messages = Pin<Box<dyn Stream<Item = Result<LogOutput, Error>> + Send>>;
 
 /// The output of one container.
@@ -30,6 +34,8 @@ pub(super) struct Output {
     pending: (usize, Bytes),
     /// Bytes of each stream that were passed on.
     passed: [u64; 2],
+    /// How standard error begins.
+    beginning: Vec<u8>,
     /// Bytes of each stream that come again and were passed on before.
     repeated: [u64; 2],
 }
@@ -50,6 +56,7 @@ impl Output {
             broken: false,
             pending: (0, Bytes::new()),
             passed: [0; 2],
+            beginning: Vec::new(),
             repeated: [0; 2],
         })
     }
@@ -64,6 +71,10 @@ impl Output {
                     _ => &mut self.streams.stderr,
                 };
                 let written = pipe.write(bytes).await?;
+                if *index == 1 {
+                    let room = COMPLAINT_MAX - self.beginning.len();
+                    self.beginning.extend_from_slice(&bytes[..written.min(room)]);
+                }
                 bytes.advance(written);
                 self.passed[*index] += written as u64;
             }
@@ -88,6 +99,17 @@ impl Output {
         self.repeated[index] -= known;
         message.advance(usize::try_from(known).unwrap_or(message.len()));
         self.pending = (index, message);
+    }
+
+    /// The program that the engine's init process could not start, if there is no more
+    /// output than its complaint.
+    pub(super) fn refused_program(&self) -> Option<&str> {
+        if self.passed != [0, self.beginning.len() as u64] {
+            return None;
+        }
+        let line = str::from_utf8(&self.beginning).ok()?.trim_end();
+        let (_, said) = line.strip_prefix("[FATAL tini (")?.split_once(")] exec ")?;
+        said.rsplit_once(" failed: ").map(|(program, _)| program)
     }
 
     /// Goes on listening when the connection broke and the container may still run.

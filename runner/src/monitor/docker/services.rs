@@ -1,6 +1,6 @@
 //! The containers beside a job's, on a network that only they and the job share.
 
-use std::{collections::HashMap, path::PathBuf};
+use std::{collections::HashMap, path::PathBuf, time::Duration};
 
 use bollard::{
     Docker,
@@ -9,7 +9,9 @@ use bollard::{
         ContainerCreateBody, EndpointSettings, HealthConfig, HealthStatusEnum, HostConfig,
         NetworkCreateRequest, NetworkingConfig,
     },
-    query_parameters::{CreateContainerOptions, EventsOptions, RemoveContainerOptions},
+    query_parameters::{
+        CreateContainerOptions, EventsOptions, LogsOptions, RemoveContainerOptions,
+    },
 };
 use futures::StreamExt as _;
 use tokio::time::timeout;
@@ -30,6 +32,20 @@ use crate::{
 /// Nanoseconds between two looks at a service's health, and for one of them.
 const HEALTH_INTERVAL: i64 = 500_000_000;
 const HEALTH_TIMEOUT: i64 = 10_000_000_000;
+
+/// How much is told of what a service wrote that did not become ready: lines, and bytes.
+const LAST_LINES: usize = 50;
+const LAST_BYTES: usize = 16 << 10;
+/// How long the engine may take to give it.
+const LAST_WITHIN: Duration = Duration::from_secs(5);
+
+/// Why services are not ready.
+pub(super) struct NotReady {
+    /// For people.
+    pub(super) problem: String,
+    /// The last lines that the service at fault wrote, each with its name.
+    pub(super) last_lines: Vec<String>,
+}
 
 /// The services of one job; nothing when it has none.
 pub(super) struct Services {
@@ -63,8 +79,8 @@ impl Services {
     /// Starts all of them and waits until they are ready.
     ///
     /// # Errors
-    /// For people: which one is not, and why.
-    pub(super) async fn start(&self) -> Result<(), String> {
+    /// Which one is not, and why.
+    pub(super) async fn start(&self) -> Result<(), NotReady> {
         let Some(network) = self.network() else { return Ok(()) };
         let request = NetworkCreateRequest {
             name: network.to_owned(),
@@ -72,7 +88,10 @@ impl Services {
             ..NetworkCreateRequest::default()
         };
         let created = self.docker.create_network(request).await;
-        created.map_err(|error| format!("the services' network: {}", describe(&error)))?;
+        created.map_err(|error| NotReady {
+            problem: format!("the services' network: {}", describe(&error)),
+            last_lines: Vec::new(),
+        })?;
         let starts = self.services.iter().map(|service| self.start_one(service));
         futures::future::try_join_all(starts).await.map(drop)
     }
@@ -91,7 +110,33 @@ impl Services {
         unless_missing(self.docker.remove_network(network).await)
     }
 
-    async fn start_one(&self, service: &Service) -> Result<(), String> {
+    async fn start_one(&self, service: &Service) -> Result<(), NotReady> {
+        match self.make_ready(service).await {
+            Ok(()) => Ok(()),
+            Err(problem) => {
+                let last_lines = timeout(LAST_WITHIN, self.last_lines(service)).await;
+                Err(NotReady { problem, last_lines: last_lines.unwrap_or_default() })
+            }
+        }
+    }
+
+    /// The last lines that a service wrote, as far as the engine gives them.
+    async fn last_lines(&self, service: &Service) -> Vec<String> {
+        let tail = LAST_LINES.to_string();
+        let options = LogsOptions { stdout: true, stderr: true, tail, ..LogsOptions::default() };
+        let mut pieces = std::pin::pin!(self.docker.logs(&self.container(service), Some(options)));
+        let mut written = Vec::new();
+        while let Some(Ok(piece)) = pieces.next().await {
+            written.extend_from_slice(&piece.into_bytes());
+            let surplus = written.len().saturating_sub(LAST_BYTES);
+            written.drain(..surplus);
+        }
+        let lines = String::from_utf8_lossy(&written);
+        let lines = lines.lines().map(|line| line.replace(char::is_control, ""));
+        lines.map(|line| format!("{}: {line}", service.name)).collect()
+    }
+
+    async fn make_ready(&self, service: &Service) -> Result<(), String> {
         let name = self.container(service);
         let failed = |error: Error| format!("the service {}: {}", service.name, describe(&error));
         let options = CreateContainerOptions { name: Some(name.clone()), ..Default::default() };

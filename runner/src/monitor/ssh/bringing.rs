@@ -108,13 +108,16 @@ impl Target<'_> {
             into.lock().unwrap_or_else(PoisonError::into_inner).take(archive, 0, Path::new(""))
         };
         self.receive(self.folder.pack(), names, take).await?;
-        let missed = unpacking.lock().unwrap_or_else(PoisonError::into_inner).missed();
+        let mut unpacking = unpacking.lock().unwrap_or_else(PoisonError::into_inner);
         let told = |path: &PathBuf| format!("left out: {}, a hard link", path.display());
-        notes.extend(missed.iter().map(told));
+        notes.extend(unpacking.missed().iter().map(told));
+        if part == Part::Artifacts {
+            notes.extend(unpacking.notes());
+        }
         Ok(notes)
     }
 
-    /// The names of all files, links and folders in the work folder, and what was said of those
+    /// The names of all files, links, folders and pipes in the work folder, and what was said of those
     /// that cannot be read.
     async fn names(&self) -> Result<(Vec<u8>, String), Problem> {
         let names = Arc::new(Mutex::new(Vec::new()));

@@ -25,15 +25,12 @@ use super::{
     shim::{Shim, Streams, Wish},
 };
 use crate::{
-    executor::{
-        ExitStatus,
-        ssh::{
-            self, Kept,
-            connection::{Broken, Connection},
-            control::{Control, Finish, How, Report, Stage},
-            remote::Remote,
-            shell::{self, Folder},
-        },
+    executor::ssh::{
+        self, Kept,
+        connection::{Broken, Connection},
+        control::{Control, Finish, How, Report, Stage},
+        remote::Remote,
+        shell::{self, Folder},
     },
     retry::Delays,
     shim::record,
@@ -281,11 +278,7 @@ impl Job<'_> {
         if finish.how == How::Torn {
             shim.note("some output is lost: it could not be written on the target").await;
         }
-        let ended = self.outcome(&finish);
-        if let ExitStatus::NotStarted { message, .. } = &ended.status {
-            shim.note(message.as_str()).await;
-        }
-        Ok(Parted::Ended(ended))
+        Ok(Parted::Ended(self.outcome(&finish)))
     }
 
     /// Has the target do what is due now, however far the attempt is there.

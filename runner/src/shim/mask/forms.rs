@@ -9,16 +9,30 @@ pub(crate) const SHORTEST: usize = 4;
 const STANDARD: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 const FOR_URLS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-/// All that stands for one of `values`.
-pub(super) fn of<'a>(values: impl Iterator<Item = &'a str>) -> BTreeSet<Vec<u8>> {
-    let mut forms = BTreeSet::new();
+/// Base64 of values of fewer bytes is not looked for over the ends of lines: what stands at
+/// the end of one line and the beginning of the next would too often be that by chance.
+const SHORTEST_OVER_LINES: usize = 8;
+
+/// All that stands for some values.
+#[derive(Debug, Default)]
+pub(super) struct Forms {
+    /// As they are.
+    pub(super) exact: BTreeSet<Vec<u8>>,
+    /// Also with ends of lines between any two bytes.
+    pub(super) over_lines: BTreeSet<Vec<u8>>,
+}
+
+pub(super) fn of<'a>(values: impl Iterator<Item = &'a str>) -> Forms {
+    let mut forms = Forms::default();
     for value in values {
         for part in value.lines().chain([value]).filter(|part| part.len() >= SHORTEST) {
-            forms.insert(part.as_bytes().to_vec());
+            forms.exact.insert(part.as_bytes().to_vec());
+            forms.exact.extend(percent_encoded(part));
+            let long = part.len() >= SHORTEST_OVER_LINES;
+            let digits = if long { &mut forms.over_lines } else { &mut forms.exact };
             for alphabet in [STANDARD, FOR_URLS] {
-                forms.extend((0..3).map(|before| base64(part.as_bytes(), before, alphabet)));
+                digits.extend((0..3).map(|before| base64(part.as_bytes(), before, alphabet)));
             }
-            forms.extend(percent_encoded(part));
         }
     }
     forms
@@ -88,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_value_is_found_in_the_base64_of_a_longer_text_wherever_it_stands() {
-        let forms = of(["p\u{e4}ss?>word"].into_iter());
+        let forms = of(["p\u{e4}ss?>word"].into_iter()).over_lines;
         for alphabet in [STANDARD, FOR_URLS] {
             for before in 0..6 {
                 for after in 0..4 {
@@ -105,7 +119,7 @@ mod tests {
 
     #[test]
     fn each_line_and_each_way_of_percents_is_a_form_and_what_is_short_is_none() {
-        let forms = of(["a b/c+\u{e4}", "first\r\nsecond\n!", "abc"].into_iter());
+        let forms = of(["a b/c+\u{e4}", "first\r\nsecond\n!", "abc"].into_iter()).exact;
         for form in [
             "a%20b%2Fc%2B%C3%A4",
             "a%20b%2fc%2b%c3%a4",
@@ -118,5 +132,13 @@ mod tests {
             assert!(forms.contains(form.as_bytes()), "{form}");
         }
         assert!(!forms.contains(&b"abc"[..]) && !forms.contains(&b"!"[..]));
+    }
+
+    #[test]
+    fn base64_of_a_short_value_is_one_on_one_line_alone() {
+        let forms = of(["1234567", "12345678"].into_iter());
+        assert!(forms.exact.contains(&b"MTIzNDU2N"[..]));
+        assert!(forms.over_lines.contains(&b"MTIzNDU2Nz"[..]));
+        assert!(!forms.over_lines.contains(&b"MTIzNDU2N"[..]));
     }
 }

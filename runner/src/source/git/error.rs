@@ -108,7 +108,8 @@ impl GitError {
         }
     }
 
-    /// Another attempt would meet the same.
+    /// Another attempt would meet the same, unless it came to a runner that is set up
+    /// otherwise.
     #[must_use]
     pub fn is_permanent(&self) -> bool {
         match self {
@@ -116,13 +117,12 @@ impl GitError {
             | Self::NoSuchRef { .. }
             | Self::NoCommit { .. }
             | Self::Submodule(_)
-            | Self::Denied { .. } => true,
-            // Another runner may be set up otherwise.
-            Self::Protocol(_)
+            | Self::Denied { .. }
+            | Self::Protocol(_)
             | Self::NoSshKey
             | Self::NotInstalled
-            | Self::NoLfs
-            | Self::Unreachable { .. }
+            | Self::NoLfs => true,
+            Self::Unreachable { .. }
             | Self::DiskFull(_)
             | Self::Failed { .. }
             | Self::Io(_)

@@ -3,9 +3,9 @@
 //! process: the lock lasts until the last git that works in there is gone.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -53,7 +53,7 @@ impl Mirror {
         let dir = cache.join(key.as_str());
         let (folder, path) = (cache.to_owned(), cache.join(format!("{key}.{LOCK}")));
         let opened = move || -> io::Result<File> {
-            DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+            untrusted::make_folder(&folder)?;
             OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)
         };
         let lock = blocking(threads, opened).await?;

@@ -4,13 +4,14 @@ mod state;
 mod update;
 mod view;
 
-use ratatui::buffer::Buffer;
+use ratatui::{buffer::Buffer, layout::Position};
 
 use self::state::JobScreen;
 use super::{Context, Kind, Screen, Step, Subject};
 use crate::{
     event::{News, Wants},
     keys::Action,
+    log::{Log, messages::Effect},
 };
 
 pub(crate) static KIND: Kind = Kind {
@@ -18,7 +19,25 @@ pub(crate) static KIND: Kind = Kind {
     title: "Job",
     about: "one job: its record, its attempts and its output",
     argument: Some("JOB"),
-    actions: &[Action::Cancel, Action::Retry, Action::Priority, Action::Open, Action::Copy],
+    actions: &[
+        Action::FirstError,
+        Action::Search,
+        Action::Follow,
+        Action::Cancel,
+        Action::Retry,
+        Action::Full,
+        Action::NextPane,
+        Action::Filter,
+        Action::Wrap,
+        Action::Save,
+        Action::Times,
+        Action::Mark,
+        Action::Copy,
+        Action::PreviousAttempt,
+        Action::NextAttempt,
+        Action::Priority,
+        Action::Open,
+    ],
     open: |job| Box::new(JobScreen::open(job)),
 };
 
@@ -51,6 +70,22 @@ impl Screen for JobScreen {
         self.update(action, context)
     }
 
+    fn log(&mut self) -> Option<&mut Log> {
+        Some(&mut self.log)
+    }
+
+    fn settle(&mut self, context: &Context<'_>) -> Vec<Effect> {
+        self.settle(context)
+    }
+
+    fn leave(&mut self) {
+        self.log.leave();
+    }
+
+    fn click(&mut self, position: Position, context: &Context<'_>) {
+        self.click(position, context);
+    }
+
     fn subject(&self) -> Subject {
         let attempt = self.job.as_ref().and_then(|job| job.attempts.last());
         let runner = attempt.map(|attempt| attempt.runner_id.clone());
@@ -62,6 +97,9 @@ impl Screen for JobScreen {
     }
 
     fn plain(&self, context: &Context<'_>) -> Vec<String> {
-        self.record(context).plain()
+        let mut lines = self.record(context).plain();
+        lines.extend([String::new(), self.log.panel().title()]);
+        lines.extend(self.log.panel().plain());
+        lines
     }
 }

@@ -2,7 +2,16 @@
 
 use baton_proto::v1::{Job, Waiting};
 
-use crate::{event::News, screens::states, widgets::page::Scroll};
+use crate::{event::News, log::Log, screens::states, widgets::page::Scroll};
+
+/// The parts of the screen, in the order in which the keys go through them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Pane {
+    Record,
+    Log,
+}
+
+pub(super) const PANES: [Pane; 2] = [Pane::Record, Pane::Log];
 
 #[derive(Debug)]
 pub(crate) struct JobScreen {
@@ -15,6 +24,9 @@ pub(crate) struct JobScreen {
     /// Paths and sizes of what it left, once they are known.
     pub(super) artifacts: Vec<(String, u64)>,
     pub(super) scroll: Scroll,
+    pub(super) log: Log,
+    pub(super) pane: usize,
+    pub(super) full: bool,
 }
 
 impl JobScreen {
@@ -26,6 +38,9 @@ impl JobScreen {
             problem: None,
             artifacts: Vec::new(),
             scroll: Scroll::default(),
+            log: Log::of_job(id),
+            pane: 1,
+            full: false,
         }
     }
 
@@ -40,6 +55,7 @@ impl JobScreen {
                 self.job = Some(Job::clone(job));
                 self.problem = None;
                 self.waiting.clone_from(waiting);
+                self.log.change(|panel| panel.learn(job, waiting.as_ref()));
             }
             News::NoJob(problem) => self.problem = Some(problem.clone()),
             News::Artifacts(artifacts) => self.artifacts.clone_from(artifacts),

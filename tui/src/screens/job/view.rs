@@ -3,9 +3,9 @@
 use baton_proto::v1::{
     Attempt, Executor, Job, JobSpec, OnLost, Resources, Source, executor, source,
 };
-use ratatui::buffer::Buffer;
+use ratatui::{buffer::Buffer, layout::Rect};
 
-use super::state::JobScreen;
+use super::state::{JobScreen, PANES, Pane};
 use crate::{
     screens::{Context, states},
     text::{bytes, count},
@@ -16,9 +16,25 @@ use crate::{
 
 impl JobScreen {
     pub(super) fn view(&self, buffer: &mut Buffer, context: &Context<'_>) {
-        panes::frame("Record", true, context.body, buffer, context.theme);
-        let inner = panes::inner(context.body);
-        self.scroll.draw(&self.record(context), inner, buffer, context.theme);
+        for (at, place) in self.places(context.body).into_iter().enumerate() {
+            let Some(place) = place else { continue };
+            let title = match PANES[at] {
+                Pane::Record => "Record".to_owned(),
+                Pane::Log => self.log.panel().title(),
+            };
+            panes::frame(&title, at == self.pane, place, buffer, context.theme);
+            let inner = panes::inner(place);
+            match PANES[at] {
+                Pane::Record => {
+                    self.scroll.draw(&self.record(context), inner, buffer, context.theme);
+                }
+                Pane::Log => self.log.panel().draw(inner, buffer, context.theme, context.zone),
+            }
+        }
+    }
+
+    pub(super) fn places(&self, body: Rect) -> Vec<Option<Rect>> {
+        panes::arrange(body, PANES.len(), self.pane, self.full)
     }
 
     /// Everything but its output.

@@ -331,11 +331,11 @@ async fn each_failure_is_told_in_one_line_and_whether_it_may_pass() {
         (world.wanted("empty", ""), "has no \"HEAD\"", true),
         (world.wanted("nowhere", ""), "is not there, or not for this runner", true),
         (at(format!("git://{closed}/x")), "cannot be reached", false),
-        (at("http://127.0.0.1:1/x".to_owned()), "add \"http\" to `protocols`", false),
-        (at("ssh://127.0.0.1:1/x".to_owned()), "add \"ssh\" to `protocols`", false),
+        (at("http://127.0.0.1:1/x".to_owned()), "add \"http\" to `protocols`", true),
+        (at("ssh://127.0.0.1:1/x".to_owned()), "add \"ssh\" to `protocols`", true),
         (at("https://u:hidden@h/x".to_owned()), "must not contain a password", true),
         (world.wanted("app", "--upload-pack=x"), "the ref of the git source must", true),
-        (lfs, "git-lfs is not installed", false),
+        (lfs, "git-lfs is not installed", true),
     ] {
         if wanted.lfs && Command::new("git-lfs").output().is_ok() {
             continue;
