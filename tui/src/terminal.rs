@@ -15,7 +15,10 @@ use crossterm::{
         Event as Input, EventStream,
     },
     execute,
-    terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode},
+    terminal::{
+        Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode,
+        enable_raw_mode,
+    },
 };
 use futures::StreamExt as _;
 use jiff::Timestamp;
@@ -72,9 +75,9 @@ impl Taken {
     fn take() -> io::Result<Self> {
         enable_raw_mode()?;
         // From here on it is given back whatever fails.
-        let mut taken = Self(Terminal::new(CrosstermBackend::new(stdout()))?);
-        execute!(stdout(), EnterAlternateScreen, EnableBracketedPaste)?;
-        taken.0.clear()?;
+        let taken = Self(Terminal::new(CrosstermBackend::new(stdout()))?);
+        // Not `Terminal::clear`, which asks where the cursor is: not every terminal answers.
+        execute!(stdout(), EnterAlternateScreen, Clear(ClearType::All), EnableBracketedPaste)?;
         Ok(taken)
     }
 }

@@ -1,177 +1,26 @@
 //! Against a coordinator that breaks off, refuses and hesitates.
 
 use std::{
-    collections::VecDeque,
-    pin::Pin,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use baton_client::Endpoint;
-use baton_proto::v1::{
-    BackupRequest, BackupResponse, ClusterStatusRequest, ClusterStatusResponse, JoinRequest,
-    JoinResponse, ListEventsRequest, ListEventsResponse, ListMembersRequest, ListMembersResponse,
-    ListQueuesRequest, ListQueuesResponse, Overview, PauseQueueRequest, PauseQueueResponse,
-    QueueName, RemoveMemberRequest, RemoveMemberResponse, ResumeQueueRequest, ResumeQueueResponse,
-    TransferRequest, TransferResponse, WatchFleetRequest, WatchFleetResponse, WhoAmIRequest,
-    WhoAmIResponse,
-    cluster_server::{Cluster, ClusterServer},
-    fleet_server::{Fleet, FleetServer},
-    queues_server::{Queues, QueuesServer},
-};
-use futures::{Stream, StreamExt as _, stream};
+use baton_proto::v1::QueueName;
 use tokio::{
     net::TcpListener,
     sync::mpsc::{self, Receiver, UnboundedSender},
     task::JoinSet,
     time::timeout,
 };
-use tokio_stream::wrappers::TcpListenerStream;
-use tonic::{Request, Response, Status, transport::Server};
 
 use crate::{
     event::{Event, Intent, News},
     operation::{Operation, Task},
+    tests::coordinator::{Answer, Coordinator, Script},
 };
 
 const LIMIT: Duration = Duration::from_secs(60);
-
-/// What a watch is answered with.
-enum Answer {
-    /// So many answers with this term, and then the stream breaks.
-    Break(u64),
-    /// One answer with this term, and then nothing more.
-    Hold(u64),
-    Refuse,
-}
-
-#[derive(Clone, Default)]
-pub(super) struct Coordinator(Arc<Mutex<Script>>);
-
-#[derive(Default)]
-struct Script {
-    /// How watches are answered, one after the other; the last one is kept to.
-    watches: VecDeque<Answer>,
-    /// How often a pause fails before it is answered.
-    pauses_fail: usize,
-    keys: Vec<String>,
-}
-
-type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
-
-#[tonic::async_trait]
-impl Fleet for Coordinator {
-    type WatchStream = Answers<WatchFleetResponse>;
-
-    async fn watch(
-        &self,
-        _: Request<WatchFleetRequest>,
-    ) -> Result<Response<Self::WatchStream>, Status> {
-        let told = |term| {
-            let overview = Some(Overview { term, ..Overview::default() });
-            Ok(WatchFleetResponse { overview, ..WatchFleetResponse::default() })
-        };
-        let broken = Err(Status::unavailable("the leader went away"));
-        let answer = self.0.lock().unwrap().watches.pop_front();
-        let answers: Self::WatchStream = match answer {
-            Some(Answer::Break(term)) => stream::iter([told(term), broken]).boxed(),
-            Some(Answer::Hold(term)) => stream::iter([told(term)]).chain(stream::pending()).boxed(),
-            Some(Answer::Refuse) => return Err(Status::unimplemented("no such thing")),
-            None => stream::pending().boxed(),
-        };
-        Ok(Response::new(answers))
-    }
-
-    async fn events(
-        &self,
-        _: Request<ListEventsRequest>,
-    ) -> Result<Response<ListEventsResponse>, Status> {
-        Ok(Response::new(ListEventsResponse::default()))
-    }
-
-    async fn who_am_i(
-        &self,
-        _: Request<WhoAmIRequest>,
-    ) -> Result<Response<WhoAmIResponse>, Status> {
-        Ok(Response::new(WhoAmIResponse { name: "ada".to_owned(), methods: Vec::new() }))
-    }
-}
-
-#[tonic::async_trait]
-impl Queues for Coordinator {
-    async fn list(
-        &self,
-        _: Request<ListQueuesRequest>,
-    ) -> Result<Response<ListQueuesResponse>, Status> {
-        Ok(Response::new(ListQueuesResponse::default()))
-    }
-
-    async fn pause(
-        &self,
-        request: Request<PauseQueueRequest>,
-    ) -> Result<Response<PauseQueueResponse>, Status> {
-        let mut script = self.0.lock().unwrap();
-        script.keys.push(request.into_inner().idempotency_key);
-        if script.keys.len() <= script.pauses_fail {
-            return Err(Status::unavailable("no leader"));
-        }
-        Ok(Response::new(PauseQueueResponse {}))
-    }
-
-    async fn resume(
-        &self,
-        _: Request<ResumeQueueRequest>,
-    ) -> Result<Response<ResumeQueueResponse>, Status> {
-        Err(Status::unimplemented("not at all"))
-    }
-}
-
-#[tonic::async_trait]
-impl Cluster for Coordinator {
-    type BackupStream = Answers<BackupResponse>;
-
-    async fn status(
-        &self,
-        _: Request<ClusterStatusRequest>,
-    ) -> Result<Response<ClusterStatusResponse>, Status> {
-        Ok(Response::new(ClusterStatusResponse {
-            leader_id: 1,
-            ..ClusterStatusResponse::default()
-        }))
-    }
-
-    async fn members(
-        &self,
-        _: Request<ListMembersRequest>,
-    ) -> Result<Response<ListMembersResponse>, Status> {
-        Err(Status::unimplemented(""))
-    }
-
-    async fn join(&self, _: Request<JoinRequest>) -> Result<Response<JoinResponse>, Status> {
-        Err(Status::unimplemented(""))
-    }
-
-    async fn remove(
-        &self,
-        _: Request<RemoveMemberRequest>,
-    ) -> Result<Response<RemoveMemberResponse>, Status> {
-        Err(Status::unimplemented(""))
-    }
-
-    async fn transfer(
-        &self,
-        _: Request<TransferRequest>,
-    ) -> Result<Response<TransferResponse>, Status> {
-        Err(Status::unimplemented(""))
-    }
-
-    async fn backup(
-        &self,
-        _: Request<BackupRequest>,
-    ) -> Result<Response<Self::BackupStream>, Status> {
-        Err(Status::unimplemented(""))
-    }
-}
 
 /// A client of a coordinator.
 struct Running {
@@ -185,18 +34,10 @@ struct Running {
 impl Running {
     async fn start(script: Script) -> Self {
         let coordinator = Coordinator(Arc::new(Mutex::new(script)));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let server = Server::builder()
-            .add_service(FleetServer::new(coordinator.clone()))
-            .add_service(QueuesServer::new(coordinator.clone()))
-            .add_service(ClusterServer::new(coordinator.clone()))
-            .serve_with_incoming(TcpListenerStream::new(listener));
+        let mut tasks = JoinSet::new();
+        let endpoint = coordinator.clone().serve(&mut tasks).await;
         let (orders, ordered) = mpsc::unbounded_channel();
         let (teller, events) = mpsc::channel(64);
-        let mut tasks = JoinSet::new();
-        tasks.spawn(async { server.await.unwrap() });
-        let endpoint = Endpoint::new(&address, "token").unwrap();
         tasks.spawn(super::serve(endpoint, ordered, teller));
         Self { coordinator, orders, events, _tasks: tasks }
     }

@@ -5,7 +5,7 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent,
 use proptest::prelude::*;
 
 use super::{
-    fixtures::{Fleet, admin, console, learn, news, send, settings, tell_log},
+    fixtures::{Fleet, admin, console, news, send, settings, tell_log},
     pictures::{argument, buffer},
 };
 use crate::{
@@ -119,13 +119,13 @@ fn take(model: &mut Model, step: Step, second: &mut u64, open: &mut Vec<crate::T
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
     #[test]
     fn nothing_breaks_and_nothing_hostile_is_drawn(
         screen in 0..KINDS.len(),
         size in (1..130_u16, 1..45_u16),
-        steps in prop::collection::vec(step(), 0..40),
+        steps in prop::collection::vec(step(), 0..60),
     ) {
         let name = KINDS[screen].name;
         let mut model = console(settings(name, &argument(name)), size, Fleet::Typical);

@@ -30,8 +30,8 @@ use tonic::{Request as Call, Response, Status, Streaming, transport::Server};
 
 use super::*;
 use crate::{
-    client::tests::Coordinator,
     log::messages::{Begin, Source},
+    tests::coordinator::Coordinator,
 };
 
 const LIMIT: Duration = Duration::from_secs(60);
