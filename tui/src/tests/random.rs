@@ -5,7 +5,7 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent,
 use proptest::prelude::*;
 
 use super::{
-    fixtures::{Fleet, admin, console, learn, news, send, settings, tell_log},
+    fixtures::{Fleet, admin, console, news, send, settings, tell_log},
     pictures::{argument, buffer},
 };
 use crate::{
