@@ -7,8 +7,8 @@ use baton_client::{Connection, Endpoint};
 use baton_proto::{
     error::{ApiError, Reason},
     v1::{
-        self, cluster_client::ClusterClient, jobs_client::JobsClient, queues_client::QueuesClient,
-        runners_client::RunnersClient,
+        self, cluster_client::ClusterClient, fleet_client::FleetClient, jobs_client::JobsClient,
+        queues_client::QueuesClient, runners_client::RunnersClient,
     },
 };
 use baton_tests::{fleet::Fleet, wait};
@@ -202,6 +202,9 @@ async fn every_call_needs_the_token() {
         let mut cluster = ClusterClient::with_interceptor(channel.clone(), stranger);
         let status = cluster.status(v1::ClusterStatusRequest {}).await.unwrap_err();
         assert_eq!(reason(&status), Reason::Unauthenticated);
+        let mut fleet = FleetClient::with_interceptor(channel.clone(), stranger);
+        let who = fleet.who_am_i(v1::WhoAmIRequest {}).await.unwrap_err();
+        assert_eq!(reason(&who), Reason::Unauthenticated);
     }
     let endpoint = Endpoint::new(&fleet.address(), "not-the-token-of-this").unwrap();
     let refused = Connection::connect(endpoint, wait::LIMIT).await.err().unwrap();

@@ -24,7 +24,7 @@ Examples:
   baton events --subject job:JOB                  all about one job
   baton events --kind runner_unreachable --after 1d -o json
 
-SUBJECT is job:ID, runner:ID or member:NUMBER. TIME is a point in time such as
+SUBJECT is job:ID, runner:ID, member:NUMBER or queue:PROJECT. TIME is a point in time such as
 2026-03-01T08:00:00Z, or how long ago, such as 2h. With -f each event is one line, of
 JSON with -o json.";
 

@@ -276,3 +276,87 @@ fn ended(outcome: &Outcome) -> String {
 fn time(time: Timestamp) -> prost_types::Timestamp {
     timestamp_from_millis(time.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn told(kind: Value) -> v1::Event {
+        let kind = serde_json::from_value(kind).unwrap();
+        let event = Event { index: 1, ordinal: 0, at: Timestamp(1), kind };
+        shown(&event, None, &Names::of(&State::default()))
+    }
+
+    #[test]
+    fn an_event_says_what_was_done_why_and_by_whom() {
+        let of =
+            |kind: &str| json!({ "type": kind, "runner": "r", "name": "build-1", "by": "ann" });
+        let with = |kind: &str, more: Value| {
+            let (mut event, Value::Object(more)) = (of(kind), more) else { panic!("no fields") };
+            event.as_object_mut().unwrap().extend(more);
+            told(event)
+        };
+        let sick = with("runner_health", json!({ "executor": "docker", "problem": "no socket" }));
+        assert_eq!(sick.message, "docker does not work: no socket");
+        assert_eq!((&*sick.subject, &*sick.name, sick.warning), ("runner:r", "build-1", true));
+        let well = with("runner_health", json!({ "executor": "docker", "problem": null }));
+        assert_eq!((&*well.message, well.warning), ("docker works again", false));
+        let change = json!({ "change": { "Draining": { "deadline": 60_000, "then": "Cancel" } } });
+        let drained = with("runner_scheduling", change);
+        let expected =
+            "drained: gets no new jobs, and at 1970-01-01T00:01:00Z its jobs are cancelled";
+        assert_eq!((&*drained.message, &*drained.by), (expected, "ann"));
+        let labelled = with("runner_labels", json!({ "grant": ["a", "b"], "hide": [] }));
+        assert_eq!(labelled.message, "labels granted: a, b; hidden: none");
+    }
+
+    #[test]
+    fn what_an_older_version_has_recorded_gives_a_line_too() {
+        let kinds = [
+            json!({ "type": "runner_online", "runner": "r" }),
+            json!({ "type": "runner_unreachable", "runner": "r" }),
+            json!({ "type": "runner_health", "runner": "r" }),
+            json!({ "type": "runner_scheduling", "runner": "r" }),
+            json!({ "type": "runner_labels", "runner": "r" }),
+            json!({ "type": "runner_removed", "runner": "r" }),
+            json!({ "type": "member_joined", "node": 1 }),
+            json!({ "type": "member_changed", "node": 1 }),
+            json!({ "type": "member_removed", "node": 1 }),
+        ];
+        for kind in kinds {
+            let event = told(kind.clone());
+            assert!(!event.message.is_empty() && !event.subject.is_empty(), "{kind}");
+        }
+        let id = EventId { entry: 1, ordinal: 0 };
+        let unknown = Recorded::Unknown {
+            id,
+            at: Timestamp(1),
+            kind: "job_teleported".to_owned(),
+            job: Some("j".to_owned()),
+            runner: None,
+        };
+        let state = State::default();
+        let told = |it: &Recorded| recorded(it, &Names::of(&state));
+        let event = told(&unknown);
+        assert_eq!((&*event.subject, &*event.message), ("job:j", "job teleported"));
+        assert!(told(&Recorded::Damaged { id }).warning);
+    }
+
+    #[test]
+    fn how_a_job_ended_is_said_with_the_best_reason_there_is() {
+        let outcome = |state, code, reason: &str, message: &str| Outcome {
+            exit_code: code,
+            ..Outcome::without_process(state, reason, message)
+        };
+        for (outcome, expected) in [
+            (outcome(Final::Succeeded, Some(0), "", ""), "succeeded"),
+            (outcome(Final::Failed, Some(3), "", ""), "failed: exit code 3"),
+            (outcome(Final::Lost, None, "EXPIRED", ""), "was lost: EXPIRED"),
+            (outcome(Final::TimedOut, None, "TIMEOUT", "after 5 s"), "ran out of time: after 5 s"),
+        ] {
+            assert_eq!(ended(&outcome), expected);
+        }
+    }
+}

@@ -55,33 +55,34 @@ pub(crate) fn queue_name(name: &QueueNameView) -> String {
 
 #[cfg(test)]
 mod tests {
+    use baton_proto::v1;
+
     use super::*;
-    use crate::output::views::PausedView;
 
     #[test]
     fn a_paused_queue_says_by_whom_and_for_how_long() {
         let now: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
-        let ago = |seconds| Some(now - jiff::SignedDuration::from_secs(seconds));
-        let name = QueueNameView {
+        let ago =
+            |seconds| Some(prost_types::Timestamp { seconds: now.as_second() - seconds, nanos: 0 });
+        let name = v1::QueueName {
             project: "web".to_owned(),
             labels: vec!["gpu".to_owned(), "os=linux".to_owned()],
             executor: "docker".to_owned(),
         };
-        let says = queue_name(&name);
+        let says = queue_name(&QueueNameView::from(&name));
         assert_eq!(says, "the queue of web (executor docker, labels gpu,os=linux)");
-        let paused = Some(PausedView { by: "ann".to_owned(), since: ago(60) });
-        let queue = QueueView {
-            name,
+        let queue = v1::Queue {
+            name: Some(name),
             queued: 12,
             running: 3,
             oldest_queued: ago(7200),
             started_per_minute: 4,
             runners: 2,
-            paused,
+            paused: Some(v1::Paused { by: "ann".to_owned(), since: ago(60) }),
         };
-        let table = queues(&[queue], now, Style::default());
+        let table = queues(&[QueueView::from(&queue)], now, Style::default());
         let row: Vec<_> = table.lines().nth(1).unwrap().split_whitespace().collect();
-        assert_eq!(row[..4], ["web", "docker", "gpu,os=linux", "12"]);
-        assert!(table.contains("by ann, 1m"), "{table}");
+        let told = ["web", "docker", "gpu,os=linux", "12", "2h", "3", "4", "2", "by", "ann,", "1m"];
+        assert_eq!(row, told);
     }
 }

@@ -24,7 +24,7 @@ pub(crate) use self::{
         JobsView, ResourcesView, SourceView, SpecView, SubmittedView, WhyView, job_state,
     },
     log::LogPieceView,
-    queue::{PausedView, QueueNameView, QueueView, QueuesView},
+    queue::{QueueNameView, QueueView, QueuesView},
     runner::{ChangedView, ChecksView, HealthView, RunnerView, RunnersView},
 };
 
