@@ -131,6 +131,12 @@ impl Buffer {
         }
     }
 
+    /// The next line is another part of the one that the job wrote.
+    pub(crate) fn goes_on(&self, number: i64) -> bool {
+        let line = self.line(number);
+        line.is_some_and(|line| !self.slice(line.offset, line.end()).ends_with(b"\n"))
+    }
+
     /// The number of the line that has the byte at `offset`, or of the last one before it.
     pub(crate) fn number_at(&self, offset: u64) -> i64 {
         let index = self.lines.partition_point(|line| line.end() <= offset);

@@ -131,8 +131,12 @@ impl<'a> Lines<'a> {
 
     /// What is in each row of a line.
     pub(super) fn rows(&self, number: i64) -> Vec<Range<usize>> {
-        let text = self.text(number).unwrap_or_default().text;
-        wrap(&text, if self.wrap { self.width } else { usize::MAX })
+        self.rows_of(&self.text(number).unwrap_or_default().text)
+    }
+
+    /// What is in each row of a line with this text.
+    pub(super) fn rows_of(&self, text: &str) -> Vec<Range<usize>> {
+        wrap(text, if self.wrap { self.width } else { usize::MAX })
     }
 
     fn numbers_end(&self) -> i64 {
@@ -148,6 +152,11 @@ pub(super) fn said(offset: u64, text: &str) -> Line {
 /// Breaks `text` into rows of at most `width` columns; one at least.
 fn wrap(text: &str, width: usize) -> Vec<Range<usize>> {
     let mut rows = Vec::new();
+    if text.is_ascii() && !text.is_empty() {
+        let starts = (0..text.len()).step_by(width);
+        rows.extend(starts.map(|start| start..text.len().min(start.saturating_add(width))));
+        return rows;
+    }
     let (mut start, mut used) = (0, 0);
     for (index, grapheme) in text.grapheme_indices(true) {
         let columns = grapheme.width();

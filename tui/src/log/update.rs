@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     keys::Action,
-    text::{bytes, count},
+    text::{bytes, count, width},
 };
 
 /// Columns that one step to the side moves.
@@ -311,18 +311,29 @@ impl Panel {
         numbers.find(|line| lines.text(*line).is_some_and(|text| pattern.is_in(&text.text)))
     }
 
-    /// Goes to the line of which the server has said that it has what is looked for; of a long
-    /// one to the part that does.
+    /// Goes to the line of which the server has said that it has what is looked for; to the part
+    /// that shows it, where a line has several.
     pub(super) fn go_to_match(&mut self, offset: u64) {
         let line = self.buffer.number_at(offset);
-        self.go_to(self.find(line - 1, false).unwrap_or(line));
+        let last = (line..).find(|part| !self.buffer.goes_on(*part)).unwrap_or(line);
+        let shows = self.find(line - 1, false).filter(|part| *part <= last);
+        self.go_to(shows.unwrap_or(line));
     }
 
-    /// Goes to a line, with what is around it.
+    /// Goes to what is looked for in a line, with what is around it.
     fn go_to(&mut self, line: i64) {
         self.follow = false;
         self.current = Some(line);
-        self.top = self.lines().up(Place { line, row: 0 }, self.height() / 3);
+        let lines = self.lines();
+        let text = lines.text(line).unwrap_or_default().text;
+        let found = self.pattern.as_ref().and_then(|pattern| pattern.places(&text).next());
+        let start = found.map_or(0, |found| found.start);
+        let row = lines.rows(line).iter().rposition(|row| row.start <= start).unwrap_or(0);
+        let column = width(&text[..start]);
+        let is_shown = self.wrap || (self.left..self.left + lines.width).contains(&column);
+        let left = if is_shown { self.left } else { column.saturating_sub(lines.width / 2) };
+        let top = lines.up(Place { line, row }, self.height() / 3);
+        (self.top, self.left) = (top, left);
     }
 
     pub(super) fn say_not_found(&mut self, backwards: bool) {

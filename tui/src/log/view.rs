@@ -40,15 +40,19 @@ impl Panel {
         }
         let lines = self.lines();
         let mut place = self.screen_top();
-        let text_area = Rect { height: area.height.saturating_sub(1).max(1), ..area };
-        for y in text_area.top()..text_area.bottom() {
-            let Some(line) = lines.line(place.line) else { break };
-            self.draw_row(place, line, Rect { y, height: 1, ..area }, screen, theme, zone);
-            let next = lines.down(place, 1);
-            if next == place {
-                break;
+        let (mut y, bottom) = (area.y, area.y + area.height.saturating_sub(1).max(1));
+        while let (true, Some(line)) = (y < bottom, lines.line(place.line)) {
+            let drawn = self.drawn(place.line, line);
+            let rows = lines.rows_of(&drawn.text.text);
+            for (at, row) in rows.into_iter().enumerate().skip(place.row) {
+                if y < bottom {
+                    let pen = Pen { screen, area: Rect { y, height: 1, ..area }, x: area.x, theme };
+                    self.draw_row(&drawn, at, row, pen, zone);
+                    y += 1;
+                }
             }
-            place = next;
+            let Some(next) = lines.at_or_after(place.line + 1) else { break };
+            place = Place { line: next, row: 0 };
         }
         if area.height > 1 {
             self.draw_status(Rect { y: area.bottom() - 1, height: 1, ..area }, screen, theme);
@@ -69,51 +73,55 @@ impl Panel {
             .collect()
     }
 
-    fn draw_row(
-        &self,
-        place: Place,
-        line: &Line,
-        area: Rect,
-        screen: &mut Screen,
-        theme: Theme,
-        zone: &TimeZone,
-    ) {
-        let lines = self.lines();
-        let selected = self
-            .selection
-            .is_some_and(|(from, to)| (from.min(to)..=from.max(to)).contains(&place.line));
-        let base = match line.origin {
-            Origin::Note(_) => theme.style(Tone::Warn),
-            Origin::Mark(_) => theme.style(Tone::Dim).add_modifier(Modifier::ITALIC),
-            Origin::Stdout | Origin::Stderr => Style::new(),
-        };
-        let (from, from_tone) = match (place.row, &line.origin) {
-            (0, Origin::Stderr) => (sign(&line.origin), Tone::Bad),
-            (0, Origin::Note(_)) => (sign(&line.origin), Tone::Warn),
-            (0, _) => (sign(&line.origin), Tone::Dim),
-            (_, Origin::Stderr) => (theme.glyphs.wrapped, Tone::Bad),
-            _ => (theme.glyphs.wrapped, Tone::Dim),
-        };
-        let mark = if self.current == Some(place.line) { theme.glyphs.selected } else { " " };
-        let mark = if selected { theme.glyphs.marked } else { mark };
-        let mut pen = Pen { screen, area, x: area.x, theme };
-        pen.write(from, theme.style(from_tone));
-        pen.write(mark, theme.style(Tone::Key));
-        if self.times {
-            let time = if place.row == 0 { time_of_day(line, zone) } else { String::new() };
-            pen.write(&format!("{time:<TIMES$}"), theme.style(Tone::Dim));
-        }
-        let Some(text) = lines.text(place.line) else { return };
-        let Some(range) = lines.rows(place.line).get(place.row).cloned() else { return };
-        let start = range.start + behind(&text.text[range.clone()], self.left);
-        let shown = start..range.end;
+    fn drawn<'a>(&self, number: i64, line: &'a Line) -> Drawn<'a> {
+        let text = self.buffer.text(line);
         let found = match &self.pattern {
             Some(pattern) => pattern.places(&text.text).collect(),
             None => Vec::new(),
         };
-        for (piece, sgr, is_found) in pieces(&text, shown, &found) {
+        let is_selected = self
+            .selection
+            .is_some_and(|(from, to)| (from.min(to)..=from.max(to)).contains(&number));
+        Drawn { line, text, found, is_selected, is_current: self.current == Some(number) }
+    }
+
+    /// Draws the text in `range`, which is the row of this number.
+    fn draw_row(
+        &self,
+        drawn: &Drawn<'_>,
+        row: usize,
+        range: Range<usize>,
+        mut pen: Pen<'_>,
+        zone: &TimeZone,
+    ) {
+        let theme = pen.theme;
+        let origin = &drawn.line.origin;
+        let base = match origin {
+            Origin::Note(_) => theme.style(Tone::Warn),
+            Origin::Mark(_) => theme.style(Tone::Dim).add_modifier(Modifier::ITALIC),
+            Origin::Stdout | Origin::Stderr => Style::new(),
+        };
+        let tone = match origin {
+            Origin::Stderr => Tone::Bad,
+            Origin::Note(_) if row == 0 => Tone::Warn,
+            _ => Tone::Dim,
+        };
+        let sign = if row == 0 { sign(origin) } else { theme.glyphs.wrapped };
+        let mark = if drawn.is_current { theme.glyphs.selected } else { " " };
+        let mark = if drawn.is_selected { theme.glyphs.marked } else { mark };
+        pen.write(sign, theme.style(tone));
+        pen.write(mark, theme.style(Tone::Key));
+        if self.times {
+            let time = if row == 0 { time_of_day(drawn.line, zone) } else { String::new() };
+            pen.write(&format!("{time:<TIMES$}"), theme.style(Tone::Dim));
+        }
+        let text = &drawn.text;
+        let start = range.start + behind(&text.text[range.clone()], self.left);
+        let columns = usize::from(pen.area.right().saturating_sub(pen.x));
+        let is_cut = !self.wrap && width(&text.text[start..range.end]) > columns;
+        for (piece, sgr, is_found) in pieces(text, start..range.end, &drawn.found) {
             let mut style = base.patch(look(sgr, theme.palette));
-            if selected {
+            if drawn.is_selected {
                 style = style.patch(theme.style(Tone::Selected));
             }
             if is_found {
@@ -121,9 +129,9 @@ impl Panel {
             }
             pen.write(&text.text[piece], style);
         }
-        if !self.wrap && width(&text.text[start..range.end]) > lines.width {
-            let last = area.right() - 1;
-            screen.set_stringn(last, area.y, theme.glyphs.more, 1, theme.style(Tone::Dim));
+        if is_cut {
+            pen.x = pen.area.right() - 1;
+            pen.write(theme.glyphs.more, theme.style(Tone::Dim));
         }
     }
 
@@ -190,6 +198,16 @@ impl Panel {
             }
         }
     }
+}
+
+/// A line that is on the screen.
+struct Drawn<'a> {
+    line: &'a Line,
+    text: Text,
+    /// Where in it is what is looked for.
+    found: Vec<Range<usize>>,
+    is_selected: bool,
+    is_current: bool,
 }
 
 /// Writes one row from left to right.

@@ -136,6 +136,27 @@ fn a_text_is_found_in_the_window_and_beyond_it_in_both_directions() {
 }
 
 #[test]
+fn of_a_line_that_is_found_the_part_is_shown_that_has_the_text_and_no_other_line() {
+    let long = format!("{}needle\n", "x".repeat(40_000));
+    let hidden = "needle\rnothing to see\n";
+    let rest = String::from_utf8(numbered(0..200_000)).unwrap();
+    let text = format!("first\n{hidden}needle\n{long}{rest}");
+    let mut server = Server::new(vec![out(text)]);
+    let mut panel = open(&mut server);
+    let shown_as_found = |panel: &Panel| {
+        let rows = shown(panel);
+        rows.iter().find(|row| row.contains('▸')).cloned().unwrap_or_default()
+    };
+    server.run_with(&mut panel, |panel| panel.search("needle"));
+    assert!(shown(&panel).iter().any(|row| row.contains("needle")), "{:?}", shown(&panel));
+    server.act(&mut panel, &[Action::Wrap, Action::NextMatch, Action::PreviousMatch]);
+    assert!(shown(&panel).iter().any(|row| row.contains("needle")), "{:?}", shown(&panel));
+    // The server knows lines of which the beginning was replaced.
+    panel.go_to_match(6);
+    assert_eq!(shown_as_found(&panel), " ▸nothing to see");
+}
+
+#[test]
 fn a_search_on_the_server_can_be_stopped() {
     let mut server = Server::new(vec![out(numbered(0..400_000))]);
     let mut panel = open(&mut server);
