@@ -21,6 +21,8 @@ use tonic::{Request, Response, Status, Streaming};
 
 /// Pieces of each attempt's output.
 pub(crate) const PIECES: u64 = 10;
+/// Bytes of each.
+pub(crate) const PIECE: u64 = 4;
 /// Messages after which a stream breaks.
 const BREAK_AFTER: usize = 3;
 #[derive(Default)]
@@ -85,9 +87,12 @@ impl Fragile {
         let attempt = request.attempt;
         let from = match request.start {
             Some(Start::Position(position)) => position,
-            Some(Start::Offset(_)) | None => 0,
+            Some(Start::Offset(offset)) => offset / PIECE,
+            Some(Start::Tail(length)) => PIECES - length / PIECE,
+            None => 0,
         };
-        let start = v1::LogStart { attempt, lease: u64::from(attempt), ..Default::default() };
+        let (offset, length) = (from * PIECE, PIECES * PIECE);
+        let start = v1::LogStart { attempt, lease: u64::from(attempt), offset, length };
         let mut items = vec![item(Item::Start(start))];
         for number in from..PIECES {
             items.push(item(Item::Piece(v1::LogPiece {
@@ -141,6 +146,7 @@ impl Jobs for Fragile {
 
     type WatchStream = BoxStream<'static, Result<v1::WatchJobResponse, Status>>;
     type LogsStream = BoxStream<'static, Result<v1::LogsResponse, Status>>;
+    type SearchLogStream = BoxStream<'static, Result<v1::SearchLogResponse, Status>>;
     type UploadStream = BoxStream<'static, Result<v1::UploadResponse, Status>>;
 
     async fn get(
@@ -211,6 +217,20 @@ impl Jobs for Fragile {
             }
         });
         Ok(Response::new(stream::iter([Ok(first)]).chain(answers).boxed()))
+    }
+
+    async fn search_log(
+        &self,
+        _: Request<v1::SearchLogRequest>,
+    ) -> Result<Response<Self::SearchLogStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn set_priority(
+        &self,
+        _: Request<v1::SetPriorityRequest>,
+    ) -> Result<Response<v1::SetPriorityResponse>, Status> {
+        Err(Status::unimplemented(""))
     }
 
     async fn submit(

@@ -127,6 +127,27 @@ async fn output_comes_once_and_in_order_over_broken_streams_and_attempts() {
 }
 
 #[tokio::test]
+async fn the_end_comes_once_and_in_order_over_broken_streams() {
+    let fixture = fixture().await;
+    let options =
+        LogOptions { begin: LogBegin::Tail(20), until: LogUntil::AttemptEnd, ..whole_job() };
+    let options = LogOptions { attempt: 2, ..options };
+    let mut events = read_log(fixture.connection.clone(), options, PATIENCE);
+    let first = events.next().await.unwrap().unwrap();
+    assert_eq!(first, LogEvent::Attempt { number: 2, offset: 20, length: 40 });
+    let (mut text, mut breaks) = (String::new(), 0);
+    while let Some(event) = events.next().await {
+        match event.unwrap() {
+            LogEvent::Piece(piece) => text.push_str(std::str::from_utf8(&piece.data).unwrap()),
+            LogEvent::Reconnecting { .. } => breaks += 1,
+            _ => {}
+        }
+    }
+    assert_eq!(text, &numbers(2)[20..]);
+    assert!(breaks >= 2, "the streams broke {breaks} times only");
+}
+
+#[tokio::test]
 async fn output_that_is_not_what_was_recorded_ends_with_an_error_instead_of_its_end() {
     let fixture = fixture().await;
     fixture.facts().damaged = true;
