@@ -1,7 +1,7 @@
 //! The last phase of a run: everything comes to its end.
 
 use baton_state::{
-    Command, Final, JobId, Lease, Level, Outcome, QueueName, RunnerFacts, RunnerId,
+    Command, Final, JobId, Lease, Level, Outcome, Queue, QueueName, RunnerFacts, RunnerId,
     command::{
         Evict, Finish, Grant, LoseLease, LossCause, MarkUnreachable, RegisterRunner, ResumeQueue,
         Tick,
@@ -48,7 +48,7 @@ pub(crate) fn close(world: &mut World) {
         world.now = world.now.plus(120_000);
         world.next(Command::Tick(Tick { at: world.now }));
         let queues = world.state.queues().iter().flat_map(|(_, projects)| projects.values());
-        let ready = queues.flat_map(|queue| queue.ready());
+        let ready = queues.flat_map(Queue::ready);
         let ready: Vec<JobId> = ready.map(|place| place.job).collect();
         for job in ready {
             world.next(Command::Grant(Grant { job, runner: runner.clone(), at: world.now }));
