@@ -179,6 +179,20 @@ impl Runners for Fake {
     ) -> Result<Response<v1::SetRunnerLabelsResponse>, Status> {
         Err(Status::unimplemented(""))
     }
+
+    async fn checks(
+        &self,
+        _: Request<v1::ListChecksRequest>,
+    ) -> Result<Response<v1::ListChecksResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn lift(
+        &self,
+        _: Request<v1::LiftQuarantineRequest>,
+    ) -> Result<Response<v1::LiftQuarantineResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
 }
 
 #[tonic::async_trait]

@@ -195,7 +195,8 @@ impl Backwards {
             block.truncate(begun);
             self.line = block;
         }
-        step.looked_at = self.end;
+        // The rest of a line that is kept counts as not looked at.
+        step.looked_at = self.end + self.line.len() as u64;
         step.is_over = self.end == 0;
         Ok(step)
     }

@@ -83,7 +83,9 @@ impl Running {
         let program = std::env::current_exe().unwrap();
         #[expect(clippy::disallowed_methods, reason = "the console needs a terminal of its own")]
         let mut command = Command::new(program);
+        // With one thread, nothing is said of a test that takes long.
         command.args(["--exact", "tests::terminal::console", "--ignored", "--nocapture"]);
+        command.arg("--test-threads=1");
         command.env("RUST_BACKTRACE", "0").stdin(end()).stdout(end()).stderr(end());
         let become_leader = || {
             setsid()?;
