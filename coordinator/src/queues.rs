@@ -93,7 +93,7 @@ fn merged(state: &State) -> BTreeMap<QueueName, (QueueStatus, Requirements)> {
     for (requirements, projects) in state.queues().iter() {
         for (project, queue) in projects {
             let name = QueueName::of(project, requirements);
-            let (status, newest) = all.entry(name).or_insert_with_key(|name| empty(name));
+            let (status, newest) = all.entry(name).or_insert_with_key(empty);
             status.queued += queue.queued();
             status.running += queue.running();
             let both = [status.oldest_queued, queue.oldest_queued()];
@@ -102,7 +102,7 @@ fn merged(state: &State) -> BTreeMap<QueueName, (QueueStatus, Requirements)> {
         }
     }
     for (name, paused) in state.paused() {
-        let (status, _) = all.entry(name.clone()).or_insert_with_key(|name| empty(name));
+        let (status, _) = all.entry(name.clone()).or_insert_with_key(empty);
         status.paused = Some(paused.clone());
     }
     all

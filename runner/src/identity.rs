@@ -133,7 +133,7 @@ mod tests {
     /// A folder that was used before, with an attempt in it.
     fn used() -> (tempfile::TempDir, String) {
         let folder = tempfile::tempdir().unwrap();
-        let id = Identity::take(folder.path()).unwrap().runner_id;
+        let id = take(folder.path()).runner_id;
         fs::create_dir_all(folder.path().join("attempts/job-7")).unwrap();
         (folder, id)
     }
@@ -147,6 +147,18 @@ mod tests {
         copy
     }
 
+    /// Takes a folder that is free. A process that another test starts at this moment has the
+    /// lock until it is one.
+    fn take(folder: &Path) -> Identity {
+        loop {
+            match Identity::take(folder) {
+                Ok(identity) => return identity,
+                Err(Error::DataDirInUse(_)) => std::thread::yield_now(),
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
     fn has_attempts(folder: &Path) -> bool {
         folder.join("attempts/job-7").exists()
     }
@@ -155,7 +167,7 @@ mod tests {
     fn a_restart_keeps_the_id_the_place_and_the_attempts() {
         let (folder, id) = used();
         let first = place(&File::open(folder.path().join(LOCK)).unwrap()).unwrap();
-        let again = Identity::take(folder.path()).unwrap();
+        let again = take(folder.path());
         assert_eq!((again.runner_id, again.place), (id, first));
         assert!(has_attempts(folder.path()));
     }
@@ -163,25 +175,21 @@ mod tests {
     #[test]
     fn a_folder_is_taken_once() {
         let (folder, _) = used();
-        let _first = Identity::take(folder.path()).unwrap();
+        let _first = take(folder.path());
         assert!(matches!(Identity::take(folder.path()), Err(Error::DataDirInUse(_))));
     }
 
     #[test]
     fn a_copy_has_another_place_and_leaves_the_attempts_of_the_first_alone() {
         let (folder, id) = used();
-        let first = Identity::take(folder.path()).unwrap();
+        let first = take(folder.path());
         let copy = copy(folder.path());
-        let second = Identity::take(copy.path()).unwrap();
+        let second = take(copy.path());
         assert_eq!((&first.runner_id, &second.runner_id), (&id, &id));
         assert_ne!(first.place, second.place);
         assert!(has_attempts(folder.path()) && !has_attempts(copy.path()));
         drop(second);
-        // A process that another test starts at this moment has the lock until it is one.
-        while let Err(error) = Identity::take(copy.path()) {
-            assert!(matches!(error, Error::DataDirInUse(_)), "{error}");
-            std::thread::yield_now();
-        }
+        take(copy.path());
         assert!(!has_attempts(copy.path()));
     }
 
@@ -190,7 +198,7 @@ mod tests {
         let (folder, id) = used();
         let copy = copy(folder.path());
         fs::write(copy.path().join(PLACE), "another-boot 1:2\n").unwrap();
-        assert_eq!(Identity::take(copy.path()).unwrap().runner_id, id);
+        assert_eq!(take(copy.path()).runner_id, id);
         assert!(has_attempts(copy.path()));
     }
 
@@ -198,7 +206,7 @@ mod tests {
     fn without_its_id_it_is_another_runner_and_has_no_attempts() {
         let (folder, id) = used();
         fs::remove_file(folder.path().join(ID)).unwrap();
-        assert_ne!(Identity::take(folder.path()).unwrap().runner_id, id);
+        assert_ne!(take(folder.path()).runner_id, id);
         assert!(!has_attempts(folder.path()));
     }
 }

@@ -19,6 +19,7 @@ use crate::{
 
 /// The arguments of `queues`.
 #[derive(Args, Debug)]
+#[command(after_help = "Example:\n  baton queues pause nightly")]
 pub(crate) struct QueuesArgs {
     #[command(subcommand)]
     command: QueuesCommand,

@@ -183,13 +183,9 @@ impl Backwards {
             done += position - point.position;
             self.end = start;
             block.append(&mut self.line);
-            // The first line has begun before, if there is something.
-            let begun = match memchr(b'\n', &block) {
-                _ if start == 0 => 0,
-                Some(first) => first + 1,
-                None if block.len() >= LINE_MAX => 0,
-                None => block.len(),
-            };
+            // The first line has begun before, if there is something. It ends with what is here.
+            let first = memchr(b'\n', &block).map_or(block.len(), |end| end + 1);
+            let begun = if start == 0 || first >= LINE_MAX { 0 } else { first };
             let lines = matcher.lines(&block[begun..]).into_iter().rev();
             step.found.extend(lines.map(|at| start + (begun + at) as u64));
             block.truncate(begun);

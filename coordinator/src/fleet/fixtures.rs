@@ -10,7 +10,7 @@ use baton_state::{
 use tempfile::TempDir;
 use tokio::{
     sync::{mpsc, watch},
-    task::JoinHandle,
+    task::JoinSet,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -164,7 +164,8 @@ impl Scene {
 
     pub(super) fn watch(&self, asked: Asked) -> Stream {
         let (sender, answers) = mpsc::channel(1);
-        let task = tokio::spawn(self.fleet.clone().watch(asked, sender));
+        let mut task = JoinSet::new();
+        task.spawn(self.fleet.clone().watch(asked, sender));
         Stream { answers, _task: task }
     }
 }
@@ -172,7 +173,7 @@ impl Scene {
 /// What a caller gets.
 pub(super) struct Stream {
     answers: mpsc::Receiver<v1::WatchFleetResponse>,
-    _task: JoinHandle<Result<(), ApiError>>,
+    _task: JoinSet<Result<(), ApiError>>,
 }
 
 impl Stream {

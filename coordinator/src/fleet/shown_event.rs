@@ -105,15 +105,15 @@ pub(super) fn shown(event: &Event, job: Option<&Job>, names: &Names<'_>) -> v1::
 
 /// What the runner was called then.
 fn name_of_runner(kind: &EventKind) -> Option<&String> {
-    let name = match kind {
-        EventKind::RunnerOnline { name, .. }
-        | EventKind::RunnerUnreachable { name, .. }
-        | EventKind::RunnerHealth { name, .. }
-        | EventKind::QuarantineLifted { name, .. }
-        | EventKind::RunnerScheduling { name, .. }
-        | EventKind::RunnerLabels { name, .. }
-        | EventKind::RunnerRemoved { name, .. } => name,
-        _ => return None,
+    let (EventKind::RunnerOnline { name, .. }
+    | EventKind::RunnerUnreachable { name, .. }
+    | EventKind::RunnerHealth { name, .. }
+    | EventKind::QuarantineLifted { name, .. }
+    | EventKind::RunnerScheduling { name, .. }
+    | EventKind::RunnerLabels { name, .. }
+    | EventKind::RunnerRemoved { name, .. }) = kind
+    else {
+        return None;
     };
     Some(name).filter(|name| !name.is_empty())
 }
@@ -303,7 +303,10 @@ mod tests {
         assert_eq!((&*sick.subject, &*sick.name, sick.warning), ("runner:r", "build-1", true));
         let well = with("runner_health", json!({ "executor": "docker", "problem": null }));
         assert_eq!((&*well.message, well.warning), ("docker works again", false));
-        let change = json!({ "change": { "Draining": { "deadline": 60_000, "then": "Cancel" } } });
+        let change = json!({ "change": SchedulingChange::Draining {
+            deadline: Some(Timestamp(60_000)),
+            then: AtDeadline::Cancel,
+        } });
         let drained = with("runner_scheduling", change);
         let expected =
             "drained: gets no new jobs, and at 1970-01-01T00:01:00Z its jobs are cancelled";

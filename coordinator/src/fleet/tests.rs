@@ -49,7 +49,9 @@ async fn until_known(stream: &mut Stream, wanted: &[JobId]) -> usize {
             known.clear();
         }
         known.extend(changes.changed.into_iter().map(|job| job.id));
-        changes.gone.iter().for_each(|id| drop(known.remove(id)));
+        for id in &changes.gone {
+            known.remove(id);
+        }
         let newest: BTreeSet<_> = known.iter().rev().take(wanted.len()).cloned().collect();
         if newest == wanted {
             return resets;

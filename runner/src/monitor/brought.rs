@@ -257,10 +257,13 @@ mod tests {
         }
     }
 
+    /// What was missed, and what was said of the rest.
+    type Unpacked = (Vec<PathBuf>, Vec<String>);
+
     fn unpack(
         entries: &[(EntryType, &str, &str)],
         chosen: &Chosen,
-    ) -> (tempfile::TempDir, io::Result<(Vec<PathBuf>, Vec<String>)>) {
+    ) -> (tempfile::TempDir, io::Result<Unpacked>) {
         let dir = tempfile::tempdir().unwrap();
         begin(dir.path()).unwrap();
         let mut archive = tar::Builder::new(Vec::new());
