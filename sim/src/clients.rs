@@ -108,7 +108,7 @@ impl Client {
         if self.random.u32(..4) == 0 {
             self.set_priority(key, id).await;
         }
-        if self.random.u32(..8) == 0 {
+        if self.random.u32(..30) == 0 {
             self.hold(key, id).await;
         }
         if let Some(after) = cancel_after {
@@ -190,7 +190,7 @@ impl Client {
             }
         })
         .await;
-        sleep(Duration::from_millis(self.random.u64(..2_000))).await;
+        sleep(Duration::from_millis(self.random.u64(..500))).await;
         self.call("resume", || {
             let key = resume.clone();
             move |node: Coordinator| async move {
