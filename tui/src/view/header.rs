@@ -6,6 +6,7 @@ use crate::{
     keys::Action,
     model::{Model, connection::Freshness},
     screens::KINDS,
+    text::count,
     theme::Tone,
     time::span,
     widgets::cell::{Cell, Line, draw_line},
@@ -65,7 +66,7 @@ fn figures(model: &Model) -> Line {
         Cell::from(format!("{} {} running  ", glyphs.running, overview.running)),
     ];
     if !overview.alerts.is_empty() {
-        let text = format!("{} {} alerts  ", glyphs.warn, overview.alerts.len());
+        let text = format!("{} {}  ", glyphs.warn, count(overview.alerts.len(), "alert"));
         line.push(Cell::new(text, Tone::Warn));
     }
     line

@@ -76,6 +76,7 @@ impl Page {
     pub(crate) fn plain(&self) -> Vec<String> {
         let told = |entry: &Entry| match entry {
             Entry::Heading(cell) => cell.text().to_owned(),
+            Entry::Value(name, values) if name.text().is_empty() => plain(values),
             Entry::Value(name, values) => format!("{}: {}", name.text(), plain(values)),
             Entry::Line(line) => plain(line),
         };

@@ -74,6 +74,8 @@ impl JobScreen {
         page.value("state", states::job_state(job.state(), cancelling, context.theme));
         if let Some(outcome) = &job.outcome {
             let code = outcome.exit_code.map(|code| format!("exit code {code}"));
+            // A plain exit is all that its message says.
+            let code = code.filter(|code| *code != outcome.message);
             let parts = [&code.unwrap_or_default(), &outcome.reason, &outcome.message];
             let parts: Vec<&str> =
                 parts.into_iter().map(String::as_str).filter(|part| !part.is_empty()).collect();
