@@ -39,12 +39,12 @@ pub(crate) struct QueueStatus {
 }
 
 impl Jobs {
-    /// The queues that have jobs or are paused, the longest first, and how many more there
-    /// are than are shown.
+    /// The queues that have jobs or are paused: the paused ones first, so that each can be
+    /// found, then the longest; and how many more there are than are shown.
     pub(crate) fn queues(&self) -> (Vec<QueueStatus>, usize) {
         let all = merged(&self.raft.state());
         let mut all: Vec<_> = all.into_values().collect();
-        all.sort_by_key(|(queue, _)| std::cmp::Reverse(queue.queued));
+        all.sort_by_key(|(queue, _)| (queue.paused.is_none(), std::cmp::Reverse(queue.queued)));
         let more = all.len().saturating_sub(SHOWN);
         all.truncate(SHOWN);
         let now = self.environment.clock.now();

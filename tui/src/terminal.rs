@@ -73,9 +73,10 @@ struct Taken(Terminal<CrosstermBackend<Stdout>>);
 
 impl Taken {
     fn take() -> io::Result<Self> {
+        let terminal = Terminal::new(CrosstermBackend::new(stdout()))?;
         enable_raw_mode()?;
         // From here on it is given back whatever fails.
-        let taken = Self(Terminal::new(CrosstermBackend::new(stdout()))?);
+        let taken = Self(terminal);
         // Not `Terminal::clear`, which asks where the cursor is: not every terminal answers.
         execute!(stdout(), EnterAlternateScreen, Clear(ClearType::All), EnableBracketedPaste)?;
         Ok(taken)

@@ -16,6 +16,8 @@ use tokio::time::Instant;
 const KEPT_FOR: Duration = Duration::from_secs(3600);
 /// Bytes that are kept of one runner: of one with many executors, less than an hour.
 const BYTES_MAX: usize = 64 * 1024;
+/// What a check takes beside its own bytes.
+const OVERHEAD: usize = 64;
 
 #[derive(Default)]
 pub(super) struct Checks(Mutex<HashMap<RunnerId, Kept>>);
@@ -33,7 +35,7 @@ impl Kept {
         while let Some((at, check)) = self.checks.front()
             && (self.bytes > BYTES_MAX || now.duration_since(*at) > KEPT_FOR)
         {
-            self.bytes -= check.len();
+            self.bytes -= check.len() + OVERHEAD;
             self.checks.pop_front();
         }
     }
@@ -44,7 +46,7 @@ impl Checks {
     pub(super) fn add(&self, runner: &RunnerId, check: Vec<u8>, now: Instant) {
         let mut all = self.lock();
         let kept = all.entry(runner.clone()).or_default();
-        kept.bytes += check.len();
+        kept.bytes += check.len() + OVERHEAD;
         kept.checks.push_back((now, check.into_boxed_slice()));
         kept.trim(now);
     }

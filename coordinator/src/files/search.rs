@@ -24,6 +24,8 @@ const READ: usize = 16 * (HEADER_LEN + MAX_PAYLOAD);
 const READ_BACK: usize = 5 * (HEADER_LEN + MAX_PAYLOAD);
 /// Bytes of the file in one step.
 const STEP: u64 = 16 * 1024 * 1024;
+/// Lines that are enough for one step.
+const FOUND: usize = 1000;
 /// A line of more bytes counts as several.
 const LINE_MAX: usize = 1024 * 1024;
 
@@ -136,7 +138,7 @@ impl Forwards {
     fn step(&mut self, source: &Source<'_>, matcher: &LineMatcher) -> Result<Step> {
         let mut step = Step::default();
         let first = self.position;
-        while self.position - first < STEP && !step.is_over {
+        while self.position - first < STEP && step.found.len() < FOUND && !step.is_over {
             let (skip, line) = (&mut self.skip, &mut self.line);
             let (bytes, is_end) = source.read(self.position, READ, skip, usize::MAX, line)?;
             self.position += bytes;
@@ -166,7 +168,7 @@ impl Backwards {
     ) -> Result<Step> {
         let mut step = Step::default();
         let mut done = 0;
-        while done < STEP && self.end > 0 {
+        while done < STEP && step.found.len() < FOUND && self.end > 0 {
             let point = index::before_offset(points, source.filter, self.end);
             let start = point.counted(source.filter);
             // No more than lies between two points.

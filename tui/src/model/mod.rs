@@ -14,6 +14,7 @@ use self::{batch::Batch, connection::Connection, overlay::Overlay};
 use crate::{
     event::Wants,
     keys::{Action, Key, KeyMap},
+    operation::Task,
     rights::Rights,
     screens::{self, Context, KINDS, Kind, Screen},
     theme::{Palette, Theme, Tone},
@@ -68,6 +69,8 @@ pub struct Model {
     /// Keys that may become a sequence.
     pub(crate) pending: Vec<Key>,
     pub(crate) batch: Option<Batch>,
+    /// What failed and was not shown yet.
+    pub(crate) failures: Vec<(Task, String)>,
     /// The number of the last watch, and what was asked for.
     pub(crate) generation: u64,
     pub(crate) wants: Option<Wants>,
@@ -122,6 +125,7 @@ impl Model {
             message: None,
             pending: Vec::new(),
             batch: None,
+            failures: Vec::new(),
             generation: 0,
             wants: None,
             log_of: None,

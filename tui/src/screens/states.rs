@@ -107,7 +107,7 @@ pub(crate) fn name_of(job: &Job) -> String {
     if spec.name.is_empty() { spec.command.join(" ") } else { spec.name }
 }
 
-/// What a job is called where it must not be taken for another one.
+/// What a job or a runner is called where it must not be taken for another one.
 pub(crate) fn exact_name(name: &str, id: &str) -> String {
     format!("{name} ({id})")
 }

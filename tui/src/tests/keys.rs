@@ -152,7 +152,36 @@ fn what_an_earlier_watch_tells_comes_too_late() {
     let jobs = Some(JobChanges { reset: true, ..JobChanges::default() });
     let late = WatchFleetResponse { jobs, ..WatchFleetResponse::default() };
     send(&mut model, Event::News(earlier, News::Fleet(Box::new(late))), 1);
-    assert!(screen(&model).contains("unit tests"), "{}", screen(&model));
+    assert!(screen(&model).contains("loading"), "{}", screen(&model));
+}
+
+#[test]
+fn the_jobs_of_an_earlier_filter_are_not_shown_under_another_one() {
+    let mut model = jobs();
+    press(&mut model, "space");
+    press(&mut model, "/ 'none enter");
+    assert!(!screen(&model).contains("unit tests"), "{}", screen(&model));
+    assert_eq!(operations(&press(&mut model, "c y")), []);
+}
+
+#[test]
+fn a_failure_waits_for_what_somebody_is_in_the_middle_of() {
+    let mut model = jobs();
+    let task = acts(&press(&mut model, "c y")).remove(0);
+    press(&mut model, ":");
+    send(&mut model, Event::Done(task, Err("no leader".to_owned())), 1);
+    assert!(!screen(&model).contains("no leader"), "{}", screen(&model));
+    press(&mut model, "esc");
+    assert!(screen(&model).contains("no leader"), "{}", screen(&model));
+}
+
+#[test]
+fn nothing_that_was_confirmed_is_left_undone_without_a_word() {
+    let mut model = jobs();
+    press(&mut model, "c y");
+    assert!(!press(&mut model, "q").contains(&Intent::Quit));
+    assert!(screen(&model).contains("0 of 1 done"), "{}", screen(&model));
+    assert!(press(&mut model, "ctrl-c").contains(&Intent::Quit));
 }
 
 #[test]

@@ -77,13 +77,21 @@ fn why_not(model: &mut Model, event: KeyEvent) {
     model.say(format!("{} {}: {why}", in_words(&key), action.about()), Tone::Warn);
 }
 
+/// Leaves the console, unless something that was confirmed would be left undone.
+pub(super) fn quit(model: &mut Model) -> Vec<Intent> {
+    let Some(batch) = &model.batch else { return vec![Intent::Quit] };
+    let (all, over) = batch.progress();
+    model.say(format!("{over} of {all} done; ctrl-c leaves now, whatever is left"), Tone::Warn);
+    Vec::new()
+}
+
 /// Does what was asked for.
 fn perform(model: &mut Model, action: Action) -> Vec<Intent> {
     if let Some(number) = action.screen() {
         return open_number(model, number);
     }
     match action {
-        Action::Quit => return vec![Intent::Quit],
+        Action::Quit => return quit(model),
         Action::Help => model.overlay = Some(Overlay::Help(Scroll::default())),
         Action::Command => prompt::open(model, Prompt::new(Purpose::Command, String::new())),
         Action::Search if model.screen().filter().is_some() => {
@@ -150,8 +158,9 @@ fn overlay_key(model: &mut Model, mut overlay: Overlay, event: KeyEvent) -> Vec<
         model.overlay = Some(overlay);
         return Vec::new();
     }
+    let is_plain = !event.modifiers.intersects(KeyModifiers::CONTROL | KeyModifiers::ALT);
     match (overlay, event.code) {
-        (Overlay::Confirm(tasks, _), KeyCode::Char('y' | 'Y')) => {
+        (Overlay::Confirm(tasks, _), KeyCode::Char('y' | 'Y')) if is_plain => {
             // The marks have served.
             model.screen_mut().0.unmark();
             return act(model, tasks);

@@ -70,6 +70,7 @@ pub fn update(model: &mut Model, event: Event, now: Now) -> Vec<Intent> {
             Vec::new()
         }
     };
+    show_failures(model);
     intents.extend(watch(model));
     intents.extend(log(model));
     intents
@@ -143,8 +144,14 @@ fn done(model: &mut Model, task: Task, result: Result<(), String>) {
     if let Some(line) = ended.done {
         model.say(line, Tone::Good);
     }
-    if !ended.failed.is_empty() {
-        model.overlay = Some(Overlay::Failures(ended.failed, Scroll::default()));
+    model.failures.extend(ended.failed);
+}
+
+/// Shows what failed, unless somebody is in the middle of something else.
+fn show_failures(model: &mut Model) {
+    if model.overlay.is_none() && model.pending.is_empty() && !model.failures.is_empty() {
+        let failures = std::mem::take(&mut model.failures);
+        model.overlay = Some(Overlay::Failures(failures, Scroll::default()));
     }
 }
 

@@ -129,7 +129,7 @@ fn command(model: &mut Model, text: &str) -> Result<Vec<Intent>, String> {
     let argument = argument.trim();
     match name {
         "" => {}
-        "q" | "quit" => return Ok(vec![Intent::Quit]),
+        "q" | "quit" => return Ok(super::input::quit(model)),
         "help" => model.overlay = Some(Overlay::Help(Default::default())),
         "utc" => model.zone = TimeZone::UTC,
         "local" => model.zone = model.local_zone.clone(),

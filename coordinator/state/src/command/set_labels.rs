@@ -9,6 +9,7 @@ use super::{Refusal, Reply, fleet_request};
 use crate::{
     event::EventKind,
     ids::{Index, RunnerId, Timestamp},
+    member::Level,
     state::{Applying, Request},
 };
 
@@ -41,16 +42,20 @@ pub(super) fn apply(ctx: &mut Applying<'_>, command: SetLabels) -> Result<Reply,
     if fleet_request::repeated(ctx, command.request.as_ref(), command.history_seen)? {
         return Ok(Reply::Done);
     }
+    // Members that do not know that one takes the other back would come to another state.
+    let takes_back = ctx.state.level >= Level(4);
     let runner = ctx.state.runners.get_mut(&command.runner).ok_or(Refusal::UnknownRunner)?;
     let SetLabels { grant, hide, .. } = &command;
+    let says = |label: &String| !takes_back || runner.facts.labels.contains(label);
     let (mut granted, mut hidden) = (runner.granted.clone(), runner.hidden.clone());
     for label in grant.difference(hide) {
-        if !(hidden.remove(label) && runner.facts.labels.contains(label)) {
+        let was_hidden = hidden.remove(label);
+        if !(takes_back && was_hidden && says(label)) {
             granted.insert(label.clone());
         }
     }
     for label in hide {
-        if !granted.remove(label) || runner.facts.labels.contains(label) {
+        if !granted.remove(label) || says(label) {
             hidden.insert(label.clone());
         }
     }

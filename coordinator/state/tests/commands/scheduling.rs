@@ -134,7 +134,7 @@ fn the_newest_drain_counts_and_a_resumed_runner_has_no_deadline() {
 
 #[test]
 fn granted_and_hidden_labels_outlast_the_sessions_and_decide_what_a_runner_offers() {
-    let mut fixture = Fixture::new();
+    let mut fixture = of_newest_members();
     fixture.register("r1", &["old", "linux"], 9);
     let labels = Command::SetLabels(fixture.labels_of("r1", &["gpu"], &["old"]));
     assert_eq!(names(&fixture.accepted(labels.clone())), ["runner_labels"]);
@@ -212,13 +212,19 @@ fn a_runner_that_leaves_takes_no_job_until_it_is_there_again() {
     fixture.grant(job, "r1");
 }
 
-#[test]
-fn a_runner_with_another_version_or_other_executors_is_healthy_until_it_says_otherwise() {
+/// In a cluster whose members all know the newest rules.
+fn of_newest_members() -> Fixture {
     let mut fixture = Fixture::new();
     let (node, at) = (baton_state::NodeId(1), fixture.now);
     let member = Member { level: Level::NEWEST, ..member("a") };
     let cluster_id = "cluster".to_owned();
     fixture.accepted(Command::FoundCluster(FoundCluster { cluster_id, node, member, at }));
+    fixture
+}
+
+#[test]
+fn a_runner_with_another_version_or_other_executors_is_healthy_until_it_says_otherwise() {
+    let mut fixture = of_newest_members();
     fixture.register("r1", &[], 2);
     let is_ill = |fixture: &Fixture| !fixture.state.runners()[&id("r1")].unhealthy.is_empty();
     let others = [
@@ -230,7 +236,7 @@ fn a_runner_with_another_version_or_other_executors_is_healthy_until_it_says_oth
     ];
     for other in others {
         let unhealthy = [("local".to_owned(), "no".to_owned())].into();
-        let ill = SetHealth { runner: id("r1"), unhealthy, at };
+        let ill = SetHealth { runner: id("r1"), unhealthy, at: fixture.now };
         fixture.accepted(Command::SetHealth(ill));
         fixture.unreachable("r1");
         let same = fixture.state.runners()[&id("r1")].facts.clone();

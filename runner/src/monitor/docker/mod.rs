@@ -104,9 +104,12 @@ impl Job {
             failed(format!("the Docker engine cannot {action}: {}", describe(error)))
         };
         if let Err(not_ready) = unless_killed(shim, self.services.start()).await? {
-            let (masks, _) = Masks::of_variables(&task.launch.masks, &task.launch.env);
-            for line in not_ready.last_lines {
-                shim.note(masks.as_ref().map_or(line.clone(), |masks| masks.mask(&line))).await;
+            if let Some((service, words)) = not_ready.last_words {
+                let (masks, _) = Masks::of_variables(&task.launch.masks, &task.launch.env);
+                let words = masks.map_or_else(|| words.clone(), |masks| masks.mask(&words));
+                for line in words.lines() {
+                    shim.note(format!("{service}: {}", line.replace(char::is_control, ""))).await;
+                }
             }
             return Err(failed(not_ready.problem));
         }

@@ -43,8 +43,8 @@ const LAST_WITHIN: Duration = Duration::from_secs(5);
 pub(super) struct NotReady {
     /// For people.
     pub(super) problem: String,
-    /// The last lines that the service at fault wrote, each with its name.
-    pub(super) last_lines: Vec<String>,
+    /// The service at fault, and the last that it wrote.
+    pub(super) last_words: Option<(String, String)>,
 }
 
 /// The services of one job; nothing when it has none.
@@ -90,7 +90,7 @@ impl Services {
         let created = self.docker.create_network(request).await;
         created.map_err(|error| NotReady {
             problem: format!("the services' network: {}", describe(&error)),
-            last_lines: Vec::new(),
+            last_words: None,
         })?;
         let starts = self.services.iter().map(|service| self.start_one(service));
         futures::future::try_join_all(starts).await.map(drop)
@@ -114,26 +114,29 @@ impl Services {
         match self.make_ready(service).await {
             Ok(()) => Ok(()),
             Err(problem) => {
-                let last_lines = timeout(LAST_WITHIN, self.last_lines(service)).await;
-                Err(NotReady { problem, last_lines: last_lines.unwrap_or_default() })
+                let last_words = timeout(LAST_WITHIN, self.last_words(service)).await;
+                let last_words = last_words.ok().map(|words| (service.name.clone(), words));
+                Err(NotReady { problem, last_words })
             }
         }
     }
 
-    /// The last lines that a service wrote, as far as the engine gives them.
-    async fn last_lines(&self, service: &Service) -> Vec<String> {
+    /// The last whole lines that a service wrote, as far as the engine gives them.
+    async fn last_words(&self, service: &Service) -> String {
         let tail = LAST_LINES.to_string();
         let options = LogsOptions { stdout: true, stderr: true, tail, ..LogsOptions::default() };
         let mut pieces = std::pin::pin!(self.docker.logs(&self.container(service), Some(options)));
         let mut written = Vec::new();
         while let Some(Ok(piece)) = pieces.next().await {
             written.extend_from_slice(&piece.into_bytes());
-            let surplus = written.len().saturating_sub(LAST_BYTES);
-            written.drain(..surplus);
+            if written.len() > LAST_BYTES {
+                let surplus = written.len() - LAST_BYTES;
+                // Part of a line could be part of a value that is masked.
+                let line_end = written[surplus..].iter().position(|byte| *byte == b'\n');
+                written.drain(..line_end.map_or(written.len(), |end| surplus + end + 1));
+            }
         }
-        let lines = String::from_utf8_lossy(&written);
-        let lines = lines.lines().map(|line| line.replace(char::is_control, ""));
-        lines.map(|line| format!("{}: {line}", service.name)).collect()
+        String::from_utf8_lossy(&written).into_owned()
     }
 
     async fn make_ready(&self, service: &Service) -> Result<(), String> {

@@ -63,7 +63,7 @@ impl Screen for Jobs {
     }
 
     fn set_filter(&mut self, text: &str) -> Result<(), String> {
-        self.filter = text.parse()?;
+        self.limit_to(text.parse()?);
         Ok(())
     }
 

@@ -71,6 +71,15 @@ impl Jobs {
         &mut self.list
     }
 
+    /// Shows other jobs. Those that are known may not be among them, so nobody acts on them.
+    pub(super) fn limit_to(&mut self, filter: Filter) {
+        if filter != self.filter {
+            self.filter = filter;
+            self.list.unmark();
+            self.list.change(Vec::clear);
+        }
+    }
+
     pub(crate) fn fold(&mut self, news: &News) {
         match news {
             News::Fleet(update) => {

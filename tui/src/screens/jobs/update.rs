@@ -33,11 +33,13 @@ impl Jobs {
                 id.map(|id| Step::Open("job", id)).into_iter().collect()
             }
             Action::Problems => {
-                self.filter.toggle_problems();
+                let mut filter = self.filter.clone();
+                filter.toggle_problems();
+                self.limit_to(filter);
                 Vec::new()
             }
             Action::Leave if self.list.marked() == 0 && !self.filter.to_string().is_empty() => {
-                self.filter = Default::default();
+                self.limit_to(Default::default());
                 Vec::new()
             }
             Action::Cancel => self.confirm(true, Operation::Cancel),

@@ -92,8 +92,10 @@ impl RunnerScreen {
         match news {
             News::Fleet(update) => {
                 let Some(changes) = &update.runners else { return };
-                let is_it = |runner: &&Runner| runner.id == self.id || runner.name == self.id;
-                let found = changes.changed.iter().find(is_it).cloned();
+                // Another one may be called as this one's id is.
+                let by_id = changes.changed.iter().find(|runner| runner.id == self.id);
+                let by_name = || changes.changed.iter().find(|runner| runner.name == self.id);
+                let found = by_id.or_else(|| by_name().filter(|_| self.runner.is_none())).cloned();
                 if let Some(runner) = found {
                     self.learn(runner);
                 } else if changes.reset || changes.gone.contains(&self.id) {

@@ -41,7 +41,7 @@ fn fits(action: Action) -> Option<fn(&Runner) -> bool> {
 pub(in crate::screens) fn confirm(chosen: &[&Runner], action: Action) -> Option<Vec<Step>> {
     let fits = fits(action)?;
     let those = chosen.iter().filter(|runner| fits(runner));
-    let those: Vec<_> = those.map(|runner| (runner.id.clone(), runner.name.clone())).collect();
+    let those: Vec<_> = those.map(|runner| (runner.id.clone(), named(runner))).collect();
     if those.is_empty() {
         return Some(Vec::new());
     }
@@ -53,6 +53,10 @@ pub(in crate::screens) fn confirm(chosen: &[&Runner], action: Action) -> Option<
         _ => Operation::RemoveRunner,
     };
     Some(vec![Step::Confirm(those.into_iter().map(|(id, name)| (operation(id), name)).collect())])
+}
+
+fn named(runner: &Runner) -> String {
+    states::exact_name(&runner.name, &runner.id)
 }
 
 impl Runners {
