@@ -27,7 +27,7 @@ pub(crate) struct QueuesArgs {
 
 #[derive(Debug, Subcommand)]
 enum QueuesCommand {
-    /// Queues that have jobs or are paused, the longest first
+    /// Queues that have jobs or are paused: the paused ones first, then the longest
     #[command(after_help = "Example:\n  baton queues list -o json | jq '.queues[].queued'")]
     List {
         #[command(flatten)]
